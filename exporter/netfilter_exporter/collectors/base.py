@@ -1,0 +1,68 @@
+"""What a metric and a collector are.
+
+A metric is one row: its name, its help, where it comes from, and the function that makes its
+samples out of a `Snapshot`. A collector is a file of rows. README's table is made from the rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Callable, Generic, TypeVar, Union
+
+from netfilter_exporter.snapshot import Snapshot
+
+T = TypeVar("T")
+
+PREFIX = "netfilter_"
+
+#: More label sets than this of what rules and interfaces name are counted, not exported.
+SERIES_LIMIT = 64
+
+Sample = tuple[tuple[str, ...], Union[int, float]]  #: label values in order, value
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric(Generic[T]):
+    """One row of the metric table; T is what its samples are made of, mostly a `Snapshot`.
+
+    `samples` yields what it can and then raises the `ReadError` of what it could not read:
+    what was yielded is served, and the error's status is the collector's.
+    """
+
+    name: str  #: without the prefix; a counter's ends in _total
+    help: str
+    source: str  #: the kernel file or message it comes from, for the table in the README
+    samples: Callable[[T], Iterable[Sample]]
+    labels: tuple[str, ...] = ()
+    bounded: bool = False  #: its labels are named by rules or interfaces: SERIES_LIMIT applies
+    option: str | None = None  #: served only when this option of the collectors is on
+    unless: str | None = None  #: not served when this option is on
+
+    @property
+    def full_name(self) -> str:
+        return PREFIX + self.name
+
+    @property
+    def type(self) -> str:
+        return "counter" if self.name.endswith("_total") else "gauge"
+
+
+@dataclasses.dataclass(frozen=True)
+class Collector:
+    """A topic that can be switched on and off by name."""
+
+    name: str
+    help: str
+    metrics: tuple[Metric[Snapshot], ...]
+
+
+def value(read: Callable[[T], float | None]) -> Callable[[T], Iterable[Sample]]:
+    """Make the samples of a metric without labels; None is no sample."""
+
+    def samples(facts: T) -> Iterable[Sample]:
+        number = read(facts)
+        if number is not None:
+            yield (), number
+
+    return samples

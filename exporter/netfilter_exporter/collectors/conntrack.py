@@ -1,0 +1,91 @@
+"""Collector conntrack: entries against their limit, and the statistics of the tracking core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Callable
+
+from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
+from netfilter_exporter.kernel.conntrack import COLUMNS, STATISTICS, SYSCTL
+from netfilter_exporter.snapshot import Snapshot
+
+PER_CPU = "conntrack.per-cpu"
+
+
+def _total(name: str) -> Callable[[Snapshot], Iterable[Sample]]:
+    def samples(snapshot: Snapshot) -> Iterable[Sample]:
+        values = [cpu[name] for cpu in snapshot.statistics if name in cpu]
+        if values:
+            yield (), sum(values)
+
+    return samples
+
+
+def _per_cpu(name: str) -> Callable[[Snapshot], Iterable[Sample]]:
+    def samples(snapshot: Snapshot) -> Iterable[Sample]:
+        for number, cpu in enumerate(snapshot.statistics):
+            if name in cpu:
+                yield (str(number),), cpu[name]
+
+    return samples
+
+
+COLLECTOR = Collector(
+    "conntrack",
+    "connection tracking: entries, limits, drops",
+    metrics=(
+        Metric(
+            "conntrack_present",
+            "Whether the connection tracking core is in this boot (1), loaded or built in, or not"
+            " (0). Present does not mean that anything is tracked.",
+            source=f"/proc/{SYSCTL}count",
+            samples=value(lambda s: int(s.conntrack_present)),
+        ),
+        Metric(
+            "conntrack_entries",
+            "Entries of this network namespace. They outlive the end of tracking: not a proof of"
+            " it.",
+            source=f"/proc/{SYSCTL}count",
+            samples=value(lambda s: s.conntrack_entries),
+        ),
+        Metric(
+            "conntrack_entries_limit",
+            "Entries that each network namespace may have; 0 is no limit.",
+            source=f"/proc/{SYSCTL}max",
+            samples=value(lambda s: s.conntrack_limit),
+        ),
+        Metric(
+            "conntrack_buckets",
+            "Buckets of the hash table that all network namespaces share.",
+            source=f"/proc/{SYSCTL}buckets",
+            samples=value(lambda s: s.conntrack_buckets),
+        ),
+        Metric(
+            "conntrack_expectations_limit",
+            "Expectations (related connections that helpers announce) that may exist.",
+            source=f"/proc/{SYSCTL}expect_max",
+            samples=value(lambda s: s.conntrack_expectations_limit),
+        ),
+        *(
+            Metric(
+                f"conntrack_{column.name}_total",
+                column.help,
+                source=f"/proc/{STATISTICS} ({column.header.decode()})",
+                samples=_total(column.name),
+                unless=PER_CPU,
+            )
+            for column in COLUMNS
+        ),
+        *(
+            Metric(
+                f"conntrack_{column.name}_total",
+                column.help,
+                source=f"/proc/{STATISTICS} ({column.header.decode()})",
+                samples=_per_cpu(column.name),
+                labels=("cpu",),
+                option=PER_CPU,
+            )
+            for column in COLUMNS
+        ),
+    ),
+)

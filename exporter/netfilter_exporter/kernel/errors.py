@@ -1,0 +1,91 @@
+"""What can come of reading a kernel interface, and the exceptions that say so."""
+
+from __future__ import annotations
+
+import enum
+import errno
+
+
+class Status(enum.Enum):
+    """Outcome of a reading, from best to worst: where several are combined, the worst wins."""
+
+    OK = "ok"
+    NO_DATA = "no_data"  #: it is not there, and that is a fact: a module that is not loaded
+    UNSUPPORTED = "unsupported"  #: this kernel cannot tell
+    INCONCLUSIVE = "inconclusive"  #: asked, answered, and the answer proves nothing
+    DENIED = "denied"  #: a capability is missing
+    TIMEOUT = "timeout"
+    ERROR = "error"
+
+    @property
+    def rank(self) -> int:
+        return _RANK[self]
+
+
+_RANK = {status: rank for rank, status in enumerate(Status)}
+
+#: Outcomes that need nobody's attention.
+HEALTHY = frozenset({Status.OK, Status.NO_DATA, Status.UNSUPPORTED, Status.INCONCLUSIVE})
+
+
+class ReadError(Exception):
+    """A kernel interface did not give what was asked for; the text names it and says why."""
+
+    status = Status.ERROR
+
+
+class NoData(ReadError):
+    """The thing is not there, and its absence is certain."""
+
+    status = Status.NO_DATA
+
+
+class Unsupported(ReadError):
+    """This kernel was built without the interface."""
+
+    status = Status.UNSUPPORTED
+
+
+class Inconclusive(ReadError):
+    """The kernel answered, but the answer proves nothing."""
+
+    status = Status.INCONCLUSIVE
+
+
+class Denied(ReadError):
+    """A capability is missing."""
+
+    status = Status.DENIED
+
+
+class TimedOut(ReadError):
+    """The kernel did not answer in time."""
+
+    status = Status.TIMEOUT
+
+
+class Malformed(ReadError):
+    """The kernel's bytes are not what its interface promises."""
+
+
+_BY_ERRNO: dict[int, type[ReadError]] = {
+    errno.ENOENT: NoData,
+    errno.ENOTDIR: NoData,
+    errno.ENODEV: NoData,
+    errno.ESRCH: NoData,
+    errno.EACCES: Denied,
+    errno.EPERM: Denied,
+    errno.EAGAIN: TimedOut,
+    errno.ETIMEDOUT: TimedOut,
+}
+
+
+def from_oserror(error: OSError, what: str) -> ReadError:
+    """Translate `error`, met while reading `what`, into the `ReadError` of its kind."""
+    kind = TimedOut if isinstance(error, TimeoutError) else _BY_ERRNO.get(error.errno or 0)
+    return (kind or ReadError)(f"{what}: {error.strerror or error}")
+
+
+def worst(errors: list[ReadError]) -> Status:
+    """Return the status of the worst of `errors`, or OK where there are none."""
+    return max((error.status for error in errors), key=lambda s: s.rank, default=Status.OK)

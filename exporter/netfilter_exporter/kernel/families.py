@@ -1,0 +1,52 @@
+"""Address families, hooks and backends, in the product's words and the kernel's numbers."""
+
+from __future__ import annotations
+
+import enum
+import socket
+
+
+class Family(enum.Enum):
+    """An address family; the value is the word of the `family` label."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+    @property
+    def nfproto(self) -> int:
+        """NFPROTO_IPV4 or NFPROTO_IPV6 (include/uapi/linux/netfilter.h), equal to AF_*."""
+        return int(socket.AF_INET if self is Family.IPV4 else socket.AF_INET6)
+
+
+NFPROTO_UNSPEC = 0
+NFPROTO_INET = 1
+NFPROTO_IPV4 = 2
+NFPROTO_IPV6 = 10
+
+IPV4 = frozenset({Family.IPV4})
+IPV6 = frozenset({Family.IPV6})
+BOTH = frozenset(Family)
+
+#: The address families that a table of an nfproto sees; netdev, bridge and arp see none.
+FAMILIES_OF = {NFPROTO_INET: BOTH, NFPROTO_IPV4: IPV4, NFPROTO_IPV6: IPV6}
+
+
+class Hook(enum.IntEnum):
+    """NF_INET_* (include/uapi/linux/netfilter.h); the lower-case name is the `hook` label."""
+
+    PREROUTING = 0
+    INPUT = 1
+    FORWARD = 2
+    OUTPUT = 3
+    POSTROUTING = 4
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+class Backend(enum.Enum):
+    """Who holds a ruleset; iptables-nft writes nftables. The value is the `backend` label."""
+
+    NFTABLES = "nftables"
+    LEGACY = "legacy"

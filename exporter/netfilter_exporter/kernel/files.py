@@ -1,0 +1,85 @@
+"""Reading pseudo-files: bounded, classified, and never blocking on a pipe."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from netfilter_exporter.kernel.errors import Malformed, ReadError, from_oserror
+
+#: Larger than any file of /proc/sys or /proc/net that is read here, small enough for a scrape.
+LIMIT = 1 << 20
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_CHUNK = 1 << 16
+
+
+class Paths(NamedTuple):
+    """Where the host's file systems are mounted, as node_exporter's ``--path.*`` flags say."""
+
+    procfs: str = "/proc"
+    sysfs: str = "/sys"
+    rootfs: str = "/"
+
+    def proc(self, name: str) -> str:
+        return f"{self.procfs}/{name}"
+
+    def sys(self, name: str) -> str:
+        return f"{self.sysfs}/{name}"
+
+    def root(self, name: str) -> str:
+        """Return `name`, an absolute path of the host, below the host's root."""
+        return f"{self.rootfs.rstrip('/')}{name}"
+
+
+def read_bytes(path: str, limit: int = LIMIT) -> bytes:
+    """Return the whole file; raise `ReadError` when it is missing, denied or over `limit` bytes."""
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except OSError as error:
+        raise from_oserror(error, path) from None
+    try:
+        # A pseudo-file ends only where a read gives nothing: a short read is not its end.
+        chunks = []
+        size = 0
+        while chunk := os.read(descriptor, _CHUNK):
+            size += len(chunk)
+            if size > limit:
+                raise ReadError(f"{path}: larger than {limit} bytes")
+            chunks.append(chunk)
+        return b"".join(chunks)
+    except OSError as error:
+        raise from_oserror(error, path) from None
+    finally:
+        os.close(descriptor)
+
+
+def read_int(path: str) -> int:
+    """Return the one decimal integer that the file holds, as sysctl files do."""
+    return parse_int(read_bytes(path), path)
+
+
+def parse_int(content: bytes, what: str) -> int:
+    """Return the decimal integer in `content`; int() alone would let ``1_0`` and ``+1`` pass."""
+    text = content.strip()
+    if not text.lstrip(b"-").isdigit() or len(text) > 20:
+        raise Malformed(f"{what}: not an integer: {text[:40]!r}")
+    return int(text)
+
+
+def exists(path: str) -> bool:
+    """Tell whether `path` is there; a path that cannot be looked at raises `ReadError`."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise from_oserror(error, path) from None
+    return True
+
+
+def listing(path: str) -> list[str]:
+    """Return the sorted names in a directory."""
+    try:
+        return sorted(os.listdir(path))
+    except OSError as error:
+        raise from_oserror(error, path) from None

@@ -1,0 +1,260 @@
+"""Netlink messages: building, sending and walking them.
+
+Source: include/uapi/linux/netlink.h and include/uapi/linux/netfilter/nfnetlink.h (v6.18).
+All header fields are in host byte order; nfnetlink attributes are big-endian.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from typing import Callable, NamedTuple, Protocol, TypeVar
+
+from netfilter_exporter.kernel.errors import (
+    Malformed,
+    ReadError,
+    TimedOut,
+    Unsupported,
+    from_oserror,
+)
+
+NETLINK_ROUTE = 0
+NETLINK_NETFILTER = 12
+
+NLM_F_REQUEST = 0x001
+NLM_F_ACK = 0x004
+NLM_F_DUMP_INTR = 0x010
+NLM_F_DUMP = 0x300
+
+NLMSG_NOOP = 1
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+NLMSG_MIN_TYPE = 0x10
+
+NLA_F_NESTED = 0x8000
+NLA_TYPE_MASK = 0x3FFF
+
+HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: len, type, flags, seq, pid
+NFGENMSG = struct.Struct("=BBH")  # struct nfgenmsg: nfgen_family, version, res_id (big-endian)
+_ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: nla_len, nla_type
+_ERRNO = struct.Struct("=i")  # struct nlmsgerr begins with it
+
+#: A dump fills at most 32 KiB a datagram (netlink_dump, net/netlink/af_netlink.c, since v4.6).
+_BUFFER = 1 << 17
+_DUMP_ATTEMPTS = 4
+
+
+T = TypeVar("T")
+
+
+class Message(NamedTuple):
+    """One netlink message without its header."""
+
+    type: int
+    flags: int
+    payload: memoryview
+
+
+class Transport(Protocol):
+    """A netlink socket, or its double in the tests."""
+
+    def send(self, datagram: bytes) -> None: ...
+
+    def receive(self, timeout: float) -> memoryview:
+        """Return the next datagram; raise `TimedOut` when none comes within `timeout` seconds."""
+
+    def close(self) -> None: ...
+
+
+class NetlinkSocket:
+    """A netlink socket of the running kernel.
+
+    Opening NETLINK_NETFILTER loads nfnetlink where that is a module: ask a gate first.
+    """
+
+    def __init__(self, protocol: int) -> None:
+        try:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+        except OSError as error:
+            if error.errno == errno.EPROTONOSUPPORT:
+                raise Unsupported(f"netlink protocol {protocol}: not in this kernel") from None
+            raise from_oserror(error, f"netlink protocol {protocol}") from None
+        self._buffer = bytearray(_BUFFER)
+
+    def send(self, datagram: bytes) -> None:
+        try:
+            self._socket.send(datagram)
+        except OSError as error:
+            raise from_oserror(error, "netlink send") from None
+
+    def receive(self, timeout: float) -> memoryview:
+        try:
+            self._socket.settimeout(timeout)
+            # MSG_TRUNC makes the kernel tell the datagram's true length.
+            size = self._socket.recv_into(self._buffer, _BUFFER, socket.MSG_TRUNC)
+        except socket.timeout:
+            raise TimedOut(f"netlink: no answer within {timeout:.1f} s") from None
+        except OSError as error:
+            raise from_oserror(error, "netlink receive") from None
+        if size > _BUFFER:
+            raise Malformed(f"netlink: a datagram of {size} bytes was cut at {_BUFFER}")
+        return memoryview(bytes(memoryview(self._buffer)[:size]))
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class NetlinkError(ReadError):
+    """The kernel refused a request; `errno` is its reason."""
+
+    def __init__(self, what: str, number: int) -> None:
+        super().__init__(f"{what}: {os.strerror(number)} (errno {number})")
+        self.errno = number
+        self.status = from_oserror(OSError(number, ""), what).status
+
+
+class Interrupted(ReadError):
+    """What was dumped changed during the dump, every time it was repeated."""
+
+
+class Connection:
+    """Requests and dumps over one `Transport`, within a deadline."""
+
+    def __init__(
+        self, transport: Transport, deadline: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._transport = transport
+        self._deadline = deadline
+        self._clock = clock
+        self._sequence = itertools.count(1)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def ask(self, what: str, type_: int, payload: bytes) -> Message:
+        """Send a request that one message answers, and return that message.
+
+        Some of these answers carry NLM_F_MULTI with no NLMSG_DONE behind (ctnetlink's
+        GET_STATS and CT_GET), so the first message is taken and none is waited for.
+        """
+        for message in self._exchange(what, type_, NLM_F_REQUEST, payload):
+            return message
+        raise Malformed(f"{what}: an empty answer")
+
+    def command(self, what: str, type_: int, payload: bytes) -> None:
+        """Send a request that is answered by an acknowledgement."""
+        for _ in self._exchange(what, type_, NLM_F_REQUEST | NLM_F_ACK, payload):
+            pass
+
+    def dump(
+        self, what: str, type_: int, payload: bytes, parse: Callable[[memoryview], T]
+    ) -> list[T]:
+        """Return what `parse` makes of each message's payload, in order.
+
+        Parsed as they arrive, so that a dump of ten megabytes is never held whole. Repeated
+        when the kernel says that what it was listing changed meanwhile.
+        """
+        for _ in range(_DUMP_ATTEMPTS):
+            parsed = []
+            flags = 0
+            for message in self._exchange(what, type_, NLM_F_REQUEST | NLM_F_DUMP, payload):
+                flags |= message.flags
+                if message.type != NLMSG_DONE:
+                    parsed.append(parse(message.payload))
+            if not flags & NLM_F_DUMP_INTR:
+                return parsed
+        raise Interrupted(f"{what}: changed during each of {_DUMP_ATTEMPTS} dumps")
+
+    def _exchange(self, what: str, type_: int, flags: int, payload: bytes) -> Iterator[Message]:
+        """Send one request; yield its answers, NLMSG_DONE included, up to the last one."""
+        sequence = next(self._sequence)
+        header = HEADER.pack(HEADER.size + len(payload), type_, flags, sequence, 0)
+        self._transport.send(header + payload)
+        while True:
+            remaining = self._deadline - self._clock()
+            if remaining <= 0:
+                raise TimedOut(f"{what}: out of time")
+            datagram = self._transport.receive(remaining)
+            for number, message in messages_of(datagram, what):
+                if number != sequence:
+                    continue  # left over from a request that was given up
+                if message.type == NLMSG_ERROR:
+                    _raise_error(what, message.payload)
+                    return
+                if message.type == NLMSG_DONE:
+                    _raise_error(what, message.payload)
+                    yield message  # its flags may be the only ones that tell of an interruption
+                    return
+                if message.type >= NLMSG_MIN_TYPE:
+                    yield message
+
+
+def messages_of(datagram: memoryview, what: str) -> Iterator[tuple[int, Message]]:
+    """Yield (sequence number, message) for each message of a datagram."""
+    offset, end = 0, len(datagram)
+    while offset < end:
+        if end - offset < HEADER.size:
+            raise Malformed(f"{what}: {end - offset} stray bytes after the last message")
+        length, type_, flags, sequence, _ = HEADER.unpack_from(datagram, offset)
+        if length < HEADER.size or offset + length > end:
+            raise Malformed(f"{what}: a message claims {length} of {end - offset} bytes")
+        yield sequence, Message(type_, flags, datagram[offset + HEADER.size : offset + length])
+        offset += (length + 3) & ~3
+
+
+def _raise_error(what: str, payload: memoryview) -> None:
+    """Raise the error of an NLMSG_ERROR or NLMSG_DONE payload; zero is an acknowledgement."""
+    if len(payload) < _ERRNO.size:
+        raise Malformed(f"{what}: an error message without a number")
+    number = -_ERRNO.unpack_from(payload)[0]
+    if number > 0:
+        raise NetlinkError(what, number)
+
+
+def attributes(payload: memoryview, start: int = 0) -> Iterator[tuple[int, memoryview]]:
+    """Yield (type, value) for each attribute from `start` to the end of `payload`."""
+    offset, end = start, len(payload)
+    unpack = _ATTRIBUTE.unpack_from
+    while end - offset >= 4:
+        length, type_ = unpack(payload, offset)
+        if length < 4 or offset + length > end:
+            raise Malformed(f"netlink attribute {type_} claims {length} of {end - offset} bytes")
+        yield type_ & NLA_TYPE_MASK, payload[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+
+
+def attribute_map(payload: memoryview, start: int = 0) -> dict[int, memoryview]:
+    """Return the attributes by type; of a repeated type the last one."""
+    return dict(attributes(payload, start))
+
+
+def pack(type_: int, value: bytes) -> bytes:
+    """Return one attribute, padded to its alignment."""
+    length = 4 + len(value)
+    return _ATTRIBUTE.pack(length, type_) + value + b"\0" * (-length % 4)
+
+
+def nest(type_: int, *attributes: bytes) -> bytes:
+    """Return a nested attribute."""
+    return pack(type_ | NLA_F_NESTED, b"".join(attributes))
+
+
+def nfgenmsg(family: int) -> bytes:
+    """Return the header of every nfnetlink message, for `family` (NFPROTO_*)."""
+    return NFGENMSG.pack(family, 0, 0)
+
+
+def be32(value: memoryview) -> int:
+    if len(value) != 4:
+        raise Malformed(f"netlink: a 32-bit attribute of {len(value)} bytes")
+    return int.from_bytes(value, "big")
+
+
+def text(value: memoryview) -> str:
+    """Return a NUL-terminated name; bytes that are no UTF-8 are kept readable."""
+    return bytes(value).split(b"\0", 1)[0].decode("utf-8", "backslashreplace")

@@ -1,0 +1,69 @@
+"""Everything through which the exporter touches the machine, so that a test can stand in for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import time
+from collections.abc import Mapping
+from typing import Callable, NamedTuple, Protocol
+
+import psutil
+
+from netfilter_exporter.kernel import netlink
+from netfilter_exporter.kernel.families import Family
+from netfilter_exporter.kernel.files import Paths
+from netfilter_exporter.kernel.loopback import LoopbackPair
+from netfilter_exporter.kernel.xtables_socket import XtablesSocket
+
+
+class Interface(NamedTuple):
+    """A network interface of this namespace."""
+
+    ifindex: int
+    families: frozenset[Family]  #: address families with an address on it
+
+
+def read_interfaces() -> Mapping[str, Interface]:
+    """Return the interfaces of this namespace by name."""
+    addresses = psutil.net_if_addrs()
+    families = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
+    return {
+        name: Interface(
+            index,
+            frozenset(families[a.family] for a in addresses.get(name, ()) if a.family in families),
+        )
+        for index, name in socket.if_nameindex()
+    }
+
+
+class Xtables(Protocol):
+    """The getsockopt interface of legacy tables, for one family."""
+
+    def get(self, option: int, request: bytes) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class Loopback(Protocol):
+    """Two UDP sockets on loopback that are connected to each other."""
+
+    ports: tuple[int, int]
+
+    def send(self) -> None: ...
+
+    def delivered(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """The running kernel, or a double of it."""
+
+    paths: Paths = dataclasses.field(default_factory=Paths)
+    netlink: Callable[[int], netlink.Transport] = netlink.NetlinkSocket
+    xtables: Callable[[Family], Xtables] = XtablesSocket
+    loopback: Callable[[Family], Loopback] = LoopbackPair
+    interfaces: Callable[[], Mapping[str, Interface]] = read_interfaces
+    clock: Callable[[], float] = time.monotonic

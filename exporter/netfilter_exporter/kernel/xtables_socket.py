@@ -1,0 +1,44 @@
+"""getsockopt with a request in the buffer, which Python's socket.getsockopt cannot send."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+
+from netfilter_exporter.kernel.errors import from_oserror
+from netfilter_exporter.kernel.families import Family
+
+#: SOL_IP and SOL_IPV6, each with the socket family that carries it.
+_LEVEL = {
+    Family.IPV4: (socket.AF_INET, socket.IPPROTO_IP),
+    Family.IPV6: (socket.AF_INET6, socket.IPPROTO_IPV6),
+}
+
+
+class XtablesSocket:
+    """A UDP socket on which a legacy table is asked for; it needs CAP_NET_ADMIN.
+
+    Asking for a table that does not exist creates it: look into ip_tables_names first.
+    """
+
+    def __init__(self, family: Family) -> None:
+        socket_family, self._level = _LEVEL[family]
+        try:
+            self._socket = socket.socket(socket_family, socket.SOCK_DGRAM)
+        except OSError as error:
+            raise from_oserror(error, f"{family.value} socket") from None
+        self._getsockopt = ctypes.CDLL(None, use_errno=True).getsockopt
+
+    def get(self, option: int, request: bytes) -> bytes:
+        """Return the buffer that the kernel filled; it is as long as `request`."""
+        buffer = ctypes.create_string_buffer(request, len(request))
+        length = ctypes.c_uint32(len(request))
+        descriptor = self._socket.fileno()
+        if self._getsockopt(descriptor, self._level, option, buffer, ctypes.byref(length)) != 0:
+            number = ctypes.get_errno()
+            raise from_oserror(OSError(number, os.strerror(number)), f"getsockopt {option}")
+        return buffer.raw[: length.value]
+
+    def close(self) -> None:
+        self._socket.close()
