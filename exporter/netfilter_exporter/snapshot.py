@@ -7,11 +7,14 @@ for one scrape, so that all collectors, and the checks, see the same facts.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Callable, Generic, TypeVar, cast
 
-from netfilter_exporter.kernel import conntrack, files
+from netfilter_exporter.kernel import capabilities, conntrack, files
 from netfilter_exporter.kernel.counters import CounterMemory
 from netfilter_exporter.kernel.errors import NoData, ReadError, Status, TimedOut
+from netfilter_exporter.kernel.module_reader import ModuleReader
+from netfilter_exporter.kernel.modules import Modules
 from netfilter_exporter.kernel.netlink import Connection
 from netfilter_exporter.kernel.system import System
 
@@ -65,6 +68,7 @@ class Host:
     def __init__(self, system: System) -> None:
         self.system = system
         self.conntrack_counters = CounterMemory()
+        self.modules = ModuleReader(system.paths)
 
     def snapshot(self, timeout: float) -> Snapshot:
         """Return a fresh look, whose netlink requests together take at most `timeout` seconds."""
@@ -141,3 +145,20 @@ class Snapshot:
             self.host.conntrack_counters.forget()
             raise
         return self.host.conntrack_counters.absorb(raw)
+
+    # -- modules ---------------------------------------------------------------------------
+
+    @fact
+    def modules(self) -> Modules:
+        """The kernel modules of conntrack and NAT; its `may_ask` is the gate of every question."""
+        return self.host.modules.read()
+
+    @fact
+    def capabilities(self) -> Mapping[str, bool | None]:
+        """Whether each capability is usable now or loadable on demand; None: cannot tell."""
+        return capabilities.evaluate(self.modules)
+
+    @fact
+    def capabilities_blocked(self) -> Mapping[str, bool]:
+        """Whether modprobe.d or the kernel command line stops a module of each capability."""
+        return capabilities.blocked(self.modules)

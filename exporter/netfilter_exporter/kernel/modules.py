@@ -1,0 +1,68 @@
+"""Kernel modules of conntrack and NAT: what is known of each, and what may be asked of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+
+
+class ModuleState(enum.Enum):
+    """Where a module is."""
+
+    LOADED = "loaded"
+    BUILTIN = "builtin"
+    MERGED = "merged"  #: a retired name; its code is part of another module
+    AVAILABLE = "available"  #: not loaded, and modprobe finds it
+    BLOCKED = "blocked"  #: not loaded, and modprobe.d or the kernel command line stops it
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+#: In this boot; a merged module is where the one is that it was merged into.
+PRESENT = frozenset({ModuleState.LOADED, ModuleState.BUILTIN})
+
+
+@dataclasses.dataclass(frozen=True)
+class Module:
+    """What is known of one module name."""
+
+    name: str
+    state: ModuleState
+    provided_by: str = ""  #: the module that a retired name was merged into
+    references: int | None = None  #: None: not loaded, or a kernel that cannot unload
+
+
+@dataclasses.dataclass(frozen=True)
+class Modules:
+    """The modules of one look at the host."""
+
+    release: str
+    loading: bool  #: this kernel can load modules (CONFIG_MODULES)
+    locked: bool  #: kernel.modules_disabled=1: it no longer does, until the next boot
+    directory_present: bool | None  #: /lib/modules/RELEASE; None: none is needed or it is hidden
+    forced_unload: bool  #: somebody forced a module out since the boot
+    known: Mapping[str, Module]  #: every name that was looked for
+    reported: tuple[str, ...]  #: those of them that go on the page
+
+    @property
+    def info(self) -> Mapping[str, Module]:
+        """The modules that go on the page, by name."""
+        return {name: self.known[name] for name in self.reported}
+
+    def usable(self, name: str) -> bool | None:
+        """Tell whether the code of `name` is in the kernel now; None: cannot tell."""
+        module = self.known.get(name)
+        if module is None or module.state is ModuleState.UNKNOWN:
+            return None
+        if module.state is ModuleState.MERGED:
+            return self.usable(module.provided_by)
+        return module.state in PRESENT
+
+    def may_ask(self, name: str) -> bool:
+        """Tell whether a netlink question to `name` loads nothing.
+
+        It does not where `name` is there, and where nothing can be loaded at all. Where that is
+        not certain the answer is no: a question that loads a module changes the host.
+        """
+        return self.usable(name) is True or not self.loading or self.locked
