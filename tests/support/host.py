@@ -1,0 +1,108 @@
+"""A recorded host as the exporter sees it: a fake root, and a kernel that answers."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import pytest
+
+from netfilter_exporter.kernel import files
+from netfilter_exporter.kernel.families import BOTH, Family
+from netfilter_exporter.kernel.files import Paths
+from netfilter_exporter.kernel.system import Interface, System
+from support import archive, recording
+from support.kernel_double import KernelDouble
+
+_INTERFACES = ("lo", "lan0", "wan0")  # in the order of their indexes
+_WORLD_READABLE = 0o004
+_CONFIG = "proc/config"
+_INITIAL_NAMESPACE = "proc/sys/net/core/netdev_budget"
+
+
+class FakeHost:
+    """A recorded state of a kernel below `directory`; tests may change its files."""
+
+    def __init__(self, name: str, directory: str) -> None:
+        self.recording = recording.load(name)
+        self.directory = directory
+        archive.extract(self.recording.files, directory)
+        self._complete()
+        self.paths = Paths(f"{directory}/proc", f"{directory}/sys", directory)
+        self.kernel = KernelDouble(self.recording, self.paths.procfs, self._interfaces())
+        self.system = System(
+            paths=self.paths,
+            netlink=self.kernel.netlink,
+            xtables=self.kernel.xtables,
+            loopback=self.kernel.loopback,
+            interfaces=self.kernel.interfaces,
+        )
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return self.recording.facts
+
+    def path(self, name: str) -> Path:
+        """Return the path of `name`, such as proc/modules, below the fake root."""
+        return Path(self.directory, name)
+
+    def drop_privilege(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Refuse what the recorded machine kept from users: its files, and netlink requests."""
+        self.kernel.denied = True
+        kept = [e.path for e in self.recording.files if not (e.mode or 0o444) & _WORLD_READABLE]
+        deny(monkeypatch, [str(self.path(path)) for path in kept])
+
+    def _complete(self) -> None:
+        """Add what cannot be recorded as text, or was not."""
+        config = self.path(_CONFIG)
+        if config.exists():
+            config.with_suffix(".gz").write_bytes(gzip.compress(config.read_bytes(), mtime=0))
+            config.unlink()
+        if self.recording.modular:  # each was recorded in the initial namespace of its machine
+            budget = self.path(_INITIAL_NAMESPACE)
+            budget.parent.mkdir(parents=True, exist_ok=True)
+            budget.write_text("300\n")
+
+    def _interfaces(self) -> Mapping[str, Interface]:
+        known = set(os.listdir(self.path("proc/sys/net/ipv4/conf"))) - {"all", "default"}
+        names = [*_INTERFACES, *sorted(known.difference(_INTERFACES))]
+        addressed: Mapping[str, frozenset[Family]] = dict.fromkeys(_INTERFACES, BOTH)
+        return {
+            name: Interface(index, addressed.get(name, frozenset()))
+            for index, name in enumerate(names, 1)
+        }
+
+
+class _DenyingOs:
+    """The os module, for somebody who may not look at some paths or below them."""
+
+    def __init__(self, denied: Collection[str]) -> None:
+        self._denied = tuple(denied)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(os, name)
+
+    def open(self, path: str, flags: int) -> int:
+        self._check(path)
+        return os.open(path, flags)
+
+    def listdir(self, path: str) -> list[str]:
+        self._check(path)
+        return os.listdir(path)
+
+    def stat(self, path: str) -> os.stat_result:
+        """Looking at a file needs no right to read it, only one to pass its folder."""
+        self._check(os.path.dirname(path))
+        return os.stat(path)
+
+    def _check(self, path: str) -> None:
+        if any(path == denied or path.startswith(denied + "/") for denied in self._denied):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
+def deny(monkeypatch: pytest.MonkeyPatch, paths: Collection[str]) -> None:
+    """Make kernel/files.py meet EACCES at `paths`: root, as which tests may run, never does."""
+    monkeypatch.setattr(files, "os", _DenyingOs(paths))
