@@ -12,6 +12,8 @@ class Family(enum.Enum):
     IPV4 = "ipv4"
     IPV6 = "ipv6"
 
+    __hash__ = object.__hash__  # members are singletons; Enum's own hash is ten times slower
+
     @property
     def nfproto(self) -> int:
         """NFPROTO_IPV4 or NFPROTO_IPV6 (include/uapi/linux/netfilter.h), equal to AF_*."""
@@ -43,6 +45,9 @@ class Hook(enum.IntEnum):
     @property
     def label(self) -> str:
         return self.name.lower()
+
+
+HOOKS = {hook.value: hook for hook in Hook}
 
 
 class Backend(enum.Enum):

@@ -228,9 +228,16 @@ def attributes(payload: memoryview, start: int = 0) -> Iterator[tuple[int, memor
         offset += (length + 3) & ~3
 
 
-def attribute_map(payload: memoryview, start: int = 0) -> dict[int, memoryview]:
+class Attributes(dict[int, memoryview]):
+    """Attributes by type; one that is missing is the kernel's breach of its promise."""
+
+    def __missing__(self, type_: int) -> memoryview:
+        raise Malformed(f"netlink: attribute {type_} is missing")
+
+
+def attribute_map(payload: memoryview, start: int = 0) -> Attributes:
     """Return the attributes by type; of a repeated type the last one."""
-    return dict(attributes(payload, start))
+    return Attributes(attributes(payload, start))
 
 
 def pack(type_: int, value: bytes) -> bytes:

@@ -30,15 +30,15 @@ class XtablesSocket:
             raise from_oserror(error, f"{family.value} socket") from None
         self._getsockopt = ctypes.CDLL(None, use_errno=True).getsockopt
 
-    def get(self, option: int, request: bytes) -> bytes:
-        """Return the buffer that the kernel filled; it is as long as `request`."""
-        buffer = ctypes.create_string_buffer(request, len(request))
-        length = ctypes.c_uint32(len(request))
+    def get(self, option: int, request: bytes, size: int) -> memoryview:
+        """Return what the kernel put into a buffer of `size` bytes that begins with `request`."""
+        buffer = ctypes.create_string_buffer(request, size)
+        length = ctypes.c_uint32(size)
         descriptor = self._socket.fileno()
         if self._getsockopt(descriptor, self._level, option, buffer, ctypes.byref(length)) != 0:
             number = ctypes.get_errno()
             raise from_oserror(OSError(number, os.strerror(number)), f"getsockopt {option}")
-        return buffer.raw[: length.value]
+        return memoryview(buffer).cast("B")[: length.value]
 
     def close(self) -> None:
         self._socket.close()

@@ -1,0 +1,76 @@
+"""One model for the rules of both backends: what of them decides whether NAT works."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from netfilter_exporter.kernel.families import BOTH, Backend, Family, Hook
+
+
+class Action(enum.Enum):
+    """What a translating rule does; the value is the `action` label."""
+
+    MASQUERADE = "masquerade"
+    SNAT = "snat"
+    DNAT = "dnat"
+    REDIRECT = "redirect"
+    NETMAP = "netmap"
+
+    __hash__ = object.__hash__  # as that of Family
+
+
+class Verdict(enum.Enum):
+    """The verdicts that end a chain for the packet, or send it to another."""
+
+    ACCEPT = "accept"
+    DROP = "drop"
+    RETURN = "return"
+    QUEUE = "queue"
+    GOTO = "goto"
+    JUMP = "jump"
+
+
+class Rule(NamedTuple):
+    """One rule. What is not read of it can neither translate nor hide another rule."""
+
+    conditional: bool = False  #: it has a match, so that some packets may pass it by
+    verdict: Verdict | None = None
+    targets: tuple[str, ...] = ()  #: the chain of a jump or goto
+    maps: tuple[str, ...] = ()  #: verdict maps it looks into, by name
+    action: Action | None = None
+    families: frozenset[Family] = BOTH  #: fewer where it says ``meta nfproto``
+    interfaces: tuple[str, ...] = ()  #: names that must be there for it to match anything
+    loopback: bool = True  #: False where an interface match keeps loopback traffic out
+    notrack: bool = False
+    zone: bool = False  #: it puts flows into a conntrack zone
+    extension: bool = False  #: its action is an xt target, also where nftables carries it
+    comment: str = ""  #: of an unconditional rule
+
+    @property
+    def hides(self) -> bool:
+        """Whether no packet gets beyond it: deliberately narrow, a match may always fail."""
+        final = self.action is not None or self.verdict not in {None, Verdict.JUMP}
+        return final and not self.conditional
+
+
+class Chain(NamedTuple):
+    """A chain; `hook` is None for a user chain."""
+
+    rules: list[Rule]
+    hook: Hook | None = None
+    type: str = ""  #: nat, filter or route
+    priority: int = 0
+    drops: bool = False  #: its policy is drop
+
+
+class Table(NamedTuple):
+    """A table with its chains by name, and the chains that its verdict maps lead to."""
+
+    backend: Backend
+    families: frozenset[Family]
+    name: str
+    chains: Mapping[str, Chain]
+    maps: Mapping[str, tuple[str, ...]]
+    dormant: bool = False  #: NFT_TABLE_F_DORMANT: listed, but its chains are not hooked
