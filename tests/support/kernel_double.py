@@ -17,9 +17,8 @@ from netfilter_exporter.kernel.system import Interface
 from support import wire
 from support.recording import Exchange, Recording
 
-#: include/uapi/linux/netfilter/nfnetlink_conntrack.h and nf_tables.h, with the subsystem on top.
+#: include/uapi/linux/netfilter/nfnetlink_conntrack.h, with the subsystem on top.
 CT_GET, CT_DELETE = 0x0101, 0x0102
-NFT_GETTABLE, NFT_GETSET = 0x0A01, 0x0A0A
 _CTA_ID = 12
 #: include/uapi/linux/rtnetlink.h and netconf.h.
 RTM_NEWNETCONF, RTM_GETNETCONF = 80, 82
@@ -87,24 +86,16 @@ class KernelDouble:
             return [wire.error(errno.EPERM)]
         if type_ == CT_DELETE:
             return [wire.error(self._delete(payload))]
-        dump = flags & netlink.NLM_F_DUMP
-        if type_ == CT_GET and not dump:
+        if type_ == CT_GET and not flags & netlink.NLM_F_DUMP:
             family = self._tracked(payload)
             return list(self.probe(family).datagrams) if family else [wire.error(errno.ENOENT)]
         answer = self._answers.get((type_, flags & ~netlink.NLM_F_ACK, payload))
-        if answer is None and type_ == NFT_GETSET and dump:
-            answer = self._no_sets()
         if answer is None:
             self.unknown.append(f"type {type_:#06x} flags {flags:#x} payload {payload.hex()}")
             return [wire.error(errno.EINVAL)]
         if self._recording.modular and wire.errno_of(answer[0]) == errno.EINVAL:
             self.harm.append(f"asked type {type_:#06x}: the kernel would load its subsystem")
         return list(answer)
-
-    def _no_sets(self) -> tuple[bytes, ...]:
-        """Sets were not recorded, and no recorded rule names one."""
-        tables = self._recording.exchanges["nft-gettable-unspec"].datagrams
-        return tables[:1] if wire.errno_of(tables[0]) else (wire.done(),)
 
     # -- connection tracking ---------------------------------------------------------------
 
@@ -171,7 +162,7 @@ class KernelDouble:
 
     # -- legacy tables ---------------------------------------------------------------------
 
-    def getsockopt(self, family: Family, option: int, request: bytes) -> bytes:
+    def getsockopt(self, family: Family, option: int, request: bytes, size: int) -> memoryview:
         if self.denied:
             raise _refused(errno.EPERM, option)
         if option not in _OPTION:
@@ -183,11 +174,11 @@ class KernelDouble:
             self.harm.append(f"asked for {family.value} table {table}: the kernel would make it")
             raise _refused(errno.ENOENT, option)
         (structure,) = exchange.datagrams
-        if len(request) != len(structure):
+        if size != len(structure):
             raise _refused(errno.EINVAL, option)
         if option == _IPT_SO_GET_ENTRIES and request[32:36] != structure[32:36]:
             raise _refused(errno.EAGAIN, option)
-        return structure
+        return memoryview(structure)
 
 
 class XtablesDouble:
@@ -198,8 +189,8 @@ class XtablesDouble:
         self._family = family
         self.closed = False
 
-    def get(self, option: int, request: bytes) -> bytes:
-        return self._kernel.getsockopt(self._family, option, request)
+    def get(self, option: int, request: bytes, size: int) -> memoryview:
+        return self._kernel.getsockopt(self._family, option, request, size)
 
     def close(self) -> None:
         self.closed = True
