@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from netfilter_exporter.kernel.modules import Modules
+from netfilter_exporter.kernel.modules import Modules, ModuleState
 
-#: Of each capability, the sets of modules any of which is enough.
+#: Of each capability, the sets of modules any of which is enough. A module that another cannot be
+#: loaded without is not repeated: modprobe brings it, and is stopped where it is stopped.
 CAPABILITIES: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "conntrack": (("nf_conntrack",),),
+    # Until they were merged, nf_conntrack asked for its IPv4 half only when it was needed.
+    "conntrack": (("nf_conntrack", "nf_conntrack_ipv4"),),
+    "defrag_ipv4": (("nf_defrag_ipv4",),),
+    "defrag_ipv6": (("nf_defrag_ipv6",),),
     "conntrack_netlink": (("nfnetlink", "nf_conntrack_netlink"),),
     "nat": (("nf_nat",),),
+    "nat_legacy_ipv4": (("ip_tables", "iptable_nat"),),
+    "nat_legacy_ipv6": (("ip6_tables", "ip6table_nat"),),
+    "nat_nftables": (("nf_tables", "nft_chain_nat"), ("nf_tables", "nft_chain_nat_ipv4")),
+    "masquerade_legacy": (("xt_MASQUERADE",), ("ipt_MASQUERADE",)),
+    # iptables-nft writes the legacy target into nftables.
+    "masquerade_nftables": (
+        ("nft_masq", "nft_masq_ipv4"),
+        ("nft_compat", "xt_MASQUERADE"),
+        ("nft_compat", "ipt_MASQUERADE"),
+    ),
     "hook_dump": (("nfnetlink", "nfnetlink_hook"),),
 }
 
@@ -18,11 +32,37 @@ CAPABILITIES: Mapping[str, tuple[tuple[str, ...], ...]] = {
 def evaluate(modules: Modules) -> dict[str, bool | None]:
     """Return for each capability whether it is usable or loadable on demand; None: cannot tell."""
     return {
-        name: True if all(modules.usable(m) for m in sets[0]) else None
+        name: _any(_all(modules.possible(module) for module in names) for names in sets)
         for name, sets in CAPABILITIES.items()
     }
 
 
 def blocked(modules: Modules) -> dict[str, bool]:
-    """Return for each capability whether a module of it is stopped from being loaded."""
-    return dict.fromkeys(CAPABILITIES, False)
+    """Return for each capability whether a module that it lacks is stopped from being loaded.
+
+    A capability is left out where that cannot be told: modprobe.d may not be in sight.
+    """
+    found = {}
+    for name, possible in evaluate(modules).items():
+        stopped = any(
+            modules.known[module].state is ModuleState.BLOCKED
+            for names in CAPABILITIES[name]
+            for module in names
+        )
+        if modules.modprobe_readable or stopped or not modules.loading:
+            found[name] = stopped and possible is not True
+    return found
+
+
+def _all(answers: Iterable[bool | None]) -> bool | None:
+    answers = tuple(answers)
+    if False in answers:
+        return False
+    return None if None in answers else True
+
+
+def _any(answers: Iterable[bool | None]) -> bool | None:
+    answers = tuple(answers)
+    if True in answers:
+        return True
+    return None if None in answers else False

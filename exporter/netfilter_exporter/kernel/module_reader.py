@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from netfilter_exporter.kernel.files import Paths, exists, read_bytes, read_int
-from netfilter_exporter.kernel.modules import Module, Modules, ModuleState
+from collections.abc import Collection, Mapping
 
-NAMES = (
-    "nf_conntrack",
-    "nf_conntrack_netlink",
-    "nf_nat",
-    "nf_tables",
-    "nfnetlink",
-    "nfnetlink_hook",
-)
+from netfilter_exporter.kernel import kallsyms
+from netfilter_exporter.kernel.errors import NoData, ReadError
+from netfilter_exporter.kernel.files import Paths, exists, read_bytes, read_int
+from netfilter_exporter.kernel.module_evidence import Evidence, EvidenceReader
+from netfilter_exporter.kernel.module_files import Loaded, parse_proc_modules
+from netfilter_exporter.kernel.module_history import MERGES, MODULES, ROWS
+from netfilter_exporter.kernel.module_states import Judge
+from netfilter_exporter.kernel.modules import Module, Modules, ModuleState
+from netfilter_exporter.kernel.netlink import NETLINK_NETFILTER
+
 _TAINT_FORCED_RMMOD = 1 << 3  # include/linux/panic.h (v6.18)
+_FILES = {
+    **{row.name: row.file for row in MODULES if row.file},
+    **{merge.name: merge.file for merge in MERGES.values() if merge.file},
+}
 
 
 class ModuleReader:
@@ -21,24 +26,98 @@ class ModuleReader:
 
     def __init__(self, paths: Paths, extra: tuple[str, ...] = ()) -> None:
         self._paths = paths
-        self._names = tuple(dict.fromkeys(NAMES + extra))
+        self._reported = tuple(
+            dict.fromkeys((*(row.name for row in MODULES if row.reported), *extra))
+        )
+        self._names = tuple(dict.fromkeys((*ROWS, *extra)))
+        self._evidence: EvidenceReader | None = None
+        self._symbols: frozenset[str] | None = None
 
     def read(self) -> Modules:
         """Return the modules as they are now."""
         paths = self._paths
         release = read_bytes(paths.proc("sys/kernel/osrelease")).decode("ascii", "replace").strip()
-        loading = exists(paths.proc("modules"))
-        content = read_bytes(paths.proc("modules")) if loading else b""
-        loaded = {line.split()[0].decode() for line in content.splitlines()}
+        if self._evidence is None:
+            self._evidence = EvidenceReader(paths, release, self._names)
+        evidence = self._evidence.read()
+        functional = self._functional(evidence)
+        loaded = self._loaded()
+        known = self._judge(evidence, loaded or {}, functional)
         return Modules(
             release=release,
-            loading=loading,
-            locked=loading and read_int(paths.proc("sys/kernel/modules_disabled")) == 1,
-            directory_present=None,
+            loading=loaded is not None,
+            locked=loaded is not None and read_int(paths.proc("sys/kernel/modules_disabled")) == 1,
+            directory_present=evidence.directory if loaded is not None else None,
             forced_unload=bool(read_int(paths.proc("sys/kernel/tainted")) & _TAINT_FORCED_RMMOD),
-            known={
-                name: Module(name, ModuleState.LOADED if name in loaded else ModuleState.UNKNOWN)
-                for name in self._names
-            },
-            reported=self._names,
+            modprobe_readable=evidence.stopped is not None,
+            known=known,
+            reported=self._reported,
         )
+
+    def _loaded(self) -> Mapping[str, Loaded] | None:
+        """Return what /proc/modules lists; None where this kernel cannot load modules."""
+        try:
+            content = read_bytes(self._paths.proc("modules"))
+        except NoData:
+            return None
+        return parse_proc_modules(content, frozenset(name.encode() for name in self._names))
+
+    def _functional(self, evidence: Evidence) -> frozenset[str]:
+        """Return the names whose file is there.
+
+        They are looked at before /proc/modules is: a module that is loaded in between shows
+        there, and is not taken for a part of the kernel.
+        """
+        found = {name for name, file in _FILES.items() if exists(self._paths.proc(file))}
+        listed = "nfnetlink" in (evidence.depends or ()) or evidence.option("nfnetlink") == "m"
+        if not listed and self._netlink_protocol_is_there():
+            found.add("nfnetlink")
+        return frozenset(found)
+
+    def _netlink_protocol_is_there(self) -> bool:
+        """Tell whether nfnetlink has its kernel socket: a row with its number in column Eth."""
+        try:
+            content = read_bytes(self._paths.proc("net/netlink"))
+        except ReadError:
+            return False
+        rows = (line.split(None, 2) for line in content.splitlines())
+        return any(len(row) > 1 and row[1] == b"%d" % NETLINK_NETFILTER for row in rows)
+
+    def _judge(
+        self, evidence: Evidence, loaded: Mapping[str, Loaded], functional: Collection[str]
+    ) -> dict[str, Module]:
+        names = (*self._names, *evidence.aliases.values())
+        judge = Judge(evidence, loaded, functional)
+        known = {name: judge.module(name) for name in names}
+        unknown = [name for name in names if known[name].state is ModuleState.UNKNOWN]
+        proven = [name for name in unknown if self._is_builtin(name)] if unknown else []
+        if not proven:
+            return known
+        judge = Judge(evidence, loaded, functional, proven)
+        return {name: judge.module(name) for name in names}
+
+    def _is_builtin(self, name: str) -> bool:
+        """Tell whether sysfs or the symbols prove it; only for what nothing else tells."""
+        symbol = ROWS[name].symbol if name in ROWS else ""
+        return self._in_sysfs(name) or (bool(symbol) and symbol in self._builtin_symbols())
+
+    def _in_sysfs(self, name: str) -> bool:
+        """Tell whether sysfs has it as a part of the kernel; it shows only those with parameters.
+
+        The directory of a loaded module has initstate, and refcnt.
+        """
+        path = self._paths.sys(f"module/{name}")
+        try:
+            return exists(path) and not exists(f"{path}/initstate") and not exists(f"{path}/refcnt")
+        except ReadError:
+            return False
+
+    def _builtin_symbols(self) -> frozenset[str]:
+        """Return the symbols that prove modules to be built in: read once, they cannot change."""
+        if self._symbols is None:
+            wanted = {row.symbol for row in MODULES if row.symbol}
+            try:
+                self._symbols = kallsyms.builtin_symbols(self._paths.proc("kallsyms"), wanted)
+            except ReadError:
+                self._symbols = frozenset()
+        return self._symbols

@@ -42,6 +42,7 @@ class Modules:
     locked: bool  #: kernel.modules_disabled=1: it no longer does, until the next boot
     directory_present: bool | None  #: /lib/modules/RELEASE; None: none is needed or it is hidden
     forced_unload: bool  #: somebody forced a module out since the boot
+    modprobe_readable: bool  #: what modprobe.d blocks is known
     known: Mapping[str, Module]  #: every name that was looked for
     reported: tuple[str, ...]  #: those of them that go on the page
 
@@ -57,6 +58,17 @@ class Modules:
             return None
         if module.state is ModuleState.MERGED:
             return self.usable(module.provided_by)
+        return module.state in PRESENT
+
+    def possible(self, name: str) -> bool | None:
+        """Tell whether `name` is usable, or the kernel can load it on demand; None: cannot tell."""
+        module = self.known.get(name)
+        if module is None or module.state is ModuleState.UNKNOWN:
+            return None
+        if module.state is ModuleState.MERGED:
+            return self.possible(module.provided_by)
+        if module.state is ModuleState.AVAILABLE:
+            return self.loading and not self.locked
         return module.state in PRESENT
 
     def may_ask(self, name: str) -> bool:

@@ -1,0 +1,174 @@
+"""What the files on disk say of modules: parsed once, and again when one of them changes."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Collection, Mapping
+from typing import Callable, TypeVar
+
+from netfilter_exporter.kernel import kconfig, modprobe, module_files
+from netfilter_exporter.kernel.container import sees_host_root
+from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.files import Paths, read_bytes
+from netfilter_exporter.kernel.module_history import ROWS
+
+T = TypeVar("T")
+
+#: modules.alias of a distribution has 1.4 MB, modules.dep 0.7 MB.
+_LIST_LIMIT = 16 << 20
+#: The last is where the patched kmod of NixOS looks.
+_DIRECTORIES = (
+    "/lib/modules",
+    "/usr/lib/modules",
+    "/run/booted-system/kernel-modules/lib/modules",
+)
+_OPTIONS = frozenset(option for row in ROWS.values() for option in row.options)
+
+_Signature = dict[str, tuple[int, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What the files say; None where a file cannot be read or is not there."""
+
+    directory: bool | None = None  #: see `Modules.directory_present`
+    depends: Mapping[str, frozenset[str]] | None = None  #: modules.dep
+    builtin: frozenset[str] | None = None  #: modules.builtin
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)  #: modules.alias
+    options: Mapping[str, str] | None = None  #: the kernel's configuration: y, m or n
+    stopped: frozenset[str] | None = None  #: by modprobe.d
+    forbidden: frozenset[str] = frozenset()  #: by module_blacklist=
+
+    def option(self, name: str) -> str | None:
+        """Return y, m, or n for the module; None: no configuration, or no known option."""
+        row = ROWS.get(name)
+        if self.options is None or row is None or not row.options:
+            return None
+        return next((self.options[o] for o in row.options if o in self.options), "n")
+
+    def mentions(self, name: str) -> bool:
+        """Tell whether the kernel's configuration knows an option of the module's own."""
+        row = ROWS.get(name)
+        return row is not None and any(o in (self.options or {}) for o in row.options)
+
+
+class EvidenceReader:
+    """Reads `Evidence` of one kernel release."""
+
+    def __init__(self, paths: Paths, release: str, names: Collection[str]) -> None:
+        self._paths = paths
+        self._names = frozenset(names)
+        self._release = release
+        self._host_root = sees_host_root(paths)
+        # These two cannot change before the next boot.
+        self._running_config = _or_none(self._read_running_config)
+        self._forbidden = modprobe.parse_cmdline(
+            _or_none(lambda: read_bytes(paths.proc("cmdline"))) or b""
+        )
+        self._signature: _Signature | None = None
+        self._evidence = Evidence()
+
+    def read(self) -> Evidence:
+        """Return what the files say now; nothing is parsed again while none has changed."""
+        directory = self._module_directory()
+        configurations = [] if self._running_config is not None else self._configurations(directory)
+        rules = self._rules()
+        lists = [f"{directory}/modules.{kind}" for kind in ("dep", "builtin", "alias")]
+        signature = _sign([directory, *lists, *configurations, *(rules or ())])
+        if signature != self._signature:
+            self._evidence = self._parse(directory, configurations, rules)
+            self._signature = signature
+        return self._evidence
+
+    def _module_directory(self) -> str:
+        places = [f"{self._paths.root(place)}/{self._release}" for place in _DIRECTORIES]
+        return next((place for place in places if os.path.isdir(place)), places[0])
+
+    def _configurations(self, directory: str) -> list[str]:
+        return [
+            self._paths.root(f"/boot/config-{self._release}"),
+            f"{directory}/config",  # the only place of it on Debian since 2025
+            f"{directory}/build/.config",
+        ]
+
+    def _rules(self) -> list[str] | None:
+        """Return the files of modprobe.d; None where the host's are out of sight."""
+        if not self._host_root:
+            return None
+        return _or_none(lambda: modprobe.config_files(self._paths))
+
+    def _read_running_config(self) -> Mapping[str, str]:
+        path = self._paths.proc("config.gz")
+        text = kconfig.decompress(read_bytes(path), path)
+        return kconfig.parse_config(text, _OPTIONS, path)
+
+    def _parse(
+        self, directory: str, configurations: list[str], rules: list[str] | None
+    ) -> Evidence:
+        def listed(kind: str, parse: Callable[[bytes, Collection[str]], T]) -> T | None:
+            path = f"{directory}/modules.{kind}"
+            return _or_none(lambda: parse(read_bytes(path, _LIST_LIMIT), names))
+
+        names: Collection[str] = self._names
+        aliases = listed("alias", module_files.parse_aliases) or {}
+        names = self._names.union(aliases.values())
+        depends = listed("dep", module_files.parse_dep)
+        loadable = names.union(*(depends or {}).values())
+        return Evidence(
+            directory=self._directory_present(directory),
+            depends=depends,
+            builtin=listed("builtin", module_files.parse_builtin),
+            aliases=aliases,
+            options=self._running_config or _first_config(configurations),
+            stopped=None if rules is None else _or_none(lambda: _stopped(rules, loadable)),
+            forbidden=self._forbidden,
+        )
+
+    def _directory_present(self, directory: str) -> bool | None:
+        if os.path.isdir(directory):
+            return True
+        if not self._host_root:
+            return None
+        library = self._paths.root("/lib")
+        try:
+            # systemd's ProtectKernelModules= puts an empty directory without any mode bit there.
+            hidden = os.stat(f"{library}/modules").st_mode & 0o777 == 0
+        except OSError:
+            hidden = not os.path.isdir(library)  # a part of a root, not a root
+        return None if hidden else False
+
+
+def _or_none(read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except ReadError:
+        return None
+
+
+def _first_config(candidates: list[str]) -> Mapping[str, str] | None:
+    return next(filter(None, map(_read_config, candidates)), None)
+
+
+def _read_config(path: str) -> Mapping[str, str] | None:
+    return _or_none(lambda: kconfig.parse_config(read_bytes(path, kconfig.LIMIT), _OPTIONS, path))
+
+
+def _stopped(files: list[str], names: Collection[str]) -> frozenset[str]:
+    # Directories and links that lead nowhere are passed over; one to /dev/null masks a file.
+    contents = (read_bytes(path) for path in files if os.path.isfile(path))
+    rules = itertools.chain.from_iterable(map(modprobe.parse_install, contents))
+    return modprobe.stopped_by_install(rules, names)
+
+
+def _sign(files: list[str]) -> _Signature:
+    return {path: _sign_one(path) for path in files}
+
+
+def _sign_one(path: str) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        return (error.errno or 0,)
+    return found.st_mtime_ns, found.st_size, found.st_ino

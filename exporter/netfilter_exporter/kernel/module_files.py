@@ -1,0 +1,74 @@
+"""The lists of modules: /proc/modules, and what depmod and the kernel build left on disk.
+
+Source: ``m_show`` in kernel/module/procfs.c (v6.18); modules.dep(5) and modules.builtin of kmod.
+All names are given with underscores, as the kernel has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from netfilter_exporter.kernel.errors import Malformed
+
+
+class Loaded(NamedTuple):
+    """A line of /proc/modules."""
+
+    references: int | None  #: None where modules cannot be unloaded (CONFIG_MODULE_UNLOAD=n)
+    users: frozenset[str]  #: the modules that use it
+    live: bool  #: neither on its way in nor out
+
+
+def parse_proc_modules(content: bytes, wanted: Collection[bytes]) -> dict[str, Loaded]:
+    """Return those modules of /proc/modules whose name is wanted."""
+    loaded = {}
+    for line in content.splitlines():
+        name = line.partition(b" ")[0]
+        if name in wanted:
+            loaded[name.decode("ascii", "replace")] = _parse_loaded(line)
+    return loaded
+
+
+def _parse_loaded(line: bytes) -> Loaded:
+    # name size refcount users state address [taints]
+    fields = line.split()
+    if len(fields) < 5 or not (fields[2].isdigit() or fields[2] == b"-"):
+        raise Malformed(f"/proc/modules: {line[:80]!r}")
+    references = int(fields[2]) if fields[2].isdigit() and len(fields[2]) < 20 else None
+    users = fields[3].decode("ascii", "replace").strip(",-")
+    return Loaded(references, frozenset(users.split(",")) - {""}, live=fields[4] == b"Live")
+
+
+def module_name(path: bytes) -> str:
+    """Return the module of a file such as ``kernel/net/netfilter/nf-nat.ko.zst``."""
+    base = path.rpartition(b"/")[2].partition(b".ko")[0]
+    return base.replace(b"-", b"_").decode("ascii", "replace")
+
+
+def parse_dep(content: bytes, wanted: Collection[str]) -> dict[str, frozenset[str]]:
+    """Return of each wanted module in modules.dep all that it needs, directly or not."""
+    depends = {}
+    for line in content.splitlines():
+        path, colon, needs = line.partition(b":")
+        name = module_name(path)
+        if colon and name in wanted:
+            depends[name] = frozenset(module_name(need) for need in needs.split())
+    return depends
+
+
+def parse_builtin(content: bytes, wanted: Collection[str]) -> frozenset[str]:
+    """Return the wanted modules that modules.builtin lists."""
+    return frozenset(module_name(line.strip()) for line in content.splitlines()) & set(wanted)
+
+
+def parse_aliases(content: bytes, wanted: Collection[str]) -> Mapping[str, str]:
+    """Return the module behind each wanted name that is an alias in modules.alias."""
+    aliases = {}
+    names = {name.encode() for name in wanted}
+    for line in content.splitlines():
+        fields = line.split()
+        if len(fields) == 3 and fields[1] in names and fields[0] == b"alias":
+            target = fields[2].replace(b"-", b"_").decode("ascii", "replace")
+            aliases[fields[1].decode()] = target
+    return aliases
