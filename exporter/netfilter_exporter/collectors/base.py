@@ -7,7 +7,7 @@ samples out of a `Snapshot`. A collector is a file of rows. README's table is ma
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Callable, Generic, TypeVar, Union
 
 from netfilter_exporter.snapshot import Snapshot
@@ -55,6 +55,7 @@ class Collector:
     name: str
     help: str
     metrics: tuple[Metric[Snapshot], ...]
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)  #: with their help
 
 
 def value(read: Callable[[T], float | None]) -> Callable[[T], Iterable[Sample]]:

@@ -33,6 +33,7 @@ def _per_cpu(name: str) -> Callable[[Snapshot], Iterable[Sample]]:
 COLLECTOR = Collector(
     "conntrack",
     "connection tracking: entries, limits, drops",
+    options={PER_CPU: "serve the statistics of each CPU, not their sums"},
     metrics=(
         Metric(
             "conntrack_present",

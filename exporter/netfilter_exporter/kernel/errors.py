@@ -86,6 +86,13 @@ def from_oserror(error: OSError, what: str) -> ReadError:
     return (kind or ReadError)(f"{what}: {error.strerror or error}")
 
 
+def defect(what: str, error: Exception) -> ReadError:
+    """Return the `ReadError` for an exception that nobody foresaw, with `error` as its cause."""
+    failure = ReadError(f"{what}: {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure
+
+
 def worst(errors: list[ReadError]) -> Status:
     """Return the status of the worst of `errors`, or OK where there are none."""
     return max((error.status for error in errors), key=lambda s: s.rank, default=Status.OK)

@@ -1,0 +1,231 @@
+"""The command line, in the words of node_exporter's."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Callable, NoReturn, TypeVar
+
+from netfilter_exporter import __version__, logs
+from netfilter_exporter.collectors.base import Collector
+from netfilter_exporter.kernel.files import Paths
+from netfilter_exporter.web.listen import Address, parse_address
+
+T = TypeVar("T")
+
+DEFAULT_ADDRESS = ":10042"
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """What the command line asks for."""
+
+    collectors: tuple[str, ...]  #: names of those that are on
+    options: frozenset[str]  #: of the rows that are opt-in
+    paths: Paths
+    listen_addresses: tuple[Address, ...]
+    telemetry_path: str
+    max_requests: int
+    exporter_metrics: bool
+    log_level: str
+    log_format: str
+
+
+def parse(argv: Sequence[str] | None, collectors: Mapping[str, Collector]) -> Flags:
+    """Parse the command line; a bad one ends the process with 2 and one line that says why."""
+    args = _parser(collectors).parse_args(argv)
+    return Flags(
+        collectors=tuple(name for name in collectors if args.collectors.get(name, args.by_default)),
+        options=frozenset(args.options),
+        paths=Paths(args.procfs, args.sysfs, args.rootfs),
+        listen_addresses=tuple(args.listen_addresses or [parse_address(DEFAULT_ADDRESS)]),
+        telemetry_path=args.telemetry_path,
+        max_requests=args.max_requests,
+        exporter_metrics=args.exporter_metrics,
+        log_level=args.log_level,
+        log_format=args.log_format,
+    )
+
+
+def version_text() -> str:
+    """Return what --version prints, in the form of the Prometheus project's own programs."""
+    return (
+        f"netfilter_exporter, version {__version__}\n"
+        f"  python version:   {platform.python_version()}\n"
+        f"  platform:         {sys.platform}/{platform.machine()}"
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}, try --help\n")
+
+
+class _Switch(argparse.Action):
+    """``--collector.NAME`` and ``--no-collector.NAME``: name -> on or off."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse's signature
+        namespace: argparse.Namespace,
+        values: object,  # noqa: ARG002 - argparse's signature
+        option_string: str | None = None,
+    ) -> None:
+        switches = {**namespace.collectors, self.const: option_string == self.option_strings[0]}
+        namespace.collectors = switches
+
+
+def _parser(collectors: Mapping[str, Collector]) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="netfilter_exporter",
+        description="Prometheus exporter that tells when Linux connection tracking or NAT has"
+        " silently stopped working.",
+        allow_abbrev=False,
+        add_help=False,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=40),
+        usage="%(prog)s [flags]",
+    )
+    general = parser.add_argument_group("general")
+    general.add_argument("-h", "--help", action="help", help="show this text and exit")
+    general.add_argument("--version", action=_Version, help="show the version and exit")
+    _add_web(parser.add_argument_group("web"))
+    _add_collectors(parser.add_argument_group("collectors"), collectors)
+    _add_paths(parser.add_argument_group("paths"))
+    _add_log(parser.add_argument_group("log"))
+    return parser
+
+
+class _Version(argparse.Action):
+    """Like argparse's own, which would fold the lines."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:  # noqa: A002 - argparse's name
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,  # noqa: ARG002 - argparse's signature
+        values: object,  # noqa: ARG002 - argparse's signature
+        option_string: str | None = None,  # noqa: ARG002 - argparse's signature
+    ) -> None:
+        sys.stdout.write(version_text() + "\n")
+        parser.exit()
+
+
+def _add_web(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--web.listen-address",
+        dest="listen_addresses",
+        metavar="ADDRESS",
+        type=_argument(parse_address),
+        action="append",
+        help="address to serve on, as :PORT, HOST:PORT or [IPV6]:PORT; may be repeated"
+        f" (default: {DEFAULT_ADDRESS})",
+    )
+    group.add_argument(
+        "--web.telemetry-path",
+        dest="telemetry_path",
+        metavar="PATH",
+        type=_argument(_telemetry_path),
+        default="/metrics",
+        help="path of the metrics (default: %(default)s)",
+    )
+    group.add_argument(
+        "--web.max-requests",
+        dest="max_requests",
+        metavar="N",
+        type=_argument(_count),
+        default=40,
+        help="scrapes served at a time, 0 for no limit (default: %(default)s)",
+    )
+    group.add_argument(
+        "--web.disable-exporter-metrics",
+        dest="exporter_metrics",
+        action="store_false",
+        help="leave out the metrics of the exporter's own process (process_*)",
+    )
+
+
+def _add_collectors(group: argparse._ArgumentGroup, collectors: Mapping[str, Collector]) -> None:
+    group.set_defaults(collectors={}, options=[])
+    group.add_argument(
+        "--collector.disable-defaults",
+        dest="by_default",
+        action="store_false",
+        help="switch off all collectors that are not switched on by name",
+    )
+    for collector in collectors.values():
+        flag = f"collector.{collector.name}"
+        group.add_argument(
+            f"--{flag}",
+            f"--no-{flag}",
+            dest="collectors",
+            action=_Switch,
+            nargs=0,
+            const=collector.name,
+            default=argparse.SUPPRESS,
+            help=collector.help,
+        )
+        for option, text in collector.options.items():
+            group.add_argument(
+                f"--collector.{option}",
+                dest="options",
+                action="append_const",
+                const=option,
+                help=text,
+            )
+
+
+def _add_paths(group: argparse._ArgumentGroup) -> None:
+    for name, default in zip(("procfs", "sysfs", "rootfs"), Paths()):
+        group.add_argument(
+            f"--path.{name}",
+            dest=name,
+            metavar="PATH",
+            default=default,
+            help=f"where the host's {name} is mounted (default: %(default)s)",
+        )
+
+
+def _add_log(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--log.level",
+        dest="log_level",
+        choices=tuple(logs.LEVELS),
+        default="info",
+        help="least level that is logged (default: %(default)s)",
+    )
+    group.add_argument(
+        "--log.format",
+        dest="log_format",
+        choices=tuple(logs.FORMATS),
+        default="logfmt",
+        help="form of the log lines (default: %(default)s)",
+    )
+
+
+def _argument(convert: Callable[[str], T]) -> Callable[[str], T]:
+    """Let argparse show the text of a ValueError, which it would replace by its own."""
+
+    def converted(text: str) -> T:
+        try:
+            return convert(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return converted
+
+
+def _telemetry_path(text: str) -> str:
+    if not text.startswith("/") or text.startswith("/-/") or any(c in text for c in "?# "):
+        raise ValueError(f"{text!r} is not a path such as /metrics")
+    return text
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text!r} is not a whole number")
+    return int(text)

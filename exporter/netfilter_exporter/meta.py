@@ -1,0 +1,113 @@
+"""The exporter's own rows: how a scrape went. They are made of a `Run`, not of the kernel."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from typing import Any
+
+from netfilter_exporter import __version__
+from netfilter_exporter.collectors.base import Metric, Sample, value
+from netfilter_exporter.gather import Run
+from netfilter_exporter.kernel.errors import ReadError
+
+Family = tuple[Metric[Any], tuple[Sample, ...]]
+
+
+def _success(run: Run) -> Iterable[Sample]:
+    for name, outcome in run.outcomes.items():
+        yield (name,), int(outcome.success)
+
+
+def _duration(run: Run) -> Iterable[Sample]:
+    for name, outcome in run.outcomes.items():
+        yield (name,), round(outcome.seconds, 6)
+
+
+def _status(run: Run) -> Iterable[Sample]:
+    for name, outcome in run.outcomes.items():
+        yield (name, outcome.status.value), 1
+
+
+def _source_status(run: Run) -> Iterable[Sample]:
+    for name, status in run.snapshot.source_status().items():
+        yield (name, status.value), 1
+
+
+def _omitted(run: Run) -> Iterable[Sample]:
+    for outcome in run.outcomes.values():
+        for name, count in outcome.omitted.items():
+            yield (name,), count
+
+
+ROWS: tuple[Metric[Run], ...] = (
+    Metric(
+        "exporter_build_info",
+        "1; the labels tell the version of the exporter and of its Python.",
+        source="the exporter itself",
+        samples=lambda _: [((__version__, platform.python_version()), 1)],
+        labels=("version", "pythonversion"),
+    ),
+    Metric(
+        "exporter_host_network_namespace",
+        "Whether this is the initial network namespace (1) or another (0), such as a pod's, which"
+        " looks healthy and says nothing about the host.",
+        source="/proc/sys/net/core/netdev_budget, /proc/sys/net/nf_conntrack_max",
+        samples=value(lambda run: int(run.snapshot.host_network_namespace)),
+    ),
+    Metric(
+        "scrape_collector_success",
+        "Whether the collector told all that this kernel can tell.",
+        source="the exporter itself",
+        samples=_success,
+        labels=("collector",),
+    ),
+    Metric(
+        "scrape_collector_duration_seconds",
+        "Time the collector took.",
+        source="the exporter itself",
+        samples=_duration,
+        labels=("collector",),
+    ),
+    Metric(
+        "scrape_collector_status",
+        "1 for the status that holds, the worst of what the collector met: ok, no_data, denied,"
+        " unsupported, timeout, error.",
+        source="the exporter itself",
+        samples=_status,
+        labels=("collector", "status"),
+    ),
+    Metric(
+        "source_status",
+        "1 for the status that holds, for the sources that fail apart from their collector; also"
+        " inconclusive.",
+        source="the exporter itself",
+        samples=_source_status,
+        labels=("source", "status"),
+    ),
+    Metric(
+        "series_omitted",
+        "Series left out of a metric whose labels rules or interfaces name: 64 are served.",
+        source="the exporter itself",
+        samples=_omitted,
+        labels=("metric",),
+    ),
+)
+
+
+def page_families(run: Run) -> list[Family]:
+    """Return all families of the page, in one order: the exporter's own, then by collector.
+
+    What a row of the exporter's own cannot read gives no sample.
+    """
+    families: list[Family] = [(row, _samples(row, run)) for row in ROWS]
+    for name in sorted(run.outcomes):
+        families.extend(run.outcomes[name].families)
+    return families
+
+
+def _samples(row: Metric[Run], run: Run) -> tuple[Sample, ...]:
+    try:
+        return tuple(row.samples(run))
+    except ReadError:
+        return ()

@@ -1,0 +1,130 @@
+"""The pages: metrics, a landing page, and whether we are alive."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+from typing import Callable, NamedTuple
+from urllib.parse import parse_qs
+
+from netfilter_exporter import __version__
+from netfilter_exporter.gather import PAGE_TIMEOUT
+from netfilter_exporter.web.http import HTML, HttpError, Request, Response, accepts_gzip
+from netfilter_exporter.web.scrapes import Form, Scrapes, Wanted
+from netfilter_exporter.web.server import Answer
+
+_READING = frozenset({"GET", "HEAD"})
+_QUERY_FIELDS = 100
+_SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,9})?", re.ASCII)
+
+#: What of Prometheus' own timeout is left for the way, and the least that is taken for real.
+_TIMEOUT_MARGIN = 0.5
+_LEAST_TIMEOUT = 1.0
+
+_LANDING = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>netfilter exporter</title>
+</head>
+<body>
+<h1>netfilter exporter</h1>
+<p>Version {version}. <a href="{telemetry_path}">Metrics</a></p>
+<h2>Collectors</h2>
+<ul>
+{collectors}
+</ul>
+</body>
+</html>
+"""
+
+_LANDING_HEADERS = (("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),)
+
+
+class Route(NamedTuple):
+    """What answers at a path, and to which methods."""
+
+    answer: Callable[[Request], Answer]
+    methods: frozenset[str] = _READING
+
+
+class Pages:
+    """Answers requests by their path."""
+
+    def __init__(self, scrapes: Scrapes, known: Iterable[str], telemetry_path: str) -> None:
+        """`known` are the names of all collectors, those that are switched off too."""
+        self._scrapes = scrapes
+        self._known = frozenset(known)
+        self._telemetry_path = telemetry_path
+        self._routes = {
+            "/": Route(self._landing),
+            "/-/healthy": Route(_healthy),
+            telemetry_path: Route(self._metrics),
+        }
+
+    def __call__(self, request: Request) -> Answer:
+        """Return the response, or the future of it; raise `HttpError`."""
+        route = self._routes.get(request.path)
+        if route is None:
+            raise HttpError(404, "not found")
+        if request.method not in route.methods:
+            allowed = ", ".join(sorted(route.methods))
+            return Response(405, b"method not allowed\n", headers=(("Allow", allowed),))
+        return route.answer(request)
+
+    def _landing(self, _: Request) -> Response:
+        collectors = "\n".join(
+            f"<li><b>{html.escape(name)}</b>: {html.escape(collector.help)}</li>"
+            for name, collector in self._scrapes.collectors.items()
+        )
+        page = _LANDING.format(
+            version=__version__,
+            telemetry_path=html.escape(self._telemetry_path),
+            collectors=collectors,
+        )
+        return Response(200, page.encode(), HTML, _LANDING_HEADERS)
+
+    def _metrics(self, request: Request) -> Answer:
+        headers = request.headers
+        wanted = Wanted(
+            self._filtered(request.query),
+            _timeout(headers.get("x-prometheus-scrape-timeout-seconds", "")),
+        )
+        form = Form(headers.get("accept", ""), accepts_gzip(headers.get("accept-encoding", "")))
+        return self._scrapes.page(wanted, form)
+
+    def _filtered(self, query: str) -> tuple[str, ...]:
+        """Return the names of the collectors that collect[] and exclude[] leave."""
+        enabled = tuple(self._scrapes.collectors)
+        if not query:
+            return enabled
+        try:
+            fields = parse_qs(query, max_num_fields=_QUERY_FIELDS)
+        except ValueError:
+            raise HttpError(400, "malformed query") from None
+        collect, exclude = fields.get("collect[]", []), fields.get("exclude[]", [])
+        if collect and exclude:
+            raise HttpError(400, "collect[] and exclude[] cannot be combined")
+        for name in collect + exclude:
+            if name not in self._known:
+                raise HttpError(400, f"unknown collector: {name[:64]!a}")
+            if name not in self._scrapes.collectors:
+                raise HttpError(400, f"disabled collector: {name}")
+        if collect:
+            return tuple(name for name in enabled if name in collect)
+        return tuple(name for name in enabled if name not in exclude)
+
+
+def _healthy(_: Request) -> Response:
+    return Response(200, b"netfilter_exporter is healthy\n")
+
+
+def _timeout(header: str) -> float:
+    """Return the time a collection may take when Prometheus says how long it waits."""
+    if not _SECONDS.fullmatch(header):
+        return PAGE_TIMEOUT
+    return min(max(float(header) - _TIMEOUT_MARGIN, _LEAST_TIMEOUT), PAGE_TIMEOUT)
