@@ -55,7 +55,7 @@ class KernelDouble:
         self.opened: list[int] = []  #: netlink protocols
         self.requests: list[int] = []  #: message types
         self.deleted: list[Family] = []  #: families whose own probe entry was deleted
-        self._entries: set[Family] = set()  #: probe entries in the conntrack table
+        self.probe_entries: set[Family] = set()  #: those in the conntrack table now
 
     # -- what System wants -----------------------------------------------------------------
 
@@ -112,11 +112,11 @@ class KernelDouble:
         """Let the datagram make its entry, if it made one when it was recorded."""
         datagrams = self.probe(family).datagrams
         if datagrams and not wire.errno_of(datagrams[0]):
-            self._entries.add(family)
+            self.probe_entries.add(family)
 
     def _tracked(self, payload: bytes) -> Family | None:
         family = _NFPROTO.get(payload[0])
-        ours = family in self._entries and wire.ports(payload) == self.probe_ports(family)
+        ours = family in self.probe_entries and wire.ports(payload) == self.probe_ports(family)
         return family if ours else None
 
     def _delete(self, payload: bytes) -> int:
@@ -127,7 +127,7 @@ class KernelDouble:
         family = self._tracked(payload)
         if family is None or wanted.get(_CTA_ID) not in {None, self._entry_id(family)}:
             return errno.ENOENT
-        self._entries.discard(family)
+        self.probe_entries.discard(family)
         self.deleted.append(family)
         return 0
 

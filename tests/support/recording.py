@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from support import archive
+from support import archive, wire
 
 CAPTURES = Path(__file__).parent.parent / "fixtures" / "captures"
 
@@ -34,11 +34,19 @@ class Recording(NamedTuple):
     files: tuple[archive.Entry, ...]
     facts: Mapping[str, str]
     exchanges: Mapping[str, Exchange]  #: by file name, without .hex
+    commands: str  #: those that made the state
 
     @property
     def modular(self) -> bool:
         """Whether the kernel can load modules at all."""
         return any(entry.path == "proc/modules" for entry in self.files)
+
+    def hooks(self, family: str) -> bytes | None:
+        """Return what lists the functions at the hooks of ip or ip6; None where nothing could."""
+        answers = [self.exchanges[f"hook-{family}-{number}"] for number in range(5)]
+        if any(not a.datagrams or wire.errno_of(a.datagrams[0]) for a in answers):
+            return None
+        return b"".join(datagram for a in answers for datagram in a.datagrams)
 
 
 def names() -> list[str]:
@@ -62,6 +70,7 @@ def load(name: str) -> Recording:
             for path, text in texts.items()
             if path.startswith("netlink/")
         },
+        commands=texts["commands.txt"],
     )
 
 

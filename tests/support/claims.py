@@ -1,0 +1,121 @@
+"""What the page of a recorded host must say, from what is known of the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from netfilter_exporter.kernel.families import Family
+from support.host import FakeHost
+
+_TAINT_FORCED_RMMOD = 8  # include/linux/panic.h: TAINT_FORCED_RMMOD is bit 3
+_SHORT = {Family.IPV4: "ip", Family.IPV6: "ip6"}
+_TRACKED = {"yes": 1, "no": 0, "send-eperm": None}
+_CONNTRACK = "net/netfilter/nf_conntrack"
+
+
+class Claim(NamedTuple):
+    """The samples of `metric` that have `labels` add up to `expected`; None: there is none."""
+
+    metric: str
+    labels: Mapping[str, str]
+    expected: float | None
+
+
+def claims(host: FakeHost) -> Iterator[Claim]:
+    """Yield everything that must be true of the page of `host`."""
+    for part in _rules, _interfaces, _tracking, _conntrack, _forwarding, _kernel:
+        yield from part(host)
+
+
+def _rules(host: FakeHost) -> Iterator[Claim]:
+    for family, short in _SHORT.items():
+        legacy = {"backend": "legacy", "family": family.value}
+        yield Claim("nat_readable", legacy, 1)
+        yield Claim("nat_rules", legacy, _count(host, f"nat_rules_legacy_{short}"))
+        yield Claim(
+            "nat_unreachable_rules", legacy, _some(host, f"unreachable_nat_rules_legacy_{short}")
+        )
+        yield Claim("notrack_rules", legacy, _count(host, f"notrack_rules_legacy_{short}"))
+
+        nftables = {"backend": "nftables", "family": family.value}
+        # The only rule of an inet table that was recorded says "meta nfproto ipv4".
+        inet = _count(host, "nat_rules_nft_inet") if family is Family.IPV4 else 0
+        # The recorded notrack rules of nft are all in a table of the family ip.
+        notrack = _count(host, "notrack_rules_nft") if family is Family.IPV4 else 0
+        yield Claim("nat_readable", nftables, 1)
+        yield Claim("nat_rules", nftables, _count(host, f"nat_rules_nft_{short}") + inet)
+        yield Claim(
+            "nat_unreachable_rules", nftables, _some(host, f"unreachable_nat_rules_nft_{short}")
+        )
+        yield Claim("notrack_rules", nftables, notrack)
+
+
+def _interfaces(host: FakeHost) -> Iterator[Claim]:
+    """One rule names an interface that the machine never had."""
+    named = "wan1" in host.recording.commands and host.recording.state != "rules-flushed"
+    yield Claim("nat_missing_interface", {"interface": "wan1"}, 1 if named else None)
+    yield Claim("nat_missing_interface", {"interface": "wan0"}, None)
+
+
+def _tracking(host: FakeHost) -> Iterator[Claim]:
+    """Tell what the probe told, but for a full table: there only a hook dump can tell."""
+    full = _full(host)
+    for family, short in _SHORT.items():
+        tracked = _TRACKED[host.facts[f"tracked_{family.value}"]]
+        if full:
+            hooks = host.recording.hooks(short)
+            tracked = None if hooks is None else int(b"_conntrack_in" in hooks)
+        yield Claim("conntrack_tracking", {"family": family.value}, tracked)
+
+
+def _conntrack(host: FakeHost) -> Iterator[Claim]:
+    entries = _sysctl(host, f"{_CONNTRACK}_count")
+    yield Claim("conntrack_present", {}, int(entries is not None))
+    yield Claim("conntrack_entries", {}, entries)
+    yield Claim("conntrack_entries_limit", {}, _sysctl(host, f"{_CONNTRACK}_max"))
+    yield Claim("conntrack_buckets", {}, _sysctl(host, f"{_CONNTRACK}_buckets"))
+
+
+def _forwarding(host: FakeHost) -> Iterator[Claim]:
+    switches = {
+        name: bool(_sysctl(host, f"net/ipv4/conf/{name}/forwarding"))
+        for name in host.kernel.interfaces()
+        if name != "lo"
+    }
+    yield Claim("forwarding_enabled", {"family": "ipv4"}, int(any(switches.values())))
+    ipv6 = _sysctl(host, "net/ipv6/conf/all/forwarding")
+    yield Claim("forwarding_enabled", {"family": "ipv6"}, ipv6)
+    if _sysctl(host, "net/ipv4/ip_forward"):
+        for name, on in switches.items():
+            yield Claim("interface_forwarding_disabled", {"interface": name}, int(not on))
+
+
+def _kernel(host: FakeHost) -> Iterator[Claim]:
+    tainted = _sysctl(host, "kernel/tainted") or 0
+    yield Claim("kernel_module_forced_unload", {}, int(bool(tainted & _TAINT_FORCED_RMMOD)))
+    yield Claim("kernel_info", {"release": host.facts["kernel"]}, 1)
+    loaded = host.path("proc/modules")
+    for line in loaded.read_text().splitlines() if loaded.exists() else ():
+        name = line.split()[0]
+        if name in {"nf_conntrack", "nf_nat", "iptable_nat", "nf_conntrack_netlink"}:
+            yield Claim("module_usable", {"module": name}, 1)
+            yield Claim("module_info", {"module": name, "state": "loaded"}, 1)
+
+
+def _count(host: FakeHost, fact: str) -> int:
+    return int(host.facts.get(fact, 0))
+
+
+def _some(host: FakeHost, fact: str) -> int | None:
+    return _count(host, fact) or None
+
+
+def _full(host: FakeHost) -> bool:
+    entries, limit = (_sysctl(host, f"{_CONNTRACK}_{name}") for name in ("count", "max"))
+    return entries is not None and limit is not None and entries >= limit
+
+
+def _sysctl(host: FakeHost, name: str) -> int | None:
+    path = host.path(f"proc/sys/{name}")
+    return int(path.read_text()) if path.exists() else None

@@ -1,0 +1,72 @@
+"""A page of metrics of a recorded host, made in this process."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from netfilter_exporter import collectors
+from netfilter_exporter.exposition import Exposition
+from netfilter_exporter.gather import Gatherer
+from netfilter_exporter.meta import page_families
+from netfilter_exporter.snapshot import Host
+from support.host import FakeHost
+
+PREFIX = "netfilter_"
+
+#: What differs from run to run, and what stands for it.
+_VOLATILE = (
+    (re.compile(r'(scrape_collector_duration_seconds\{collector="\w+"\}) \S+'), r"\1 0"),
+    (re.compile(r"(exporter_build_info)\{.*\}"), r"\1{...}"),
+)
+
+
+class Labelled(NamedTuple):
+    """A sample of a metric."""
+
+    labels: Mapping[str, str]
+    value: float
+
+
+class Page:
+    """The text of a page, and its samples by name."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._samples: dict[str, list[Labelled]] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                found = Labelled(sample.labels, sample.value)
+                self._samples.setdefault(sample.name, []).append(found)
+
+    @property
+    def stable_text(self) -> str:
+        """The page without what differs from run to run."""
+        text = self.text
+        for pattern, replacement in _VOLATILE:
+            text = pattern.sub(replacement, text)
+        return text
+
+    def lines(self) -> list[str]:
+        """Return the samples as they are written."""
+        return [line for line in self.text.splitlines() if not line.startswith("#")]
+
+    def samples(self, name: str, **labels: str) -> list[Labelled]:
+        """Return the samples of a metric that have `labels`; the name is without its prefix."""
+        found = self._samples.get(PREFIX + name, ())
+        return [sample for sample in found if labels.items() <= sample.labels.items()]
+
+    def total(self, name: str, **labels: str) -> float | None:
+        """Return the sum of `samples`, or None where there is none."""
+        found = self.samples(name, **labels)
+        return sum(sample.value for sample in found) if found else None
+
+
+def make(host: FakeHost, options: Collection[str] = ()) -> Page:
+    """Scrape `host` once with all collectors."""
+    run = Gatherer(Host(host.system), options).gather(collectors.load().values())
+    text, _ = Exposition().render(page_families(run), accept="")
+    return Page(text.decode())
