@@ -6,20 +6,43 @@ for one scrape, so that all collectors, and the checks, see the same facts.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from typing import Callable, Generic, TypeVar, cast
+from typing import Callable, Generic, NamedTuple, TypeVar, cast
 
-from netfilter_exporter.kernel import capabilities, conntrack, files
+from netfilter_exporter.config import Config, Role
+from netfilter_exporter.kernel import (
+    capabilities,
+    conntrack,
+    ctnetlink,
+    files,
+    forwarding,
+    hooks,
+    namespace,
+    needs,
+    probe,
+    snmp,
+    sysctl,
+)
 from netfilter_exporter.kernel.counters import CounterMemory
-from netfilter_exporter.kernel.errors import NoData, ReadError, Status, TimedOut
+from netfilter_exporter.kernel.errors import (
+    Inconclusive,
+    NoData,
+    ReadError,
+    Status,
+    TimedOut,
+    Unsupported,
+    defect,
+)
+from netfilter_exporter.kernel.families import BOTH, IPV4, IPV6, Backend, Family
 from netfilter_exporter.kernel.module_reader import ModuleReader
 from netfilter_exporter.kernel.modules import Modules
-from netfilter_exporter.kernel.netlink import Connection
-from netfilter_exporter.kernel.system import System
+from netfilter_exporter.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Connection
+from netfilter_exporter.kernel.reachability import RulesetFacts
+from netfilter_exporter.kernel.rulesets import LegacyReader, Nftables, NftablesReader
+from netfilter_exporter.kernel.sysctl_d import SysctlD
+from netfilter_exporter.kernel.system import Interface, System
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
 
 #: Facts that fail apart and have a status of their own on the page.
 SOURCES = (
@@ -58,17 +81,40 @@ class fact(Generic[T]):  # noqa: N801 - it is used like property
         except ReadError as error:
             return error
         except Exception as error:  # a defect of ours must not take the page down
-            _log.exception("reading %s", self._name)
-            return ReadError(f"{self._name}: {type(error).__name__}: {error}")
+            return defect(self._name, error)
+
+
+class Ruleset(NamedTuple):
+    """One ruleset of the host; `facts` is None where it could not be read, and `error` says why."""
+
+    backend: Backend
+    families: frozenset[Family]
+    facts: RulesetFacts | None
+    error: ReadError | None = None
+
+
+def _ruleset(
+    backend: Backend, families: frozenset[Family], read: Callable[[], RulesetFacts]
+) -> Ruleset:
+    try:
+        return Ruleset(backend, families, read())
+    except NoData:  # known to be empty
+        return Ruleset(backend, families, RulesetFacts())
+    except ReadError as error:
+        return Ruleset(backend, families, None, error)
 
 
 class Host:
     """The host, and what is remembered of it from one look to the next."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, config: Config = Config()) -> None:  # noqa: B008 - frozen
         self.system = system
+        self.config = config
         self.conntrack_counters = CounterMemory()
+        self.nftables = NftablesReader()
+        self.legacy = {family: LegacyReader(family) for family in Family}
         self.modules = ModuleReader(system.paths)
+        self.sysctl_d = SysctlD()
 
     def snapshot(self, timeout: float) -> Snapshot:
         """Return a fresh look, whose netlink requests together take at most `timeout` seconds."""
@@ -96,6 +142,14 @@ class Snapshot:
             self._connections[protocol] = Connection(transport, self.deadline, self.system.clock)
         return self._connections[protocol]
 
+    def netfilter(self, module: str) -> Connection:
+        """Return the netfilter connection if asking `module` loads nothing, else raise."""
+        if self.modules.may_ask(module):
+            return self.connection(NETLINK_NETFILTER)
+        if self.modules.usable(module) is False:
+            raise NoData(f"{module} is not loaded")
+        raise Inconclusive(f"{module}: cannot tell whether it is loaded; asking might load it")
+
     def close(self) -> None:
         for connection in self._connections.values():
             connection.close()
@@ -108,6 +162,11 @@ class Snapshot:
     def _status(self, name: str) -> Status:
         outcome = self.outcomes[name]
         return outcome.status if isinstance(outcome, ReadError) else Status.OK
+
+    @fact
+    def host_network_namespace(self) -> bool:
+        """Whether this is the network namespace that the machine booted with."""
+        return namespace.read_host_network_namespace(self.paths)
 
     # -- connection tracking ---------------------------------------------------------------
 
@@ -139,12 +198,129 @@ class Snapshot:
     @fact
     def statistics(self) -> conntrack.Statistics:
         """Counters of each CPU, with wraps absorbed."""
+        if not self.conntrack_present:
+            self.host.conntrack_counters.forget()
+            raise NoData("nf_conntrack is not in this boot")
         try:
             raw = conntrack.read_statistics(self.paths)
-        except NoData:
-            self.host.conntrack_counters.forget()
-            raise
+        except NoData:  # built without CONFIG_NF_CONNTRACK_PROCFS
+            raw = ctnetlink.read_statistics(self.netfilter("nf_conntrack_netlink"))
         return self.host.conntrack_counters.absorb(raw)
+
+    # -- tracking --------------------------------------------------------------------------
+
+    @fact
+    def hooks(self) -> Mapping[Family, bool]:
+        """Whether received packets are tracked, by family, where hooks can be listed."""
+        connection = self.netfilter("nfnetlink_hook")
+        return {family: hooks.tracks(connection, family) for family in Family}
+
+    @fact
+    def probe_ipv4(self) -> bool:
+        """Whether an IPv4 datagram on loopback is tracked."""
+        return self._probe(Family.IPV4)
+
+    @fact
+    def probe_ipv6(self) -> bool:
+        """Whether an IPv6 datagram on loopback is tracked."""
+        return self._probe(Family.IPV6)
+
+    def tracking(self, family: Family) -> bool:
+        """Tell whether packets of `family` are tracked; raises `ReadError` where it is not proven.
+
+        Nothing is sent where there is nothing to find, nor where the hooks can be listed.
+        """
+        if not self.conntrack_present:
+            return False
+        try:
+            return self.hooks[family]
+        except (NoData, Unsupported):
+            return self.probe_ipv4 if family is Family.IPV4 else self.probe_ipv6
+
+    def _probe(self, family: Family) -> bool:
+        limit = self.conntrack_limit
+        if limit and self.conntrack_entries >= probe.FULL * limit:
+            raise Inconclusive("the table is too full to add the entry of a probe")
+        connection = self.netfilter("nf_conntrack_netlink")
+        pair = self.system.loopback(family)
+        try:
+            return probe.tracks(connection, pair, family, blind=self._untracks_loopback(family))
+        finally:
+            pair.close()
+
+    def _untracks_loopback(self, family: Family) -> bool:
+        """Tell whether a notrack or zone rule may touch loopback; unread rules may do anything."""
+        sources = [source for source in self.rulesets if family in source.families]
+        return any(
+            source.facts is None or family in source.facts.loopback_untracked for source in sources
+        )
+
+    # -- rulesets --------------------------------------------------------------------------
+
+    @fact
+    def nftables(self) -> Nftables:
+        """The nftables ruleset; NoData where nf_tables is not there, and so no rule of it."""
+        if self.modules.usable("nf_tables") is False:
+            self.host.nftables.forget()
+            raise NoData("nf_tables is not loaded")
+        connection = self.netfilter("nf_tables")
+        return self.host.nftables.read(connection, files.inode(self.paths.sys("module/nf_tables")))
+
+    @fact
+    def legacy_ipv4(self) -> RulesetFacts:
+        """The tables of iptables-legacy."""
+        return self.host.legacy[Family.IPV4].read(self.system)
+
+    @fact
+    def legacy_ipv6(self) -> RulesetFacts:
+        """The tables of ip6tables-legacy."""
+        return self.host.legacy[Family.IPV6].read(self.system)
+
+    @fact
+    def rulesets(self) -> tuple[Ruleset, ...]:
+        """Every ruleset there can be, read or not."""
+        return (
+            _ruleset(Backend.NFTABLES, BOTH, lambda: self.nftables.facts),
+            _ruleset(Backend.LEGACY, IPV4, lambda: self.legacy_ipv4),
+            _ruleset(Backend.LEGACY, IPV6, lambda: self.legacy_ipv6),
+        )
+
+    @fact
+    def capabilities_needed(self) -> Mapping[str, bool | None]:
+        """Whether a rule that is there, or the configured role, needs each capability."""
+        rulesets = [(ruleset.backend, ruleset.facts) for ruleset in self.rulesets]
+        roles = self.host.config.nat
+        return needs.needed(rulesets, [f for f in Family if roles.role(f) is Role.REQUIRED])
+
+    # -- forwarding ------------------------------------------------------------------------
+
+    @fact
+    def interfaces(self) -> Mapping[str, Interface]:
+        """The interfaces of this namespace, by name."""
+        return self.system.interfaces()
+
+    @fact
+    def ipv4_counters(self) -> Mapping[str, int]:
+        """The IPv4 counters of /proc/net/snmp and /proc/net/netstat, by our names."""
+        return snmp.read_ipv4(self.paths)
+
+    @fact
+    def ipv6_counters(self) -> Mapping[str, int]:
+        """The IPv6 counters of /proc/net/snmp6, by our names; none without IPv6."""
+        try:
+            return snmp.read_ipv6(self.paths)
+        except NoData:
+            return {}
+
+    @fact
+    def ipv4_forwarding(self) -> Mapping[str, bool]:
+        """Whether each interface but lo forwards the IPv4 packets that it receives."""
+        found = forwarding.read_interfaces(self.connection(NETLINK_ROUTE), Family.IPV4)
+        return {
+            name: found[interface.ifindex]
+            for name, interface in self.interfaces.items()
+            if interface.ifindex in found and name != "lo"
+        }
 
     # -- modules ---------------------------------------------------------------------------
 
@@ -161,4 +337,24 @@ class Snapshot:
     @fact
     def capabilities_blocked(self) -> Mapping[str, bool]:
         """Whether modprobe.d or the kernel command line stops a module of each capability."""
-        return capabilities.blocked(self.modules)
+        return capabilities.blocked(self.modules, self.capabilities)
+
+    # -- sysctls ---------------------------------------------------------------------------
+
+    @fact
+    def sysctls(self) -> sysctl.Reading:
+        """Values of connection tracking's and forwarding's sysctls."""
+        return sysctl.read_sysctls(self.paths)
+
+    @fact
+    def sysctls_wanted(self) -> sysctl.Verdicts:
+        """What sysctl.d and the configuration ask for, and whether it holds."""
+        options = self.host.sysctl_d.read(self.paths)
+        values = self.sysctls.values
+        wishes = (*sysctl.from_sysctl_d(options, values), *self.host.config.sysctls)
+        found = sysctl.judge(self.paths, wishes, values, self._is_needed)
+        return found._replace(errors=(*options.errors, *found.errors))
+
+    def _is_needed(self, capability: str) -> bool:
+        """Tell whether `capability` is known to be needed; where the rules are unreadable, not."""
+        return self.capabilities_needed.get(capability) is True

@@ -6,6 +6,7 @@ Source: net/netfilter/nf_conntrack_standalone.c (v6.18): ``nf_ct_sysctl_table`` 
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -92,8 +93,8 @@ def parse_statistics(content: bytes, what: str) -> Statistics:
     statistics = []
     for line in lines[1:]:
         fields = line.split()
-        if len(fields) != len(header):
-            raise Malformed(f"{what}: {len(fields)} values below {len(header)} names")
+        if len(fields) != len(header) or any(len(field) > 8 for field in fields):
+            raise Malformed(f"{what}: {len(header)} names, and below them {line[:80]!r}")
         statistics.append({name: _hex32(fields[at], what) for name, at in wanted})
     if not statistics:
         raise Malformed(f"{what}: a header without a row")
@@ -102,9 +103,6 @@ def parse_statistics(content: bytes, what: str) -> Statistics:
 
 def _hex32(field: bytes, what: str) -> int:
     try:
-        number = int(field, 16)
-    except ValueError:
-        raise Malformed(f"{what}: not hexadecimal: {field[:20]!r}") from None
-    if not 0 <= number < 1 << 32:
-        raise Malformed(f"{what}: not 32 bits: {field[:20]!r}")
-    return number
+        return int.from_bytes(binascii.unhexlify(field.rjust(8, b"0")), "big")
+    except binascii.Error:
+        raise Malformed(f"{what}: not a hexadecimal number: {field[:20]!r}") from None

@@ -77,6 +77,14 @@ def exists(path: str) -> bool:
     return True
 
 
+def inode(path: str) -> int:
+    """Return the inode number of `path`, 0 where it is not there."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0
+
+
 def listing(path: str) -> list[str]:
     """Return the sorted names in a directory."""
     try:

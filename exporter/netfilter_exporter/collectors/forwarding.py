@@ -1,0 +1,103 @@
+"""Collector forwarding: whether this host routes what it translates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Callable
+
+from netfilter_exporter.collectors.base import Collector, Metric, Sample
+from netfilter_exporter.collectors.nat import readable
+from netfilter_exporter.kernel import forwarding
+from netfilter_exporter.kernel.families import Family
+from netfilter_exporter.snapshot import Snapshot
+
+COUNTERS = {
+    "forwarded": (
+        "Datagrams forwarded. Before Linux 6.7 one that the FORWARD hook dropped is not counted.",
+        "/proc/net/snmp Ip ForwDatagrams; /proc/net/snmp6 Ip6OutForwDatagrams",
+    ),
+    "in_address_errors": (
+        "Datagrams dropped because they were for another host and are not forwarded here.",
+        "/proc/net/snmp Ip InAddrErrors; /proc/net/snmp6 Ip6InAddrErrors",
+    ),
+    "out_requests": (
+        "Datagrams that this host itself sent.",
+        "/proc/net/snmp Ip OutRequests; /proc/net/snmp6 Ip6OutRequests",
+    ),
+    "out_transmitted": (
+        "Datagrams, own and forwarded, handed to an interface. Linux 6.7 and later.",
+        "/proc/net/snmp Ip OutTransmits; /proc/net/snmp6 Ip6OutTransmits",
+    ),
+    "reverse_path_filtered": (
+        "Datagrams dropped by rp_filter.",
+        "/proc/net/netstat TcpExt IPReversePathFilter",
+    ),
+}
+
+
+def _counter(name: str) -> Callable[[Snapshot], Iterable[Sample]]:
+    def samples(snapshot: Snapshot) -> Iterable[Sample]:
+        counters: Mapping[Family, Mapping[str, int]] = {
+            Family.IPV4: snapshot.ipv4_counters,
+            Family.IPV6: snapshot.ipv6_counters,
+        }
+        for family, values in counters.items():
+            if name in values:
+                yield (family.value,), values[name]
+
+    return samples
+
+
+def _enabled(snapshot: Snapshot) -> Iterable[Sample]:
+    yield (Family.IPV4.value,), int(any(snapshot.ipv4_forwarding.values()))
+    yield (Family.IPV6.value,), int(forwarding.read_ipv6(snapshot.paths))
+
+
+def _interfaces_disabled(snapshot: Snapshot) -> Iterable[Sample]:
+    if not forwarding.read_ipv4_switch(snapshot.paths):
+        return
+    for name, forwards in sorted(snapshot.ipv4_forwarding.items()):
+        if not forwards and not forwarding.is_bridge_port(snapshot.paths, name):
+            yield (name,), 1
+
+
+def _policy_drop(snapshot: Snapshot) -> Iterable[Sample]:
+    for backend, families, facts in readable(snapshot):
+        for family in families:
+            yield (backend.value, family.value), int(family in facts.forward_drops)
+
+
+COLLECTOR = Collector(
+    "forwarding",
+    "IP forwarding, by family and interface, and its counters",
+    metrics=(
+        Metric(
+            "forwarding_enabled",
+            "Whether anything but lo forwards. IPv4: any interface's own switch; IPv6: conf.all, or"
+            " an interface that is forced.",
+            source="RTM_GETNETCONF; /proc/sys/net/ipv6/conf",
+            samples=_enabled,
+            labels=("family",),
+        ),
+        Metric(
+            "interface_forwarding_disabled",
+            "1 for an interface that drops what it should forward, while ip_forward is 1: neither"
+            " lo nor a bridge port.",
+            source="RTM_GETNETCONF",
+            samples=_interfaces_disabled,
+            labels=("interface",),
+            bounded=True,
+        ),
+        Metric(
+            "forward_policy_drop",
+            "Whether a base chain at the forward hook drops what no rule of it accepts.",
+            source="NFT_MSG_GETCHAIN; IPT_SO_GET_ENTRIES",
+            samples=_policy_drop,
+            labels=("backend", "family"),
+        ),
+        *(
+            Metric(f"ip_{name}_total", help_, source, _counter(name), labels=("family",))
+            for name, (help_, source) in COUNTERS.items()
+        ),
+    ),
+)

@@ -1,0 +1,206 @@
+"""Collector nat: the rules that translate, in both backends, and what keeps them from doing so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Callable
+
+from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
+from netfilter_exporter.config import Role
+from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.families import Backend, Family
+from netfilter_exporter.kernel.reachability import BaseChain, RulesetFacts
+from netfilter_exporter.kernel.ruleset import Action
+from netfilter_exporter.snapshot import Ruleset, Snapshot
+
+_RULES = "nftables: NFT_MSG_GETRULE; legacy: IPT_SO_GET_ENTRIES"
+
+Readable = tuple[Backend, list[Family], RulesetFacts]
+
+
+def readable(snapshot: Snapshot) -> Iterator[Readable]:
+    """Yield each ruleset that can be read; raise the worst error of the others at the end."""
+    errors: list[ReadError] = []
+    for ruleset in snapshot.rulesets:
+        if ruleset.facts is not None:
+            yield ruleset.backend, _families(ruleset), ruleset.facts
+        elif ruleset.error is not None:
+            errors.append(ruleset.error)
+    if errors:
+        raise max(errors, key=lambda error: error.status.rank)
+
+
+def _families(ruleset: Ruleset) -> list[Family]:
+    return [family for family in Family if family in ruleset.families]
+
+
+def _base_chains(
+    numbers: Callable[[RulesetFacts], dict[BaseChain, int]],
+) -> Callable[[Snapshot], Iterable[Sample]]:
+    def samples(snapshot: Snapshot) -> Iterable[Sample]:
+        for backend, _, facts in readable(snapshot):
+            for (family, table, chain, hook), count in numbers(facts).items():
+                yield (backend.value, family.value, table, chain, hook.label), count
+
+    return samples
+
+
+def _is_readable(snapshot: Snapshot) -> Iterable[Sample]:
+    for ruleset in snapshot.rulesets:
+        for family in _families(ruleset):
+            yield (ruleset.backend.value, family.value), int(ruleset.facts is not None)
+
+
+def _rules(snapshot: Snapshot) -> Iterable[Sample]:
+    for backend, families, facts in readable(snapshot):
+        for family in families:
+            for action in Action:
+                yield (backend.value, family.value, action.value), facts.rules[family, action]
+
+
+def _forwarded_rules(snapshot: Snapshot) -> Iterable[Sample]:
+    read = [ruleset for ruleset in snapshot.rulesets if ruleset.facts]
+    for family in Family:
+        counts = [r.facts.forwarded[family] for r in read if r.facts and family in r.families]
+        if counts:
+            yield (family.value,), sum(counts)
+
+
+def _table_rules(snapshot: Snapshot) -> Iterable[Sample]:
+    for backend, _, facts in readable(snapshot):
+        for (family, table), count in facts.table_rules.items():
+            yield (backend.value, family.value, table), count
+
+
+def _dormant_rules(snapshot: Snapshot) -> Iterable[Sample]:
+    for (family, table), count in snapshot.nftables.facts.dormant.items():
+        yield (family.value, table), count
+
+
+def _missing_interfaces(snapshot: Snapshot) -> Iterable[Sample]:
+    for backend, _, facts in readable(snapshot):
+        for family, chain, interface in sorted(facts.interfaces, key=_by_label):
+            if interface not in snapshot.interfaces:
+                yield (backend.value, family.value, chain, interface), 1
+
+
+def _by_label(key: tuple[Family, str, str]) -> tuple[str, str, str]:
+    return key[0].value, key[1], key[2]
+
+
+def _notrack_rules(snapshot: Snapshot) -> Iterable[Sample]:
+    for backend, families, facts in readable(snapshot):
+        for family in families:
+            yield (backend.value, family.value), facts.notrack[family]
+
+
+def _expected(snapshot: Snapshot) -> Iterable[Sample]:
+    for family in Family:
+        role = snapshot.host.config.nat.role(family)
+        if role is not Role.AUTO:
+            yield (family.value,), int(role is Role.REQUIRED)
+
+
+def _capability_needed(snapshot: Snapshot) -> Iterable[Sample]:
+    for name, needed in snapshot.capabilities_needed.items():
+        if needed is not None:
+            yield (name,), int(needed)
+
+
+COLLECTOR = Collector(
+    "nat",
+    "NAT rules in nftables and iptables, and whether they can work",
+    metrics=(
+        Metric(
+            "nat_readable",
+            "Whether the ruleset was read in this scrape, or is known to be empty (1), or not (0).",
+            source=_RULES,
+            samples=_is_readable,
+            labels=("backend", "family"),
+        ),
+        Metric(
+            "nat_chain_rules",
+            "Rules in each NAT base chain, as listed: of any kind, reachable or not.",
+            source=_RULES,
+            samples=_base_chains(lambda facts: facts.chain_rules),
+            labels=("backend", "family", "table", "chain", "hook"),
+            bounded=True,
+        ),
+        Metric(
+            "nat_rules",
+            "Translating rules behind a NAT hook, user chains included, dormant tables not. A rule"
+            " of an inet table counts in each family that it can translate.",
+            source=_RULES,
+            samples=_rules,
+            labels=("backend", "family", "action"),
+        ),
+        Metric(
+            "nat_forwarded_rules",
+            "Translating rules for forwarded traffic, of the rulesets that could be read.",
+            source=_RULES,
+            samples=_forwarded_rules,
+            labels=("family",),
+        ),
+        Metric(
+            "nat_table_rules",
+            "Rules of any kind behind the NAT hooks of a table, user chains included.",
+            source=_RULES,
+            samples=_table_rules,
+            labels=("backend", "family", "table"),
+            bounded=True,
+        ),
+        Metric(
+            "nat_unreachable_rules",
+            "Translating rules that no packet of the base chain reaches, because a rule without a"
+            " match has ended a chain before them.",
+            source=_RULES,
+            samples=_base_chains(lambda facts: facts.unreachable),
+            labels=("backend", "family", "table", "chain", "hook"),
+            bounded=True,
+        ),
+        Metric(
+            "nat_dormant_rules",
+            "Translating rules of an nftables table with the flag dormant: listed, not in effect.",
+            source="NFT_MSG_GETTABLE, NFT_MSG_GETRULE",
+            samples=_dormant_rules,
+            labels=("family", "table"),
+            bounded=True,
+        ),
+        Metric(
+            "nat_missing_interface",
+            "1 for an interface that a translating rule, or the jump to it, names and the host"
+            " lacks.",
+            source=f"{_RULES}; if_nameindex(3)",
+            samples=_missing_interfaces,
+            labels=("backend", "family", "chain", "interface"),
+            bounded=True,
+        ),
+        Metric(
+            "nat_expected",
+            "From the configuration: 1 if this host must NAT, 0 if it must not; absent: not said.",
+            source="--config.file: nat",
+            samples=_expected,
+            labels=("family",),
+        ),
+        Metric(
+            "notrack_rules",
+            "Rules before connection tracking that exempt packets from it, and so from NAT.",
+            source=_RULES,
+            samples=_notrack_rules,
+            labels=("backend", "family"),
+        ),
+        Metric(
+            "nftables_generation",
+            "Generation of the nftables ruleset: one more with every change that is committed.",
+            source="NFT_MSG_GETGEN",
+            samples=value(lambda s: s.nftables.generation),
+        ),
+        Metric(
+            "capability_needed",
+            "Whether a translating rule, or the configured role, needs the capability.",
+            source=f"{_RULES}; --config.file: nat",
+            samples=_capability_needed,
+            labels=("capability",),
+        ),
+    ),
+)

@@ -1,0 +1,50 @@
+"""Collector tracking: the proof that connections are tracked, for each family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
+from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.families import Family
+from netfilter_exporter.snapshot import Snapshot
+
+
+def _tracking(snapshot: Snapshot) -> Iterable[Sample]:
+    errors: list[ReadError] = []
+    for family in Family:
+        try:
+            yield (family.value,), int(snapshot.tracking(family))
+        except ReadError as error:  # noqa: PERF203 - there are two families
+            errors.append(error)
+    if errors:
+        raise max(errors, key=lambda error: error.status.rank)
+
+
+def _netlink_available(snapshot: Snapshot) -> float | None:
+    answers = [snapshot.modules.usable(name) for name in ("nfnetlink", "nf_conntrack_netlink")]
+    if False in answers:
+        return 0
+    return None if None in answers else 1
+
+
+COLLECTOR = Collector(
+    "tracking",
+    "proof that connections are tracked",
+    metrics=(
+        Metric(
+            "conntrack_tracking",
+            "Whether packets are proven to be tracked (1) or proven not to be (0); absent where"
+            " neither can be proven, and netfilter_source_status says why.",
+            source="nfnetlink_hook, or a datagram on loopback looked up with IPCTNL_MSG_CT_GET",
+            samples=_tracking,
+            labels=("family",),
+        ),
+        Metric(
+            "conntrack_netlink_available",
+            "Whether ctnetlink, which conntrack(8) needs, is in the kernel now.",
+            source="/proc/modules, modules.builtin, kernel configuration",
+            samples=value(_netlink_available),
+        ),
+    ),
+)

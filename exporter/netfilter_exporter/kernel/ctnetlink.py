@@ -1,0 +1,120 @@
+"""ctnetlink: statistics, and single entries by their tuple.
+
+Source: include/uapi/linux/netfilter/nfnetlink_conntrack.h (v6.18). Asking loads
+nf_conntrack_netlink where that is a module: pass the gate first. Needs CAP_NET_ADMIN.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from typing import NamedTuple
+
+from netfilter_exporter.kernel.conntrack import COLUMNS, CpuStatistics, Statistics
+from netfilter_exporter.kernel.errors import Malformed
+from netfilter_exporter.kernel.families import NFPROTO_UNSPEC, Family
+from netfilter_exporter.kernel.netlink import (
+    Connection,
+    NetlinkError,
+    attribute_map,
+    be32,
+    nest,
+    nfgenmsg,
+    pack,
+)
+
+_SUBSYSTEM = 1 << 8  # NFNL_SUBSYS_CTNETLINK
+IPCTNL_MSG_CT_GET = _SUBSYSTEM | 1
+IPCTNL_MSG_CT_DELETE = _SUBSYSTEM | 2
+IPCTNL_MSG_CT_GET_STATS_CPU = _SUBSYSTEM | 4
+
+CTA_TUPLE_ORIG = 1
+CTA_ID = 12
+CTA_TUPLE_IP = 1
+CTA_TUPLE_PROTO = 2
+CTA_PROTO_NUM = 1
+CTA_PROTO_SRC_PORT = 2
+CTA_PROTO_DST_PORT = 3
+
+#: CTA_IP_V4_SRC and CTA_IP_V4_DST, CTA_IP_V6_SRC and CTA_IP_V6_DST
+_CTA_IP = {4: (1, 2), 6: (3, 4)}
+_NFGENMSG = 4
+
+
+class Tuple(NamedTuple):
+    """The original direction of a UDP flow between two ports of one address."""
+
+    family: Family
+    address: str
+    source: int
+    destination: int
+
+    def pack(self) -> bytes:
+        """Return it as CTA_TUPLE_ORIG."""
+        address = ipaddress.ip_address(self.address)
+        source, destination = _CTA_IP[address.version]
+        return nest(
+            CTA_TUPLE_ORIG,
+            nest(
+                CTA_TUPLE_IP,
+                pack(source, address.packed),
+                pack(destination, address.packed),
+            ),
+            nest(
+                CTA_TUPLE_PROTO,
+                pack(CTA_PROTO_NUM, bytes([socket.IPPROTO_UDP])),
+                pack(CTA_PROTO_SRC_PORT, self.source.to_bytes(2, "big")),
+                pack(CTA_PROTO_DST_PORT, self.destination.to_bytes(2, "big")),
+            ),
+        )
+
+
+def read_statistics(connection: Connection) -> Statistics:
+    """Return the raw u32 counters of each CPU; expectations are not among them."""
+    return tuple(
+        connection.dump(
+            "ctnetlink GET_STATS_CPU",
+            IPCTNL_MSG_CT_GET_STATS_CPU,
+            nfgenmsg(NFPROTO_UNSPEC),
+            parse_statistics,
+        )
+    )
+
+
+def parse_statistics(payload: memoryview) -> CpuStatistics:
+    """Parse the counters of one CPU; an attribute that this kernel lacks is not in the result."""
+    found = attribute_map(payload, _NFGENMSG)
+    return {
+        column.name: be32(found[column.attribute])
+        for column in COLUMNS
+        if column.attribute is not None and column.attribute in found
+    }
+
+
+def find_entry(connection: Connection, flow: Tuple) -> bytes | None:
+    """Return the CTA_ID of the entry of `flow`, None where there is no entry."""
+    try:
+        answer = connection.ask(
+            "ctnetlink CT_GET", IPCTNL_MSG_CT_GET, nfgenmsg(flow.family.nfproto) + flow.pack()
+        )
+    except NetlinkError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    found = attribute_map(answer.payload, _NFGENMSG)
+    if CTA_TUPLE_ORIG not in found:
+        raise Malformed("ctnetlink CT_GET: an entry without its tuple")
+    return bytes(found.get(CTA_ID, b""))
+
+
+def delete_entry(connection: Connection, flow: Tuple, identity: bytes) -> None:
+    """Delete the entry of `flow` if it still is the one of `identity`."""
+    request = nfgenmsg(flow.family.nfproto) + flow.pack()
+    if identity:
+        request += pack(CTA_ID, identity)
+    try:
+        connection.command("ctnetlink CT_DELETE", IPCTNL_MSG_CT_DELETE, request)
+    except NetlinkError as error:
+        if error.errno != errno.ENOENT:  # it timed out, or was evicted, in between
+            raise

@@ -1,0 +1,80 @@
+"""Whether this host forwards, and through which of its interfaces.
+
+Source: net/ipv4/devinet.c and net/ipv6/addrconf.c (inet_netconf_dump_devconf and its IPv6
+sister, v6.18), include/uapi/linux/netconf.h. rtnetlink is always there: asking loads nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from netfilter_exporter.kernel import files
+from netfilter_exporter.kernel.errors import Malformed, NoData
+from netfilter_exporter.kernel.families import Family
+from netfilter_exporter.kernel.files import Paths
+from netfilter_exporter.kernel.netlink import Connection, attribute_map
+
+RTM_GETNETCONF = 82
+NETCONFA_IFINDEX = 1
+NETCONFA_FORWARDING = 2
+_S32 = struct.Struct("=i")
+_NETCONFMSG = 4  # struct netconfmsg, aligned
+
+IPV4_FORWARD = "sys/net/ipv4/ip_forward"
+IPV6_CONF = "sys/net/ipv6/conf"
+
+
+class InterfaceForwarding(NamedTuple):
+    ifindex: int  #: below zero: NETCONFA_IFINDEX_ALL and NETCONFA_IFINDEX_DEFAULT
+    forwarding: bool
+
+
+def read_interfaces(connection: Connection, family: Family) -> dict[int, bool]:
+    """Return for each interface, by index, whether it forwards; one dump, whatever their number."""
+    request = struct.pack("=B3x", family.nfproto)
+    found = connection.dump("RTM_GETNETCONF", RTM_GETNETCONF, request, parse_netconf)
+    return {ifindex: forwarding for ifindex, forwarding in found if ifindex > 0}
+
+
+def parse_netconf(payload: memoryview) -> InterfaceForwarding:
+    """Parse one RTM_NEWNETCONF."""
+    found = attribute_map(payload, _NETCONFMSG)
+    numbers = [found[NETCONFA_IFINDEX], found[NETCONFA_FORWARDING]]
+    if any(len(number) != _S32.size for number in numbers):
+        raise Malformed("RTM_NEWNETCONF: a number that is not 32 bits")
+    ifindex, forwarding = (_S32.unpack(number)[0] for number in numbers)
+    return InterfaceForwarding(ifindex, bool(forwarding))
+
+
+def read_ipv4_switch(paths: Paths) -> bool:
+    """Return net.ipv4.ip_forward, what a new interface starts with, not what forwards."""
+    return bool(files.read_int(paths.proc(IPV4_FORWARD)))
+
+
+def read_ipv6(paths: Paths) -> bool:
+    """Tell whether IPv6 is forwarded: conf.all decides, unless an interface is forced.
+
+    Some kernels have IF.force_forwarding (seen on 6.18); IF.forwarding only makes it a router.
+    """
+    try:
+        if files.read_int(paths.proc(f"{IPV6_CONF}/all/forwarding")):
+            return True
+    except NoData:
+        return False  # no IPv6 in this kernel, or ipv6.disable=1
+    if not files.exists(paths.proc(f"{IPV6_CONF}/all/force_forwarding")):
+        return False
+    names = files.listing(paths.proc(IPV6_CONF))
+    return any(_forced(paths, name) for name in names if name not in {"all", "default", "lo"})
+
+
+def _forced(paths: Paths, name: str) -> bool:
+    try:
+        return bool(files.read_int(paths.proc(f"{IPV6_CONF}/{name}/force_forwarding")))
+    except NoData:
+        return False  # the interface has just gone
+
+
+def is_bridge_port(paths: Paths, interface: str) -> bool:
+    """Tell whether the interface is a port of a bridge: those do not forward, their bridge does."""
+    return files.exists(paths.sys(f"class/net/{interface}/brport"))

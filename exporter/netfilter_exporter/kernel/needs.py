@@ -1,0 +1,39 @@
+"""Which capabilities the rules of this host, and its role, cannot do without."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from netfilter_exporter.kernel.capabilities import CAPABILITIES
+from netfilter_exporter.kernel.families import Backend, Family
+from netfilter_exporter.kernel.reachability import RulesetFacts
+from netfilter_exporter.kernel.ruleset import Action
+
+
+def needed(
+    rulesets: Iterable[tuple[Backend, RulesetFacts | None]], required: Collection[Family]
+) -> dict[str, bool | None]:
+    """Return whether each capability is needed; None where a ruleset is unread and may need it."""
+    found = {name for family in required for name in _by_family(family)}
+    unread = False
+    for backend, facts in rulesets:
+        if facts is None:
+            unread = True
+        else:
+            found.update(_by_rules(backend, facts))
+    return {name: True if name in found else None if unread else False for name in CAPABILITIES}
+
+
+def _by_family(family: Family) -> tuple[str, ...]:
+    return "conntrack", "nat", f"defrag_{family.value}"
+
+
+def _by_rules(backend: Backend, facts: RulesetFacts) -> Iterator[str]:
+    for (family, action), count in facts.rules.items():
+        if not count:
+            continue
+        yield from _by_family(family)
+        yield "nat_nftables" if backend is Backend.NFTABLES else f"nat_legacy_{family.value}"
+        if action is Action.MASQUERADE:
+            target = (family, action) in facts.extension
+            yield "masquerade_legacy" if target else "masquerade_nftables"

@@ -1,0 +1,40 @@
+"""The proof of tracking where hooks cannot be listed: one datagram on loopback, looked up.
+
+An entry is proof of tracking, delivered or not. No entry proves the opposite only when the
+datagram arrived and nothing may have kept loopback out of tracking or put it into a zone.
+The entry, the only mark that looking leaves, is deleted at once.
+"""
+
+from __future__ import annotations
+
+from netfilter_exporter.kernel import ctnetlink
+from netfilter_exporter.kernel.errors import Inconclusive
+from netfilter_exporter.kernel.families import Family
+from netfilter_exporter.kernel.loopback import ADDRESS
+from netfilter_exporter.kernel.netlink import Connection
+from netfilter_exporter.kernel.system import Loopback
+
+#: Part of the limit from which on a new entry could push a real flow out of the table.
+FULL = 0.95
+
+
+def tracks(connection: Connection, loopback: Loopback, family: Family, *, blind: bool) -> bool:
+    """Tell whether packets of `family` that this host sends are tracked.
+
+    `blind` says that a miss would prove nothing: a notrack or zone rule may touch loopback, or
+    the rules could not be read. Raises `Inconclusive` for whatever is neither yes nor no.
+    """
+    flow = ctnetlink.Tuple(family, ADDRESS[family], *loopback.ports)
+    # Asked before anything is sent: without the capability nothing is left behind.
+    if ctnetlink.find_entry(connection, flow) is not None:
+        raise Inconclusive(f"{family.value}: another flow has the ports of the probe")
+    loopback.send()
+    identity = ctnetlink.find_entry(connection, flow)
+    if identity is not None:
+        ctnetlink.delete_entry(connection, flow, identity)
+        return True
+    if blind:
+        raise Inconclusive(f"{family.value}: notrack or zone rules may hide loopback traffic")
+    if not loopback.delivered():
+        raise Inconclusive(f"{family.value}: the probe's datagram was lost on loopback")
+    return False

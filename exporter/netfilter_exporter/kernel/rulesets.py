@@ -1,0 +1,77 @@
+"""Reading rulesets again only when they changed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from netfilter_exporter.kernel import nftables, xtables
+from netfilter_exporter.kernel.families import Family
+from netfilter_exporter.kernel.netlink import Connection
+from netfilter_exporter.kernel.reachability import RulesetFacts, analyse
+from netfilter_exporter.kernel.system import System
+
+#: Seconds after which legacy tables are read even if they look the same: a replacement of the
+#: very same size shows nowhere else.
+LEGACY_AGE = 300.0
+
+
+class Nftables(NamedTuple):
+    """The nftables ruleset of one generation."""
+
+    generation: int
+    facts: RulesetFacts
+
+
+class NftablesReader:
+    """Remembers the facts of the last generation."""
+
+    def __init__(self) -> None:
+        self._last: Nftables | None = None
+        self._module = 0
+
+    def forget(self) -> None:
+        """Drop what is remembered: nf_tables is gone."""
+        self._last = None
+
+    def read(self, connection: Connection, module: int) -> Nftables:
+        """Return the ruleset; `module` tells one life of nf_tables from the next.
+
+        Generations begin at 1 again when the module is loaded again.
+        """
+        last = self._last if module == self._module else None
+        if last is not None and nftables.read_generation(connection) == last.generation:
+            return last
+        generation, tables = nftables.read_tables(connection)
+        self._module = module
+        self._last = Nftables(generation, analyse(tables))
+        return self._last
+
+
+class LegacyReader:
+    """Remembers the facts of the last state of one family's tables."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+        self._state: dict[str, xtables.Info] = {}
+        self._facts: RulesetFacts | None = None
+        self._read_at = 0.0
+
+    def read(self, system: System) -> RulesetFacts:
+        """Return what the tables that exist say: nothing where ip_tables is not loaded."""
+        names = xtables.read_names(system.paths, self._family)
+        wanted = sorted(names.intersection(xtables.TABLES))
+        if not wanted:
+            self._facts, self._state = None, {}
+            return RulesetFacts()
+        connection = system.xtables(self._family)
+        try:
+            state = {name: xtables.read_info(connection, name) for name in wanted}
+            age = system.clock() - self._read_at
+            if self._facts is None or state != self._state or age >= LEGACY_AGE:
+                read = [xtables.read_table(connection, self._family, name) for name in wanted]
+                self._facts = analyse(table for _, table in read)
+                self._state = {name: info for name, (info, _) in zip(wanted, read)}
+                self._read_at = system.clock()
+            return self._facts
+        finally:
+            connection.close()

@@ -1,0 +1,80 @@
+"""IP counters: the fingerprints of a router that does not route.
+
+Source: net/ipv4/proc.c (snmp_seq_show, netstat_seq_show) and net/ipv6/proc.c (v6.18).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from netfilter_exporter.kernel.errors import Malformed
+from netfilter_exporter.kernel.files import Paths, read_bytes
+
+#: Our names, by section and column of /proc/net/snmp and /proc/net/netstat.
+IPV4 = {
+    ("net/snmp", b"Ip", b"ForwDatagrams"): "forwarded",
+    ("net/snmp", b"Ip", b"InAddrErrors"): "in_address_errors",
+    ("net/snmp", b"Ip", b"OutRequests"): "out_requests",
+    ("net/snmp", b"Ip", b"OutTransmits"): "out_transmitted",  # since 6.7
+    ("net/netstat", b"TcpExt", b"IPReversePathFilter"): "reverse_path_filtered",
+}
+
+#: Our names, by name in /proc/net/snmp6.
+IPV6 = {
+    b"Ip6OutForwDatagrams": "forwarded",
+    b"Ip6InAddrErrors": "in_address_errors",
+    b"Ip6OutRequests": "out_requests",
+    b"Ip6OutTransmits": "out_transmitted",
+}
+
+
+def read_ipv4(paths: Paths) -> dict[str, int]:
+    """Return the IPv4 counters that this kernel has, by our names."""
+    counters = {}
+    for file in ("net/snmp", "net/netstat"):
+        path = paths.proc(file)
+        sections = parse_sections(read_bytes(path), path)
+        for (source, section, column), name in IPV4.items():
+            if source == file and column in sections.get(section, {}):
+                counters[name] = sections[section][column]
+    return counters
+
+
+def read_ipv6(paths: Paths) -> dict[str, int]:
+    """Return the IPv6 counters that this kernel has, by our names; NoData without IPv6."""
+    path = paths.proc("net/snmp6")
+    return parse_lines(read_bytes(path), path)
+
+
+def parse_sections(content: bytes, what: str) -> dict[bytes, Mapping[bytes, int]]:
+    """Parse pairs of lines: ``Section: names`` and below it ``Section: values``."""
+    lines = content.splitlines()
+    if len(lines) % 2:
+        raise Malformed(f"{what}: a line of names without its line of values")
+    sections: dict[bytes, Mapping[bytes, int]] = {}
+    for names, values in zip(lines[::2], lines[1::2]):
+        section, _, columns = names.partition(b":")
+        same, _, numbers = values.partition(b":")
+        keys, cells = columns.split(), numbers.split()
+        if section != same or len(keys) != len(cells):
+            raise Malformed(f"{what}: names and values of {section[:20]!r} do not agree")
+        sections[section] = {key: _number(cell, what) for key, cell in zip(keys, cells)}
+    return sections
+
+
+def parse_lines(content: bytes, what: str) -> dict[str, int]:
+    """Parse lines of ``name value``."""
+    counters = {}
+    for line in content.splitlines():
+        fields = line.split()
+        if len(fields) != 2:
+            raise Malformed(f"{what}: not a name and a value: {line[:40]!r}")
+        if fields[0] in IPV6:
+            counters[IPV6[fields[0]]] = _number(fields[1], what)
+    return counters
+
+
+def _number(cell: bytes, what: str) -> int:
+    if not cell.lstrip(b"-").isdigit():  # a few columns of Tcp are signed
+        raise Malformed(f"{what}: not a number: {cell[:20]!r}")
+    return int(cell)
