@@ -6,12 +6,13 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import ProcessCollector
 
 from netfilter_exporter import __version__, collectors, flags, logs
 from netfilter_exporter.collectors.base import Collector
+from netfilter_exporter.config import Config, ConfigError, load
 from netfilter_exporter.flags import Flags
 from netfilter_exporter.gather import Gatherer
 from netfilter_exporter.kernel.system import System
@@ -29,25 +30,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = collectors.load()
     chosen = flags.parse(argv, found)
     logs.setup(chosen.log_level, chosen.log_format)
-    _log.info("netfilter_exporter %s, collectors: %s", __version__, ", ".join(chosen.collectors))
     try:
+        config = load(chosen.config_file) if chosen.config_file else Config()
+        if chosen.config_check:
+            _log.info("the configuration is good")
+            return 0
         listeners = [listen(address) for address in chosen.listen_addresses]
-    except CannotListen as error:
+    except (ConfigError, CannotListen) as error:
         _log.error("%s", error)
         return 1
-    asyncio.run(_serve(chosen, found, listeners))
+    _log.info("netfilter_exporter %s, collectors: %s", __version__, ", ".join(chosen.collectors))
+    asyncio.run(_serve(chosen, config, found, listeners))
     return 0
 
 
 async def _serve(
-    chosen: Flags, found: dict[str, Collector], listeners: Sequence[socket.socket]
+    chosen: Flags,
+    config: Config,
+    found: Mapping[str, Collector],
+    listeners: Sequence[socket.socket],
 ) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     scrapes = Scrapes(
-        Gatherer(Host(System(chosen.paths)), chosen.options),
+        Gatherer(Host(System(chosen.paths), config), chosen.options | config.collectors),
         {name: found[name] for name in chosen.collectors},
         extra=ProcessCollector(registry=None).collect if chosen.exporter_metrics else tuple,
         max_requests=chosen.max_requests,

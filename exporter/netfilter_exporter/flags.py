@@ -30,6 +30,8 @@ class Flags:
     telemetry_path: str
     max_requests: int
     exporter_metrics: bool
+    config_file: str | None
+    config_check: bool
     log_level: str
     log_format: str
 
@@ -45,6 +47,8 @@ def parse(argv: Sequence[str] | None, collectors: Mapping[str, Collector]) -> Fl
         telemetry_path=args.telemetry_path,
         max_requests=args.max_requests,
         exporter_metrics=args.exporter_metrics,
+        config_file=args.config_file,
+        config_check=args.config_check,
         log_level=args.log_level,
         log_format=args.log_format,
     )
@@ -93,6 +97,7 @@ def _parser(collectors: Mapping[str, Collector]) -> argparse.ArgumentParser:
     general.add_argument("--version", action=_Version, help="show the version and exit")
     _add_web(parser.add_argument_group("web"))
     _add_collectors(parser.add_argument_group("collectors"), collectors)
+    _add_config(parser.add_argument_group("configuration"))
     _add_paths(parser.add_argument_group("paths"))
     _add_log(parser.add_argument_group("log"))
     return parser
@@ -177,6 +182,21 @@ def _add_collectors(group: argparse._ArgumentGroup, collectors: Mapping[str, Col
                 const=option,
                 help=text,
             )
+
+
+def _add_config(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--config.file",
+        dest="config_file",
+        metavar="FILE",
+        help="YAML file that says what this host is for, and what must hold on it",
+    )
+    group.add_argument(
+        "--config.check",
+        dest="config_check",
+        action="store_true",
+        help="check the configuration and exit",
+    )
 
 
 def _add_paths(group: argparse._ArgumentGroup) -> None:

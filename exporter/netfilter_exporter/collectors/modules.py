@@ -52,6 +52,7 @@ def _capability_blocked(snapshot: Snapshot) -> Iterable[Sample]:
 COLLECTOR = Collector(
     "modules",
     "kernel modules of conntrack and NAT, by what they can do rather than by name",
+    options={REFERENCES: "serve the reference count of each module"},
     metrics=(
         Metric(
             "kernel_info",
