@@ -37,13 +37,13 @@ def evaluate(modules: Modules) -> dict[str, bool | None]:
     }
 
 
-def blocked(modules: Modules) -> dict[str, bool]:
-    """Return for each capability whether a module that it lacks is stopped from being loaded.
+def blocked(modules: Modules, capabilities: Mapping[str, bool | None]) -> dict[str, bool]:
+    """Return for each of `capabilities` whether a module that it lacks is stopped from loading.
 
     A capability is left out where that cannot be told: modprobe.d may not be in sight.
     """
     found = {}
-    for name, possible in evaluate(modules).items():
+    for name, possible in capabilities.items():
         stopped = any(
             modules.known[module].state is ModuleState.BLOCKED
             for names in CAPABILITIES[name]

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.errors import Malformed
+from netfilter_exporter.kernel.files import parse_int
 
 
 class Loaded(NamedTuple):
@@ -33,9 +34,9 @@ def parse_proc_modules(content: bytes, wanted: Collection[bytes]) -> dict[str, L
 def _parse_loaded(line: bytes) -> Loaded:
     # name size refcount users state address [taints]
     fields = line.split()
-    if len(fields) < 5 or not (fields[2].isdigit() or fields[2] == b"-"):
+    if len(fields) < 5:
         raise Malformed(f"/proc/modules: {line[:80]!r}")
-    references = int(fields[2]) if fields[2].isdigit() and len(fields[2]) < 20 else None
+    references = None if fields[2] == b"-" else parse_int(fields[2], "/proc/modules")
     users = fields[3].decode("ascii", "replace").strip(",-")
     return Loaded(references, frozenset(users.split(",")) - {""}, live=fields[4] == b"Live")
 

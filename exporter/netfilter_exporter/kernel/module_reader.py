@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from netfilter_exporter.kernel import kallsyms
 from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.kernel.files import Paths, exists, read_bytes, read_int
 from netfilter_exporter.kernel.module_evidence import Evidence, EvidenceReader
-from netfilter_exporter.kernel.module_files import Loaded, parse_proc_modules
+from netfilter_exporter.kernel.module_files import parse_proc_modules
 from netfilter_exporter.kernel.module_history import MERGES, MODULES, ROWS
 from netfilter_exporter.kernel.module_states import Judge
 from netfilter_exporter.kernel.modules import Module, Modules, ModuleState
@@ -21,17 +21,30 @@ _FILES = {
 }
 
 
+class _Facts(NamedTuple):
+    """All that a decision depends on, but for what cannot change before the next boot."""
+
+    evidence: Evidence
+    functional: frozenset[str]
+    listing: bytes
+
+
 class ModuleReader:
-    """Reads `Modules`; `extra` are names to report beside those that are always reported."""
+    """Reads `Modules`; `extra` are names to report beside those that are always reported.
+
+    A hyphen in them is an underscore, as in modprobe.
+    """
 
     def __init__(self, paths: Paths, extra: tuple[str, ...] = ()) -> None:
         self._paths = paths
+        extra = tuple(name.replace("-", "_") for name in extra)
         self._reported = tuple(
             dict.fromkeys((*(row.name for row in MODULES if row.reported), *extra))
         )
         self._names = tuple(dict.fromkeys((*ROWS, *extra)))
         self._evidence: EvidenceReader | None = None
         self._symbols: frozenset[str] | None = None
+        self._decided: tuple[_Facts, dict[str, Module]] | None = None
 
     def read(self) -> Modules:
         """Return the modules as they are now."""
@@ -41,26 +54,26 @@ class ModuleReader:
             self._evidence = EvidenceReader(paths, release, self._names)
         evidence = self._evidence.read()
         functional = self._functional(evidence)
-        loaded = self._loaded()
-        known = self._judge(evidence, loaded or {}, functional)
+        listing = self._proc_modules()
+        loading = listing is not None
+        known = self._decide(_Facts(evidence, functional, listing or b""))
         return Modules(
             release=release,
-            loading=loaded is not None,
-            locked=loaded is not None and read_int(paths.proc("sys/kernel/modules_disabled")) == 1,
-            directory_present=evidence.directory if loaded is not None else None,
+            loading=loading,
+            locked=loading and read_int(paths.proc("sys/kernel/modules_disabled")) == 1,
+            directory_present=evidence.directory if loading else None,
             forced_unload=bool(read_int(paths.proc("sys/kernel/tainted")) & _TAINT_FORCED_RMMOD),
             modprobe_readable=evidence.stopped is not None,
             known=known,
             reported=self._reported,
         )
 
-    def _loaded(self) -> Mapping[str, Loaded] | None:
-        """Return what /proc/modules lists; None where this kernel cannot load modules."""
+    def _proc_modules(self) -> bytes | None:
+        """Return /proc/modules; None where this kernel cannot load modules."""
         try:
-            content = read_bytes(self._paths.proc("modules"))
+            return read_bytes(self._paths.proc("modules"))
         except NoData:
             return None
-        return parse_proc_modules(content, frozenset(name.encode() for name in self._names))
 
     def _functional(self, evidence: Evidence) -> frozenset[str]:
         """Return the names whose file is there.
@@ -83,18 +96,25 @@ class ModuleReader:
         rows = (line.split(None, 2) for line in content.splitlines())
         return any(len(row) > 1 and row[1] == b"%d" % NETLINK_NETFILTER for row in rows)
 
-    def _judge(
-        self, evidence: Evidence, loaded: Mapping[str, Loaded], functional: Collection[str]
-    ) -> dict[str, Module]:
-        names = (*self._names, *evidence.aliases.values())
-        judge = Judge(evidence, loaded, functional)
+    def _decide(self, facts: _Facts) -> dict[str, Module]:
+        """Return what is known of each name; decided again only when a fact is another."""
+        if self._decided is None or self._decided[0] != facts:
+            self._decided = facts, self._judge(facts)
+        return self._decided[1]
+
+    def _judge(self, facts: _Facts) -> dict[str, Module]:
+        names = tuple(dict.fromkeys((*self._names, *facts.evidence.aliases.values())))
+        wanted = frozenset(name.encode() for name in names)
+        loaded = parse_proc_modules(facts.listing, wanted)
+        judge = Judge(facts.evidence, loaded, facts.functional)
         known = {name: judge.module(name) for name in names}
-        unknown = [name for name in names if known[name].state is ModuleState.UNKNOWN]
-        proven = [name for name in unknown if self._is_builtin(name)] if unknown else []
-        if not proven:
-            return known
-        judge = Judge(evidence, loaded, functional, proven)
-        return {name: judge.module(name) for name in names}
+        unknown = (name for name in names if known[name].state is ModuleState.UNKNOWN)
+        proven = [name for name in unknown if self._is_builtin(name)]
+        if proven:
+            # What is proven may be what another name was merged into.
+            judge = Judge(facts.evidence, loaded, facts.functional, proven)
+            known = {name: judge.module(name) for name in names}
+        return known
 
     def _is_builtin(self, name: str) -> bool:
         """Tell whether sysfs or the symbols prove it; only for what nothing else tells."""
