@@ -10,13 +10,17 @@ from collections.abc import Mapping
 from netfilter_exporter.kernel.errors import Malformed
 from netfilter_exporter.kernel.files import Paths, read_bytes
 
-#: Our names, by section and column of /proc/net/snmp and /proc/net/netstat.
+#: Our names, by file, section and column.
 IPV4 = {
-    ("net/snmp", b"Ip", b"ForwDatagrams"): "forwarded",
-    ("net/snmp", b"Ip", b"InAddrErrors"): "in_address_errors",
-    ("net/snmp", b"Ip", b"OutRequests"): "out_requests",
-    ("net/snmp", b"Ip", b"OutTransmits"): "out_transmitted",  # since 6.7
-    ("net/netstat", b"TcpExt", b"IPReversePathFilter"): "reverse_path_filtered",
+    "net/snmp": {
+        b"Ip": {
+            b"ForwDatagrams": "forwarded",
+            b"InAddrErrors": "in_address_errors",
+            b"OutRequests": "out_requests",
+            b"OutTransmits": "out_transmitted",  # since 6.7
+        }
+    },
+    "net/netstat": {b"TcpExt": {b"IPReversePathFilter": "reverse_path_filtered"}},
 }
 
 #: Our names, by name in /proc/net/snmp6.
@@ -31,12 +35,9 @@ IPV6 = {
 def read_ipv4(paths: Paths) -> dict[str, int]:
     """Return the IPv4 counters that this kernel has, by our names."""
     counters = {}
-    for file in ("net/snmp", "net/netstat"):
+    for file, wanted in IPV4.items():
         path = paths.proc(file)
-        sections = parse_sections(read_bytes(path), path)
-        for (source, section, column), name in IPV4.items():
-            if source == file and column in sections.get(section, {}):
-                counters[name] = sections[section][column]
+        counters.update(parse_sections(read_bytes(path), wanted, path))
     return counters
 
 
@@ -46,20 +47,31 @@ def read_ipv6(paths: Paths) -> dict[str, int]:
     return parse_lines(read_bytes(path), path)
 
 
-def parse_sections(content: bytes, what: str) -> dict[bytes, Mapping[bytes, int]]:
-    """Parse pairs of lines: ``Section: names`` and below it ``Section: values``."""
+def parse_sections(
+    content: bytes, wanted: Mapping[bytes, Mapping[bytes, str]], what: str
+) -> dict[str, int]:
+    """Parse pairs of lines, ``Section: names`` and below it ``Section: values``.
+
+    `wanted` has our names by section and column.
+    """
     lines = content.splitlines()
     if len(lines) % 2:
         raise Malformed(f"{what}: a line of names without its line of values")
-    sections: dict[bytes, Mapping[bytes, int]] = {}
+    counters: dict[str, int] = {}
     for names, values in zip(lines[::2], lines[1::2]):
         section, _, columns = names.partition(b":")
         same, _, numbers = values.partition(b":")
+        if section != same:
+            raise Malformed(f"{what}: values of {same[:20]!r} below names of {section[:20]!r}")
+        if section not in wanted:
+            continue
         keys, cells = columns.split(), numbers.split()
-        if section != same or len(keys) != len(cells):
-            raise Malformed(f"{what}: names and values of {section[:20]!r} do not agree")
-        sections[section] = {key: _number(cell, what) for key, cell in zip(keys, cells)}
-    return sections
+        if len(keys) != len(cells):
+            raise Malformed(f"{what}: {len(cells)} values below {len(keys)} names of {section!r}")
+        for column, name in wanted[section].items():
+            if column in keys:
+                counters[name] = _number(cells[keys.index(column)], what)
+    return counters
 
 
 def parse_lines(content: bytes, what: str) -> dict[str, int]:
@@ -75,6 +87,6 @@ def parse_lines(content: bytes, what: str) -> dict[str, int]:
 
 
 def _number(cell: bytes, what: str) -> int:
-    if not cell.lstrip(b"-").isdigit():  # a few columns of Tcp are signed
+    if not cell.isdigit():
         raise Malformed(f"{what}: not a number: {cell[:20]!r}")
     return int(cell)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import socket
+from typing import Callable, cast
 
 from netfilter_exporter.kernel.errors import from_oserror
 from netfilter_exporter.kernel.families import Family
@@ -14,6 +16,11 @@ _LEVEL = {
     Family.IPV4: (socket.AF_INET, socket.IPPROTO_IP),
     Family.IPV6: (socket.AF_INET6, socket.IPPROTO_IPV6),
 }
+
+
+@functools.lru_cache(maxsize=1)
+def _getsockopt() -> Callable[..., int]:
+    return cast("Callable[..., int]", ctypes.CDLL(None, use_errno=True).getsockopt)
 
 
 class XtablesSocket:
@@ -28,14 +35,13 @@ class XtablesSocket:
             self._socket = socket.socket(socket_family, socket.SOCK_DGRAM)
         except OSError as error:
             raise from_oserror(error, f"{family.value} socket") from None
-        self._getsockopt = ctypes.CDLL(None, use_errno=True).getsockopt
 
     def get(self, option: int, request: bytes, size: int) -> memoryview:
         """Return what the kernel put into a buffer of `size` bytes that begins with `request`."""
         buffer = ctypes.create_string_buffer(request, size)
         length = ctypes.c_uint32(size)
         descriptor = self._socket.fileno()
-        if self._getsockopt(descriptor, self._level, option, buffer, ctypes.byref(length)) != 0:
+        if _getsockopt()(descriptor, self._level, option, buffer, ctypes.byref(length)) != 0:
             number = ctypes.get_errno()
             raise from_oserror(OSError(number, os.strerror(number)), f"getsockopt {option}")
         return memoryview(buffer).cast("B")[: length.value]
