@@ -11,6 +11,7 @@ from netfilter_exporter.kernel.errors import Malformed, ReadError, from_oserror
 LIMIT = 1 << 20
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _CHUNK = 1 << 16
+_NUMBER = 64  #: bytes: more than any integer has
 
 
 class Paths(NamedTuple):
@@ -54,8 +55,21 @@ def read_bytes(path: str, limit: int = LIMIT) -> bytes:
 
 
 def read_int(path: str) -> int:
-    """Return the one decimal integer that the file holds, as sysctl files do."""
-    return parse_int(read_bytes(path), path)
+    """Return the one decimal integer that the file holds, as sysctl files do.
+
+    One small read: such a file gives its number at once, and the kernel clears a buffer of the
+    size that is asked for (proc_sys_call_handler), which costs more than all the rest.
+    """
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except OSError as error:
+        raise from_oserror(error, path) from None
+    try:
+        return parse_int(os.read(descriptor, _NUMBER), path)
+    except OSError as error:
+        raise from_oserror(error, path) from None
+    finally:
+        os.close(descriptor)
 
 
 def parse_int(content: bytes, what: str) -> int:

@@ -1,0 +1,98 @@
+"""Collector sysctl: values, names that scripts look for, and whether what is asked for holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from netfilter_exporter.collectors.base import Collector, Metric, Sample
+from netfilter_exporter.kernel import sysctl, sysctl_names
+from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.snapshot import Snapshot
+
+_ASKED = "/etc/sysctl.d, /run/sysctl.d, /usr/local/lib/sysctl.d, /usr/lib/sysctl.d; --config.file"
+
+
+def _unread(errors: Iterable[ReadError]) -> None:
+    """Raise the worst of `errors`, if there is one: the end of a row that yielded the rest."""
+    ranked = sorted(errors, key=lambda error: error.status.rank)
+    if ranked:
+        raise ranked[-1]
+
+
+def _values(snapshot: Snapshot) -> Iterable[Sample]:
+    reading = snapshot.sysctls
+    for key, value in reading.values.items():
+        yield (sysctl_names.to_name(key),), value
+    _unread(reading.errors)
+
+
+def _present(snapshot: Snapshot) -> Iterable[Sample]:
+    errors = []
+    for watched in sysctl_names.WATCHED:
+        present = sysctl.presence(snapshot.paths, watched.key, snapshot.sysctls.values)
+        if isinstance(present, ReadError):
+            errors.append(present)
+        else:
+            yield (watched.name,), int(present)
+    fixed = {watched.name for watched in sysctl_names.WATCHED}
+    wanted = {v.wanted.name: v.present for v in snapshot.sysctls_wanted.verdicts}
+    for name in sorted(wanted.keys() - fixed):
+        yield (name,), int(wanted[name])
+    _unread(errors)
+
+
+def _wanted(snapshot: Snapshot) -> Iterable[Sample]:
+    found = snapshot.sysctls_wanted
+    for verdict in found.verdicts:
+        yield (verdict.wanted.name, verdict.wanted.source), verdict.wanted.value
+    _unread(found.errors)
+
+
+def _mismatch(snapshot: Snapshot) -> Iterable[Sample]:
+    found = snapshot.sysctls_wanted
+    for verdict in found.verdicts:
+        if verdict.mismatch is not None:
+            yield (verdict.wanted.name, verdict.wanted.source), int(verdict.mismatch)
+    _unread(found.errors)
+
+
+COLLECTOR = Collector(
+    "sysctl",
+    "sysctls of connection tracking and forwarding, and what is asked of them",
+    metrics=(
+        Metric(
+            "sysctl",
+            "Value of each numeric sysctl of connection tracking and forwarding.",
+            source="/proc/sys/net",
+            samples=_values,
+            labels=("name",),
+        ),
+        Metric(
+            "sysctl_present",
+            "Whether this kernel has the sysctl now (1) or not (0): names that guides and old"
+            " scripts use, and every wanted one.",
+            source="/proc/sys/net",
+            samples=_present,
+            labels=("name",),
+            bounded=True,
+        ),
+        Metric(
+            "sysctl_wanted",
+            "Value that sysctl.d, read as systemd-sysctl does, or the configuration asks for.",
+            source=_ASKED,
+            samples=_wanted,
+            labels=("name", "source"),
+            bounded=True,
+        ),
+        Metric(
+            "sysctl_mismatch",
+            "1 where what is asked for does not hold. No sample where this kernel does not know"
+            " the name. A larger limit, bucket count or forwarding value than sysctl.d's is no"
+            " mismatch.",
+            source=_ASKED,
+            samples=_mismatch,
+            labels=("name", "source"),
+            bounded=True,
+        ),
+    ),
+)

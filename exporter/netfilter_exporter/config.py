@@ -1,0 +1,294 @@
+"""The configuration file: what this host is for, and what must hold on it.
+
+Strict: a key that is unknown or given twice, or a value of the wrong type, is an error that names
+its place and what is allowed there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+from collections.abc import Mapping
+from typing import Any, Callable
+
+import yaml
+
+from netfilter_exporter import config_yaml
+from netfilter_exporter.config_yaml import ConfigError, Place
+from netfilter_exporter.kernel import sysctl_names
+from netfilter_exporter.kernel.families import Family
+from netfilter_exporter.kernel.sysctl_names import Comparison, Wanted
+
+__all__ = ["Config", "ConfigError", "load", "parse"]
+
+
+class Role(enum.Enum):
+    """Whether this host has to NAT in a family."""
+
+    REQUIRED = "required"
+    NONE = "none"
+    AUTO = "auto"  #: decided by what was there within the last day
+
+
+class NamespaceRule(enum.Enum):
+    """Which network namespace the exporter is meant to read."""
+
+    HOST = "host"
+    ANY = "any"
+
+
+class Action(enum.Enum):
+    """What a translating rule does."""
+
+    MASQUERADE = "masquerade"
+    SNAT = "snat"
+    DNAT = "dnat"
+    REDIRECT = "redirect"
+    NETMAP = "netmap"
+
+
+class Backend(enum.Enum):
+    """Where a rule is."""
+
+    NFTABLES = "nftables"
+    LEGACY = "legacy"
+
+
+@dataclasses.dataclass(frozen=True)
+class Nat:
+    """The role of this host, for each family."""
+
+    ipv4: Role = Role.AUTO
+    ipv6: Role = Role.AUTO
+
+    def role(self, family: Family) -> Role:
+        return self.ipv4 if family is Family.IPV4 else self.ipv6
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpectedRule:
+    """A translating rule that must exist; None stands for any."""
+
+    name: str
+    family: Family
+    action: Action
+    backend: Backend | None = None
+    table: str | None = None
+    chain: str | None = None
+    interface: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Expect:
+    """What must exist on this host."""
+
+    interfaces: tuple[str, ...] = ()
+    rules: tuple[ExpectedRule, ...] = ()
+    modules: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Modules:
+    """Modules to tell of, besides the built-in list."""
+
+    watch: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The whole file; the defaults are those of an empty one, and of none."""
+
+    nat: Nat = Nat()
+    network_namespace: NamespaceRule = NamespaceRule.HOST
+    sysctls: tuple[Wanted, ...] = ()
+    expect: Expect = Expect()
+    modules: Modules = Modules()
+    collectors: frozenset[str] = frozenset()  #: options that are on: "conntrack.per-cpu"
+
+
+def load(path: str) -> Config:
+    """Read the file at `path`; raises `ConfigError`."""
+    return parse(config_yaml.read(path), path)
+
+
+def parse(text: str, file: str) -> Config:
+    """Parse the text of a configuration, which messages call `file`; raises `ConfigError`."""
+    node = config_yaml.compose(text, file)
+    if node is None:
+        return Config()
+    return Config(**_fields(node, Place(file), _CONFIG))
+
+
+# -- readers of nodes: each takes a node and its place, and gives a value or raises ------------
+
+Reader = Callable[[yaml.Node, Place], Any]
+
+
+def _fields(node: yaml.Node, place: Place, readers: Mapping[str, Reader]) -> dict[str, Any]:
+    """Read a mapping with the keys of `readers`, all of them optional."""
+    values = {}
+    for key, value in config_yaml.mapping(node, place):
+        if key.value not in readers:
+            raise place.below(key.value).error(key, "unknown key", ", ".join(readers))
+        values[key.value] = readers[key.value](value, place.below(key.value))
+    return values
+
+
+def _choice(words: type[enum.Enum]) -> Reader:
+    allowed = {word.value: word for word in words}
+
+    def read(node: yaml.Node, place: Place) -> enum.Enum:
+        word = config_yaml.scalar(node, place, ", ".join(allowed))
+        if word not in allowed:
+            raise place.error(node, f"{word[:40]!r} is not known", ", ".join(allowed))
+        return allowed[word]
+
+    return read
+
+
+def _matching(pattern: str, allowed: str) -> Reader:
+    compiled = re.compile(pattern)
+
+    def read(node: yaml.Node, place: Place) -> str:
+        text = config_yaml.scalar(node, place, allowed)
+        if not compiled.fullmatch(text):
+            raise place.error(node, f"{text[:40]!r} does not fit", allowed)
+        return text
+
+    return read
+
+
+def _list_of(read: Reader, identity: Callable[[Any], Any] = lambda item: item) -> Reader:
+    def read_all(node: yaml.Node, place: Place) -> tuple[Any, ...]:
+        items: dict[Any, Any] = {}
+        for number, child in enumerate(config_yaml.sequence(node, place)):
+            item = read(child, place.item(number))
+            if identity(item) in items:
+                raise place.item(number).error(child, "given twice", "each one once")
+            items[identity(item)] = item
+        return tuple(items.values())
+
+    return read_all
+
+
+def _record(make: Callable[..., Any], readers: Mapping[str, Reader]) -> Reader:
+    return lambda node, place: make(**_fields(node, place, readers))
+
+
+def _nat(node: yaml.Node, place: Place) -> Nat:
+    if isinstance(node, yaml.MappingNode):
+        return Nat(**_fields(node, place, {"ipv4": _ROLE, "ipv6": _ROLE}))
+    return Nat(ipv4=_ROLE(node, place))
+
+
+def _rule(node: yaml.Node, place: Place) -> ExpectedRule:
+    values = _fields(node, place, _RULE)
+    missing = [key for key in ("name", "family", "action") if key not in values]
+    if missing:
+        raise place.error(node, f"{missing[0]} is missing", "name, family and action are required")
+    return ExpectedRule(**values)
+
+
+def _module(node: yaml.Node, place: Place) -> str:
+    # The kernel takes both, and lists the underscore.
+    return str(_MODULE_NAME(node, place)).replace("-", "_")
+
+
+def _switches(names: Mapping[str, str]) -> Reader:
+    """Read options that are true or false; `names` are our names of those that are on."""
+
+    def read(node: yaml.Node, place: Place) -> frozenset[str]:
+        values = _fields(node, place, dict.fromkeys(names, config_yaml.boolean))
+        return frozenset(names[key] for key, on in values.items() if on)
+
+    return read
+
+
+def _collectors(node: yaml.Node, place: Place) -> frozenset[str]:
+    return frozenset[str]().union(*_fields(node, place, _COLLECTORS).values())
+
+
+# -- sysctls -----------------------------------------------------------------------------------
+
+_WANTED = re.compile(r"(=|>=|<=)?[ \t]*(-?[0-9]{1,18})")
+_WANTED_TEXT = "a whole number, or one after =, >= or <=: '>= 262144'"
+_LISTED = re.compile(r"([^\s<>=]+)[ \t]*((?:=|>=|<=)[ \t]*-?[0-9]{1,18})")
+
+
+def _sysctls(node: yaml.Node, place: Place) -> tuple[Wanted, ...]:
+    found: dict[str, Wanted] = {}
+    for name, text, at in _sysctl_pairs(node, place):
+        here = place.below(name)
+        key = sysctl_names.canonical(sysctl_names.to_key(name))
+        if not key.startswith("net/") or not re.fullmatch(r"[!-)+->@-Z^-~]+", key) or ".." in key:
+            raise here.error(at, "not the name of one sysctl of the network", "net.*, no pattern")
+        match = _WANTED.fullmatch(text)
+        if not match:
+            raise here.error(at, f"{text[:40]!r} is not a value", _WANTED_TEXT)
+        if key in found:
+            raise here.error(at, "given twice, maybe under its other name", "each one once")
+        comparison = Comparison(match.group(1) or "=")
+        origin = f"{place.file}:{at.start_mark.line + 1}"
+        found[key] = Wanted(key, "config", comparison, int(match.group(2)), origin)
+    return tuple(found.values())
+
+
+def _sysctl_pairs(node: yaml.Node, place: Place) -> list[tuple[str, str, yaml.Node]]:
+    if isinstance(node, yaml.MappingNode):
+        return [
+            (key.value, config_yaml.scalar(value, place.below(key.value), _WANTED_TEXT), value)
+            for key, value in config_yaml.mapping(node, place)
+        ]
+    allowed = "'NAME >= NUMBER', also with = or <="
+    pairs = []
+    for number, child in enumerate(config_yaml.sequence(node, place)):
+        item = place.item(number)
+        text = config_yaml.scalar(child, item, allowed)
+        match = _LISTED.fullmatch(text)
+        if not match:
+            raise item.error(child, f"{text[:40]!r} is not a wish", allowed)
+        pairs.append((match.group(1), match.group(2), child))
+    return pairs
+
+
+# -- the schema --------------------------------------------------------------------------------
+
+_ROLE = _choice(Role)
+_NAME = _matching(r"[^\x00-\x1f\x7f]{1,128}", "1 to 128 printable characters")
+#: dev_valid_name (net/core/dev.c, v6.18) and IFNAMSIZ.
+_INTERFACE = _matching(
+    r"(?!\.{1,2}$)[^\s/:\x00-\x1f\x7f]{1,15}", "an interface: 1 to 15 characters"
+)
+_MODULE_NAME = _matching(r"[A-Za-z0-9_-]{1,55}", "a module: letters, digits, - and _")
+
+_RULE: dict[str, Reader] = {
+    "name": _NAME,
+    "family": _choice(Family),
+    "action": _choice(Action),
+    "backend": _choice(Backend),
+    "table": _NAME,
+    "chain": _NAME,
+    "interface": _INTERFACE,
+}
+
+_COLLECTORS: dict[str, Reader] = {
+    "conntrack": _switches({"per_cpu": "conntrack.per-cpu"}),
+    "modules": _switches({"references": "modules.references"}),
+}
+
+_CONFIG: dict[str, Reader] = {
+    "nat": _nat,
+    "network_namespace": _choice(NamespaceRule),
+    "sysctls": _sysctls,
+    "expect": _record(
+        Expect,
+        {
+            "interfaces": _list_of(_INTERFACE),
+            "rules": _list_of(_rule, lambda rule: rule.name),
+            "modules": _list_of(_module),
+        },
+    ),
+    "modules": _record(Modules, {"watch": _list_of(_module)}),
+    "collectors": _collectors,
+}

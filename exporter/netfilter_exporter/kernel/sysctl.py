@@ -1,0 +1,128 @@
+"""Sysctls of connection tracking and forwarding: their values, and whether what is asked for holds.
+
+Source: /proc/sys/net, which is that of the reader's own network namespace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Callable, NamedTuple
+
+from netfilter_exporter.kernel import sysctl_d, sysctl_names
+from netfilter_exporter.kernel.errors import Malformed, NoData, ReadError
+from netfilter_exporter.kernel.files import Paths, exists, listing, read_int
+from netfilter_exporter.kernel.sysctl_names import FIXED, Wanted
+
+
+class Reading(NamedTuple):
+    """The values by key, and what could not be read; what is not a number is in neither."""
+
+    values: Mapping[str, int]
+    errors: tuple[ReadError, ...]
+
+
+class Verdict(NamedTuple):
+    """What became of a wish."""
+
+    wanted: Wanted
+    present: bool  #: this kernel has the key now
+    actual: int | None
+    mismatch: bool | None  #: None: cannot be told, or the key is unknown to this kernel
+
+
+class Verdicts(NamedTuple):
+    """All wishes, and what could not be read of them."""
+
+    verdicts: tuple[Verdict, ...]
+    errors: tuple[ReadError, ...]
+
+
+def read_sysctls(paths: Paths) -> Reading:
+    """Read every numeric nf_conntrack_* that this kernel has, and those of FIXED that are there."""
+    values: dict[str, int] = {}
+    errors: list[ReadError] = []
+    for key in (*_conntrack_keys(paths, errors), *FIXED):
+        outcome = _try_int(paths, key)
+        if isinstance(outcome, int):
+            values[key] = outcome
+        elif not isinstance(outcome, (NoData, Malformed)):
+            errors.append(outcome)
+    return Reading(values, tuple(errors))
+
+
+def _conntrack_keys(paths: Paths, errors: list[ReadError]) -> Iterable[str]:
+    try:
+        names = listing(paths.proc("sys/net/netfilter"))
+    except NoData:
+        return ()
+    except ReadError as error:
+        errors.append(error)
+        return ()
+    return (f"net/netfilter/{name}" for name in names if name.startswith("nf_conntrack_"))
+
+
+def _try_int(paths: Paths, key: str) -> int | ReadError:
+    try:
+        return read_int(paths.proc("sys/" + key))
+    except ReadError as error:
+        return error
+
+
+def presence(paths: Paths, key: str, values: Mapping[str, int]) -> bool | ReadError:
+    """Return whether the kernel has `key` now, or why that cannot be seen."""
+    try:
+        return key in values or exists(paths.proc("sys/" + key))
+    except ReadError as error:
+        return error
+
+
+def from_sysctl_d(options: sysctl_d.Options, values: Mapping[str, int]) -> Iterable[Wanted]:
+    """Yield what sysctl.d asks of this kernel."""
+    for key, setting in sysctl_d.settle(options.merged, sysctl_names.matchable(values)).items():
+        comparison = sysctl_names.comparison(key)
+        yield Wanted(key, "sysctl.d", comparison, setting.value, str(setting.origin))
+
+
+def judge(
+    paths: Paths,
+    wishes: Iterable[Wanted],
+    values: Mapping[str, int],
+    needed: Callable[[str], bool],
+) -> Verdicts:
+    """Compare what is asked for with what holds.
+
+    `values` are those of `read_sysctls`; `needed` tells whether a rule or the host's role needs a
+    capability.
+    """
+    verdicts: list[Verdict] = []
+    errors: list[ReadError] = []
+    for wanted in sorted(wishes, key=lambda wish: (wish.key, wish.source)):
+        actual = _actual(paths, wanted.key, values)
+        if isinstance(actual, int):
+            holds = wanted.comparison.holds(wanted.key, actual, wanted.value)
+            verdicts.append(Verdict(wanted, True, actual, not holds))
+        elif isinstance(actual, NoData):
+            verdicts.append(Verdict(wanted, False, None, _absent_matters(wanted, values, needed)))
+        else:
+            errors.append(actual)
+            verdicts.append(Verdict(wanted, True, None, None))
+    return Verdicts(tuple(verdicts), tuple(errors))
+
+
+def _actual(paths: Paths, key: str, values: Mapping[str, int]) -> int | ReadError:
+    for spelling in sysctl_names.spellings(key):
+        if spelling in values:
+            return values[spelling]
+    return _try_int(paths, key)
+
+
+def _absent_matters(
+    wanted: Wanted, values: Mapping[str, int], needed: Callable[[str], bool]
+) -> bool | None:
+    if sysctl_names.unknown(wanted.key, values):
+        return None
+    if wanted.source == "config":
+        return True
+    # Its module is not loaded, or its interface is gone: sysctl.d may ask for later.
+    capability = sysctl_names.capability(wanted.key, values)
+    return capability is not None and needed(capability)
