@@ -113,7 +113,7 @@ class Host:
         self.conntrack_counters = CounterMemory()
         self.nftables = NftablesReader()
         self.legacy = {family: LegacyReader(family) for family in Family}
-        self.modules = ModuleReader(system.paths)
+        self.modules = ModuleReader(system.paths, (*config.modules.watch, *config.expect.modules))
         self.sysctl_d = SysctlD()
 
     def snapshot(self, timeout: float) -> Snapshot:

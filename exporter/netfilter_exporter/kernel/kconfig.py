@@ -42,7 +42,7 @@ def parse_config(content: bytes, wanted: Collection[str], what: str) -> Mapping[
         credible = credible or name == b"MODULES"
         if name in names and value in (b"y", b"m", b"n"):
             values[name.decode()] = value.decode()
-    if not credible:
-        # Every kernel answers this one: without it the file is something else, or a part.
-        raise Malformed(f"{what}: no kernel configuration: CONFIG_MODULES is not in it")
+    if not credible or not content.endswith(b"\n"):
+        # Every kernel answers this one. What a part of a file does not mention is not off.
+        raise Malformed(f"{what}: no kernel configuration, or only a part of one")
     return values

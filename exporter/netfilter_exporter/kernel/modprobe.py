@@ -12,9 +12,6 @@ import fnmatch
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from netfilter_exporter.kernel.errors import NoData
-from netfilter_exporter.kernel.files import Paths, listing
-
 #: Of files with the same name the one in the first of these counts.
 DIRECTORIES = (
     "/etc/modprobe.d",
@@ -41,21 +38,6 @@ class Install(NamedTuple):
         if any(loader in word for word in words for loader in _LOADERS):
             return False
         return bool(words) and words[0].rpartition("/")[2] in _EMPTY
-
-
-def config_files(paths: Paths) -> list[str]:
-    """Return the files of modprobe.d in the order in which modprobe reads them."""
-    found: dict[str, str] = {}
-    for directory in DIRECTORIES:
-        path = paths.root(directory)
-        try:
-            names = listing(path)
-        except NoData:
-            continue
-        for name in names:
-            if name.endswith((".conf", ".alias")) and not name.startswith("."):
-                found.setdefault(name, f"{path}/{name}")
-    return [found[name] for name in sorted(found)]
 
 
 def parse_install(content: bytes) -> Iterator[Install]:

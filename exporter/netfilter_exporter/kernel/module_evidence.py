@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Callable, TypeVar
 
 from netfilter_exporter.kernel import kconfig, modprobe, module_files
+from netfilter_exporter.kernel.conf_files import Listing, chase, list_files
 from netfilter_exporter.kernel.container import sees_host_root
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.files import Paths, read_bytes
@@ -26,7 +27,7 @@ _DIRECTORIES = (
 )
 _OPTIONS = frozenset(option for row in ROWS.values() for option in row.options)
 
-_Signature = dict[str, tuple[int, ...]]
+_Signature = tuple[object, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,37 +77,40 @@ class EvidenceReader:
         configurations = [] if self._running_config is not None else self._configurations(directory)
         rules = self._rules()
         lists = [f"{directory}/modules.{kind}" for kind in ("dep", "builtin", "alias")]
-        signature = _sign([directory, *lists, *configurations, *(rules or ())])
+        seen = None if rules is None else (rules.files, len(rules.errors))
+        signature = (seen, *map(_sign, (directory, *lists, *configurations)))
         if signature != self._signature:
             self._evidence = self._parse(directory, configurations, rules)
             self._signature = signature
         return self._evidence
 
     def _module_directory(self) -> str:
-        places = [f"{self._paths.root(place)}/{self._release}" for place in _DIRECTORIES]
+        places = [self._host_path(f"{place}/{self._release}") for place in _DIRECTORIES]
         return next((place for place in places if os.path.isdir(place)), places[0])
+
+    def _host_path(self, name: str) -> str:
+        try:
+            return chase(self._paths, name)
+        except ReadError:
+            return self._paths.root(name)
 
     def _configurations(self, directory: str) -> list[str]:
         return [
-            self._paths.root(f"/boot/config-{self._release}"),
+            self._host_path(f"/boot/config-{self._release}"),
             f"{directory}/config",  # the only place of it on Debian since 2025
             f"{directory}/build/.config",
         ]
 
-    def _rules(self) -> list[str] | None:
+    def _rules(self) -> Listing | None:
         """Return the files of modprobe.d; None where the host's are out of sight."""
-        if not self._host_root:
-            return None
-        return _or_none(lambda: modprobe.config_files(self._paths))
+        return list_files(self._paths, modprobe.DIRECTORIES) if self._host_root else None
 
     def _read_running_config(self) -> Mapping[str, str]:
         path = self._paths.proc("config.gz")
         text = kconfig.decompress(read_bytes(path), path)
         return kconfig.parse_config(text, _OPTIONS, path)
 
-    def _parse(
-        self, directory: str, configurations: list[str], rules: list[str] | None
-    ) -> Evidence:
+    def _parse(self, directory: str, configurations: list[str], rules: Listing | None) -> Evidence:
         def listed(kind: str, parse: Callable[[bytes, Collection[str]], T]) -> T | None:
             path = f"{directory}/modules.{kind}"
             return _or_none(lambda: parse(read_bytes(path, _LIST_LIMIT), names))
@@ -122,7 +126,7 @@ class EvidenceReader:
             builtin=listed("builtin", module_files.parse_builtin),
             aliases=aliases,
             options=self._running_config or _first_config(configurations),
-            stopped=None if rules is None else _or_none(lambda: _stopped(rules, loadable)),
+            stopped=_or_none(lambda: _stopped(rules, loadable)),
             forbidden=self._forbidden,
         )
 
@@ -131,12 +135,11 @@ class EvidenceReader:
             return True
         if not self._host_root:
             return None
-        library = self._paths.root("/lib")
         try:
             # systemd's ProtectKernelModules= puts an empty directory without any mode bit there.
-            hidden = os.stat(f"{library}/modules").st_mode & 0o777 == 0
+            hidden = os.stat(self._host_path("/lib/modules")).st_mode & 0o777 == 0
         except OSError:
-            hidden = not os.path.isdir(library)  # a part of a root, not a root
+            hidden = not os.path.isdir(self._host_path("/lib"))  # a part of a root, not a root
         return None if hidden else False
 
 
@@ -155,18 +158,15 @@ def _read_config(path: str) -> Mapping[str, str] | None:
     return _or_none(lambda: kconfig.parse_config(read_bytes(path, kconfig.LIMIT), _OPTIONS, path))
 
 
-def _stopped(files: list[str], names: Collection[str]) -> frozenset[str]:
-    # Directories and links that lead nowhere are passed over; one to /dev/null masks a file.
-    contents = (read_bytes(path) for path in files if os.path.isfile(path))
-    rules = itertools.chain.from_iterable(map(modprobe.parse_install, contents))
-    return modprobe.stopped_by_install(rules, names)
+def _stopped(rules: Listing | None, names: Collection[str]) -> frozenset[str]:
+    if rules is None or rules.errors:
+        raise ReadError("modprobe.d is out of sight, or a part of it is")
+    contents = (read_bytes(file.path) for file in rules.files if file.signature)
+    installs = itertools.chain.from_iterable(map(modprobe.parse_install, contents))
+    return modprobe.stopped_by_install(installs, names)
 
 
-def _sign(files: list[str]) -> _Signature:
-    return {path: _sign_one(path) for path in files}
-
-
-def _sign_one(path: str) -> tuple[int, ...]:
+def _sign(path: str) -> tuple[int, ...]:
     try:
         found = os.stat(path)
     except OSError as error:

@@ -30,14 +30,10 @@ class _Facts(NamedTuple):
 
 
 class ModuleReader:
-    """Reads `Modules`; `extra` are names to report beside those that are always reported.
-
-    A hyphen in them is an underscore, as in modprobe.
-    """
+    """Reads `Modules`; `extra` are names to report beside those that are always reported."""
 
     def __init__(self, paths: Paths, extra: tuple[str, ...] = ()) -> None:
         self._paths = paths
-        extra = tuple(name.replace("-", "_") for name in extra)
         self._reported = tuple(
             dict.fromkeys((*(row.name for row in MODULES if row.reported), *extra))
         )
