@@ -17,7 +17,8 @@ import yaml
 from netfilter_exporter import config_yaml
 from netfilter_exporter.config_yaml import ConfigError, Place
 from netfilter_exporter.kernel import sysctl_names
-from netfilter_exporter.kernel.families import Family
+from netfilter_exporter.kernel.families import Backend, Family
+from netfilter_exporter.kernel.ruleset import Action
 from netfilter_exporter.kernel.sysctl_names import Comparison, Wanted
 
 __all__ = ["Config", "ConfigError", "load", "parse"]
@@ -36,23 +37,6 @@ class NamespaceRule(enum.Enum):
 
     HOST = "host"
     ANY = "any"
-
-
-class Action(enum.Enum):
-    """What a translating rule does."""
-
-    MASQUERADE = "masquerade"
-    SNAT = "snat"
-    DNAT = "dnat"
-    REDIRECT = "redirect"
-    NETMAP = "netmap"
-
-
-class Backend(enum.Enum):
-    """Where a rule is."""
-
-    NFTABLES = "nftables"
-    LEGACY = "legacy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,26 +202,29 @@ _LISTED = re.compile(r"([^\s<>=]+)[ \t]*((?:=|>=|<=)[ \t]*-?[0-9]{1,18})")
 
 def _sysctls(node: yaml.Node, place: Place) -> tuple[Wanted, ...]:
     found: dict[str, Wanted] = {}
-    for name, text, at in _sysctl_pairs(node, place):
+    for name, text, named, at in _sysctl_pairs(node, place):
         here = place.below(name)
         key = sysctl_names.canonical(sysctl_names.to_key(name))
         if not key.startswith("net/") or not re.fullmatch(r"[!-)+->@-Z^-~]+", key) or ".." in key:
-            raise here.error(at, "not the name of one sysctl of the network", "net.*, no pattern")
+            raise here.error(
+                named, "not the name of one sysctl of the network", "net.*, no pattern"
+            )
         match = _WANTED.fullmatch(text)
         if not match:
             raise here.error(at, f"{text[:40]!r} is not a value", _WANTED_TEXT)
         if key in found:
-            raise here.error(at, "given twice, maybe under its other name", "each one once")
+            raise here.error(named, "given twice, maybe under its other name", "each one once")
         comparison = Comparison(match.group(1) or "=")
         origin = f"{place.file}:{at.start_mark.line + 1}"
         found[key] = Wanted(key, "config", comparison, int(match.group(2)), origin)
     return tuple(found.values())
 
 
-def _sysctl_pairs(node: yaml.Node, place: Place) -> list[tuple[str, str, yaml.Node]]:
+def _sysctl_pairs(node: yaml.Node, place: Place) -> list[tuple[str, str, yaml.Node, yaml.Node]]:
+    """Return each name and its value as text, and where the two stand."""
     if isinstance(node, yaml.MappingNode):
         return [
-            (key.value, config_yaml.scalar(value, place.below(key.value), _WANTED_TEXT), value)
+            (key.value, config_yaml.scalar(value, place.below(key.value), _WANTED_TEXT), key, value)
             for key, value in config_yaml.mapping(node, place)
         ]
     allowed = "'NAME >= NUMBER', also with = or <="
@@ -248,7 +235,7 @@ def _sysctl_pairs(node: yaml.Node, place: Place) -> list[tuple[str, str, yaml.No
         match = _LISTED.fullmatch(text)
         if not match:
             raise item.error(child, f"{text[:40]!r} is not a wish", allowed)
-        pairs.append((match.group(1), match.group(2), child))
+        pairs.append((match.group(1), match.group(2), child, child))
     return pairs
 
 

@@ -96,7 +96,7 @@ def mapping(node: yaml.Node, place: Place) -> Iterator[tuple[yaml.ScalarNode, ya
     if _is_null(node):
         return
     if not isinstance(node, yaml.MappingNode):
-        raise place.error(node, f"{_kind(node)} is not one", "a mapping (key: value)")
+        raise place.error(node, f"found {_kind(node)}", "a mapping (key: value)")
     seen: set[str] = set()
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode) or key.tag == _TAG + "merge":
@@ -114,7 +114,7 @@ def sequence(node: yaml.Node, place: Place) -> Iterator[yaml.Node]:
     if _is_null(node):
         return
     if not isinstance(node, yaml.SequenceNode):
-        raise place.error(node, f"{_kind(node)} is not one", "a list (- item)")
+        raise place.error(node, f"found {_kind(node)}", "a list (- item)")
     if len(node.value) > _ITEMS_LIMIT:
         raise place.error(node, "too many", f"at most {_ITEMS_LIMIT}")
     yield from node.value
@@ -123,7 +123,7 @@ def sequence(node: yaml.Node, place: Place) -> Iterator[yaml.Node]:
 def scalar(node: yaml.Node, place: Place, allowed: str) -> str:
     """Return the text of a plain value, as it is written: a number keeps its zeros."""
     if not isinstance(node, yaml.ScalarNode) or _is_null(node):
-        raise place.error(node, f"{_kind(node)} is not one", allowed)
+        raise place.error(node, f"found {_kind(node)}", allowed)
     return str(node.value)
 
 
@@ -131,7 +131,7 @@ def boolean(node: yaml.Node, place: Place) -> bool:
     """Return a truth value; YAML's yes and off are refused, for they are as often meant as text."""
     text = scalar(node, place, "true, false")
     if text not in {"true", "false"} or node.tag != _TAG + "bool":
-        raise place.error(node, f"{text[:40]!r} is not one", "true, false")
+        raise place.error(node, f"found {text[:40]!r}", "true, false")
     return text == "true"
 
 

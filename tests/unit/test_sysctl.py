@@ -61,14 +61,16 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path)
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Return a machine without rules: this one's are not looked at."""
+    machine = Machine(tmp_path)
+    monkeypatch.setattr(Snapshot, "capabilities_needed", machine.needed, raising=False)
+    return machine
 
 
 @pytest.fixture
-def needs(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def needs(machine: Machine) -> Callable[[str], None]:
     """Return a function that makes a rule need a capability."""
-    monkeypatch.setattr(Snapshot, "capabilities_needed", machine.needed, raising=False)
     return lambda capability: machine.needed.update({capability: True})
 
 

@@ -60,16 +60,11 @@ def test_what_is_out_of_scope(key: str):
     assert not sysctl_names.in_scope(key)
 
 
-@pytest.mark.parametrize("watched", WATCHED, ids=lambda watched: watched.name)
-def test_watched_names_are_explained(watched: sysctl_names.Watched):
-    """Each watched name has one sentence, and its key leads back to it."""
-    assert watched.explanation.endswith(".")
-    assert to_name(watched.key) == watched.name
-
-
-def test_watched_names_stand_once():
-    """No name is watched twice."""
-    assert len({watched.key for watched in WATCHED}) == len(WATCHED)
+@pytest.mark.parametrize("key", WATCHED)
+def test_watched_names_are_explained(key: str):
+    """Each watched name has a sentence, and is the dotted form of its key."""
+    assert WATCHED[key].explanation.endswith(".")
+    assert to_name(key) == WATCHED[key].name
 
 
 @pytest.mark.parametrize(
@@ -148,4 +143,4 @@ def test_no_limit_is_the_largest(comparison: Comparison, actual: int, wanted: in
 
 def test_kinds_are_used():
     """The list tells the living from the dead and from what never lived."""
-    assert {watched.kind for watched in WATCHED} == set(Kind)
+    assert {watched.kind for watched in WATCHED.values()} == set(Kind)

@@ -28,16 +28,15 @@ def _values(snapshot: Snapshot) -> Iterable[Sample]:
 
 def _present(snapshot: Snapshot) -> Iterable[Sample]:
     errors = []
-    for watched in sysctl_names.WATCHED:
-        present = sysctl.presence(snapshot.paths, watched.key, snapshot.sysctls.values)
+    for key, watched in sysctl_names.WATCHED.items():
+        present = sysctl.presence(snapshot.paths, key, snapshot.sysctls.values)
         if isinstance(present, ReadError):
             errors.append(present)
         else:
             yield (watched.name,), int(present)
-    fixed = {watched.name for watched in sysctl_names.WATCHED}
-    wanted = {v.wanted.name: v.present for v in snapshot.sysctls_wanted.verdicts}
-    for name in sorted(wanted.keys() - fixed):
-        yield (name,), int(wanted[name])
+    wanted = {v.wanted.key: v for v in snapshot.sysctls_wanted.verdicts}
+    for key in sorted(wanted.keys() - sysctl_names.WATCHED.keys()):
+        yield (wanted[key].wanted.name,), int(wanted[key].present)
     _unread(errors)
 
 

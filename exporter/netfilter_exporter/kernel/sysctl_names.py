@@ -62,7 +62,7 @@ def to_key(name: str) -> str:
 
 def to_name(key: str) -> str:
     """Return the dotted form of a key."""
-    return key.translate(_SWAP)
+    return key.translate(_SWAP) if "." in key else key.replace("/", ".")
 
 
 class Comparison(enum.Enum):
@@ -114,12 +114,8 @@ class Watched(NamedTuple):
     kind: Kind
     explanation: str  #: one sentence for a person
 
-    @property
-    def key(self) -> str:
-        return to_key(self.name)
 
-
-WATCHED = (
+_WATCHED = (
     Watched(
         "net.netfilter.nf_conntrack_max",
         Kind.LIVE,
@@ -205,8 +201,11 @@ WATCHED = (
     ),
 )
 
+#: By key.
+WATCHED = {to_key(watched.name): watched for watched in _WATCHED}
+
 _NEVER_HERE = frozenset(
-    watched.key for watched in WATCHED if watched.kind in {Kind.NEVER_EXISTED, Kind.VENDOR}
+    key for key, watched in WATCHED.items() if watched.kind in {Kind.NEVER_EXISTED, Kind.VENDOR}
 )
 _COMPATIBILITY = ("net/ipv4/ip_conntrack_", "net/ipv4/netfilter/ip_conntrack_")
 
