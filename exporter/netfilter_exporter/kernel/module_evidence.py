@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Callable, TypeVar
 
 from netfilter_exporter.kernel import kconfig, modprobe, module_files
@@ -78,9 +78,11 @@ class EvidenceReader:
         rules = self._rules()
         lists = [f"{directory}/modules.{kind}" for kind in ("dep", "builtin", "alias")]
         seen = None if rules is None else (rules.files, len(rules.errors))
-        signature = (seen, *map(_sign, (directory, *lists, *configurations)))
+        present = self._directory_present(directory)
+        signature = (present, seen, *map(_sign, (directory, *lists, *configurations)))
         if signature != self._signature:
-            self._evidence = self._parse(directory, configurations, rules)
+            parsed = self._parse(directory, configurations, rules)
+            self._evidence = dataclasses.replace(parsed, directory=present)
             self._signature = signature
         return self._evidence
 
@@ -121,11 +123,10 @@ class EvidenceReader:
         depends = listed("dep", module_files.parse_dep)
         loadable = names.union(*(depends or {}).values())
         return Evidence(
-            directory=self._directory_present(directory),
             depends=depends,
             builtin=listed("builtin", module_files.parse_builtin),
             aliases=aliases,
-            options=self._running_config or _first_config(configurations),
+            options=_first((self._running_config, *map(_read_config, configurations))),
             stopped=_or_none(lambda: _stopped(rules, loadable)),
             forbidden=self._forbidden,
         )
@@ -150,8 +151,8 @@ def _or_none(read: Callable[[], T]) -> T | None:
         return None
 
 
-def _first_config(candidates: list[str]) -> Mapping[str, str] | None:
-    return next(filter(None, map(_read_config, candidates)), None)
+def _first(candidates: Iterable[T | None]) -> T | None:
+    return next((found for found in candidates if found is not None), None)
 
 
 def _read_config(path: str) -> Mapping[str, str] | None:
