@@ -7,7 +7,8 @@ samples changed; the page is the concatenation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Sequence
 from typing import Any, Callable
 
 from prometheus_client.exposition import choose_encoder
@@ -15,11 +16,70 @@ from prometheus_client.metrics_core import Metric as ClientMetric
 
 from netfilter_exporter.collectors.base import Metric, Sample
 
+_log = logging.getLogger(__name__)
+
 _EOF = b"# EOF\n"
 _Encoder = Callable[[Any], bytes]
 
-#: Formats that are remembered; a client that invents more gets them rendered anew.
+#: Accept headers that are remembered; a client that invents more gets its page rendered anew.
 _FORMATS = 8
+
+
+class Exposition:
+    """Renders pages in the format that a client accepts."""
+
+    def __init__(self) -> None:
+        self._by_accept: dict[str, _Format] = {}
+
+    def render(
+        self,
+        families: Iterable[tuple[Metric[Any], tuple[Sample, ...]]],
+        accept: str,
+        extra: Iterable[ClientMetric] = (),
+    ) -> tuple[bytes, str]:
+        """Return the page and its Content-Type; `extra` are families of prometheus-client's own."""
+        form = self._by_accept.get(accept)
+        if form is None:
+            if len(self._by_accept) >= _FORMATS:
+                self._by_accept.clear()
+            form = self._by_accept[accept] = _Format(*_encoder(accept))
+        parts = [form.family(metric, samples) for metric, samples in families if samples]
+        parts.extend(form.client_family(family) for family in extra)
+        if "openmetrics" in form.content_type:
+            parts.append(_EOF)
+        return b"".join(parts), form.content_type
+
+
+class _Format:
+    """One format, and the families as they were last rendered in it, by name."""
+
+    def __init__(self, encode: _Encoder, content_type: str) -> None:
+        self.content_type = content_type
+        self._encode = encode
+        self._rendered: dict[str, tuple[Sequence[object], bytes]] = {}
+
+    def family(self, metric: Metric[Any], samples: tuple[Sample, ...]) -> bytes:
+        before = self._rendered.get(metric.name)
+        if before is not None and before[0] == samples:
+            return before[1]
+        return self._render(metric.name, samples, lambda: _client_metric(metric, samples))
+
+    def client_family(self, family: ClientMetric) -> bytes:
+        before = self._rendered.get(family.name)
+        if before is not None and before[0] == family.samples:
+            return before[1]
+        return self._render(family.name, family.samples, lambda: family)
+
+    def _render(
+        self, name: str, samples: Sequence[object], family: Callable[[], ClientMetric]
+    ) -> bytes:
+        try:
+            text = self._encode(_Registry(family())).removesuffix(_EOF)
+        except Exception:  # what cannot be rendered must not take the page down
+            _log.exception("%s is left out of the page", name)
+            text = b""
+        self._rendered[name] = samples, text
+        return text
 
 
 class _Registry:
@@ -32,48 +92,12 @@ class _Registry:
         return [self._family]
 
 
-class Exposition:
-    """Renders pages in the format that a client accepts."""
-
-    def __init__(self) -> None:
-        self._rendered: dict[str, dict[str, tuple[tuple[Sample, ...], bytes]]] = {}
-
-    def render(
-        self,
-        families: Iterable[tuple[Metric[Any], tuple[Sample, ...]]],
-        accept: str,
-        extra: Iterable[ClientMetric] = (),
-    ) -> tuple[bytes, str]:
-        """Return the page and its Content-Type; `extra` are families of prometheus-client's own."""
-        encode, content_type = _encoder(accept)
-        if len(self._rendered) > _FORMATS:
-            self._rendered.clear()
-        remembered = self._rendered.setdefault(content_type, {})
-        parts = []
-        for metric, samples in families:
-            if not samples:
-                continue
-            before = remembered.get(metric.full_name)
-            if before is None or before[0] != samples:
-                before = samples, _encode_one(encode, _client_metric(metric, samples))
-                remembered[metric.full_name] = before
-            parts.append(before[1])
-        parts.extend(_encode_one(encode, family) for family in extra)
-        if "openmetrics" in content_type:
-            parts.append(_EOF)
-        return b"".join(parts), content_type
-
-
 def _encoder(accept: str) -> tuple[_Encoder, str]:
     """Return prometheus-client's choice for an Accept header; a malformed one means text."""
     try:
         return choose_encoder(accept)
     except ValueError:  # version=abc
         return choose_encoder("")
-
-
-def _encode_one(encode: _Encoder, family: ClientMetric) -> bytes:
-    return encode(_Registry(family)).removesuffix(_EOF)
 
 
 def _client_metric(metric: Metric[Any], samples: tuple[Sample, ...]) -> ClientMetric:

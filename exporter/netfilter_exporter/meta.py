@@ -13,6 +13,8 @@ from netfilter_exporter.kernel.errors import ReadError
 
 Family = tuple[Metric[Any], tuple[Sample, ...]]
 
+_BUILD_INFO: tuple[Sample, ...] = (((__version__, platform.python_version()), 1),)
+
 
 def _success(run: Run) -> Iterable[Sample]:
     for name, outcome in run.outcomes.items():
@@ -45,7 +47,7 @@ ROWS: tuple[Metric[Run], ...] = (
         "exporter_build_info",
         "1; the labels tell the version of the exporter and of its Python.",
         source="the exporter itself",
-        samples=lambda _: [((__version__, platform.python_version()), 1)],
+        samples=lambda _: _BUILD_INFO,
         labels=("version", "pythonversion"),
     ),
     Metric(

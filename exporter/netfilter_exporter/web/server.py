@@ -64,8 +64,8 @@ class Server:
         #: What recv() fills: each peer takes its bytes out before the next one reads.
         self.receive_buffer = memoryview(bytearray(self.limits.head_bytes))
         self._listeners: list[socket.socket] = []
-        self._opening: dict[asyncio.Task[None], None] = {}
-        #: Both in the order of arrival: the oldest that waits is the first to go.
+        #: In the order of arrival: the oldest is the first to go. Handshakes wait too.
+        self._opening: dict[_Peer, asyncio.Task[None]] = {}
         self._waiting: dict[_Peer, None] = {}
         self._answering: dict[_Peer, None] = {}
 
@@ -108,9 +108,8 @@ class Server:
                 self._starve(listener, error)
                 return
             connection.setblocking(False)
-            opening = asyncio.ensure_future(self._open(connection))
-            self._opening[opening] = None
-            opening.add_done_callback(lambda done: self._opening.pop(done, None))
+            peer = _Peer(self)
+            self._opening[peer] = asyncio.ensure_future(self._open(connection, peer))
             self._bound()
 
     def _starve(self, listener: socket.socket, error: OSError) -> None:
@@ -121,22 +120,25 @@ class Server:
         loop.call_later(self.limits.starved_seconds, self._accept_on, listener)
         self._shed()
 
-    async def _open(self, connection: socket.socket) -> None:
-        """Turn `connection` into a peer, after the TLS handshake where there is one."""
+    async def _open(self, connection: socket.socket, peer: _Peer) -> None:
+        """Make `connection` that of `peer`, after the TLS handshake where there is one."""
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: _Peer(self),
+                lambda: peer,
                 connection,
                 ssl=self.tls,
                 ssl_handshake_timeout=self.limits.handshake_seconds if self.tls else None,
             )
         except OSError as error:  # ssl.SSLError is one, and a timeout of the handshake
             _log.debug("connection refused: %s", error)
+        finally:
+            self._opening.pop(peer, None)
 
     # -- who waits ---------------------------------------------------------------------------
 
     def waits(self, peer: _Peer) -> None:
         """`peer` has no request in progress."""
+        self._opening.pop(peer, None)
         self._answering.pop(peer, None)
         self._waiting[peer] = None
         self._bound()
@@ -161,9 +163,7 @@ class Server:
             self.left(peer)
             peer.abort()
         elif self._opening:
-            opening = next(iter(self._opening))
-            self._opening.pop(opening)
-            opening.cancel()
+            self._opening.pop(next(iter(self._opening))).cancel()
 
 
 class _Peer(asyncio.BufferedProtocol):

@@ -1,0 +1,58 @@
+"""The table of all metrics in README.md, made from the rows of the code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from netfilter_exporter import meta
+from netfilter_exporter.collectors.base import Collector, Metric
+
+BEGIN = "<!-- metrics:begin -->"
+END = "<!-- metrics:end -->"
+
+
+def metric_table(collectors: Mapping[str, Collector]) -> str:
+    """Return the table in Markdown: the exporter's own rows, then those of each collector."""
+    sections = [_section("The exporter itself", meta.ROWS)]
+    for collector in collectors.values():
+        sections.append(_section(f"Collector `{collector.name}`: {collector.help}", collector.metrics))
+    return "\n".join(sections)
+
+
+def replace_table(text: str, table: str) -> str:
+    """Return `text` with what stands between the two markers replaced by `table`."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"no {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{table}{END}{after}"
+
+
+def _section(title: str, rows: Iterable[Metric[Any]]) -> str:
+    lines = [
+        f"\n**{title}**\n",
+        "| metric | labels | type | meaning | source |",
+        "|---|---|---|---|---|",
+    ]
+    by_name: dict[str, list[Metric[Any]]] = {}
+    for row in rows:
+        by_name.setdefault(row.full_name, []).append(row)
+    lines.extend(_line(variants) for variants in by_name.values())
+    return "\n".join([*lines, ""])
+
+
+def _line(variants: list[Metric[Any]]) -> str:
+    """Return the line of a metric; its variants differ in labels and in the option they need."""
+    row = variants[0]
+    labels = ", ".join(filter(None, map(_labels, variants)))
+    cells = (f"`{row.full_name}`", labels, row.type, row.help, row.source)
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _labels(row: Metric[Any]) -> str:
+    labels = ", ".join(row.labels)
+    if not row.option:
+        return labels
+    flag = f"`--collector.{row.option}`"
+    return f"{labels} (with {flag})" if labels else f"with {flag}"
