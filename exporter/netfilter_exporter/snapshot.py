@@ -114,7 +114,7 @@ class Host:
         self.nftables = NftablesReader()
         self.legacy = {family: LegacyReader(family) for family in Family}
         self.modules = ModuleReader(system.paths, (*config.modules.watch, *config.expect.modules))
-        self.sysctl_d = SysctlD()
+        self.sysctl_d = SysctlD(system.paths)
 
     def snapshot(self, timeout: float) -> Snapshot:
         """Return a fresh look, whose netlink requests together take at most `timeout` seconds."""
@@ -349,7 +349,7 @@ class Snapshot:
     @fact
     def sysctls_wanted(self) -> sysctl.Verdicts:
         """What sysctl.d and the configuration ask for, and whether it holds."""
-        options = self.host.sysctl_d.read(self.paths)
+        options = self.host.sysctl_d.read()
         values = self.sysctls.values
         wishes = (*sysctl.from_sysctl_d(options, values), *self.host.config.sysctls)
         found = sysctl.judge(self.paths, wishes, values, self._is_needed)

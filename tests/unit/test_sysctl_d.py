@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfilter_exporter.kernel import sysctl_d, sysctl_names
+from netfilter_exporter.kernel.conf_files import Listing
 from netfilter_exporter.kernel.errors import Denied, ReadError
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.sysctl_d import (
@@ -180,8 +181,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read(root: Path, reader: SysctlD) -> dict[str, int]:
-    options = reader.read(Paths(rootfs=str(root)))
+def reader_of(root: Path) -> SysctlD:
+    return SysctlD(Paths(rootfs=str(root)))
+
+
+def read(reader: SysctlD) -> dict[str, int]:
+    options = reader.read()
     return {key: setting.value for key, setting in settle(options.merged, KERNEL).items()}
 
 
@@ -194,7 +199,7 @@ def test_precedence_of_files(root: Path):
     (root / "usr/lib/sysctl.d/90-d.conf").write_text(f"{ACCT}=0\n")
     (root / "etc/sysctl.d/90-d.conf").symlink_to("/dev/null")
     (root / "etc/sysctl.d/10-a.conf").write_text("")
-    assert read(root, SysctlD()) == {
+    assert read(reader_of(root)) == {
         MAX: 2,
         ACCT: 1,
         "net/netfilter/nf_conntrack_helper": 1,
@@ -205,18 +210,18 @@ def test_precedence_of_files(root: Path):
 def test_sysctl_conf_counts_only_where_it_is_linked(root: Path, target: str):
     """systemd-sysctl does not read /etc/sysctl.conf; Debian 12's link makes it, below our root."""
     (root / "etc/sysctl.conf").write_text("net.ipv4.ip_forward=1\n")
-    reader = SysctlD()
-    assert read(root, reader) == {}
+    reader = reader_of(root)
+    assert read(reader) == {}
     (root / "etc/sysctl.d/99-sysctl.conf").symlink_to(target)
-    assert read(root, reader) == {"net/ipv4/ip_forward": 1}
+    assert read(reader) == {"net/ipv4/ip_forward": 1}
     (root / "etc/sysctl.conf").write_text("net.ipv4.ip_forward=10\n")
-    assert read(root, reader) == {"net/ipv4/ip_forward": 10}
+    assert read(reader) == {"net/ipv4/ip_forward": 10}
 
 
 def test_the_origin_is_the_hosts_name_of_the_file(root: Path):
     """A person is told the file as the host calls it, and the line."""
     (root / "etc/sysctl.d/1.conf").write_text(f"# limit\n{MAX}=1\n")
-    option = SysctlD().read(Paths(rootfs=str(root))).merged[MAX]
+    option = reader_of(root).read().merged[MAX]
     assert str(option.origin) == "/etc/sysctl.d/1.conf:2"
 
 
@@ -227,15 +232,15 @@ def test_files_are_read_again_only_after_a_change(root: Path, monkeypatch: pytes
     monkeypatch.setattr(
         sysctl_d, "read_bytes", lambda path: (opened.append(path), original(path))[1]
     )
-    reader = SysctlD()
+    reader = reader_of(root)
     file = root / "etc/sysctl.d/1.conf"
     file.write_text(f"{MAX}=1\n")
-    assert read(root, reader) == read(root, reader) == {MAX: 1}
+    assert read(reader) == read(reader) == {MAX: 1}
     assert len(opened) == 1
     file.write_text(f"{MAX}=10\n")
-    assert read(root, reader) == {MAX: 10}
+    assert read(reader) == {MAX: 10}
     file.unlink()
-    assert read(root, reader) == {}
+    assert read(reader) == {}
 
 
 def test_a_denied_file_keeps_the_others(root: Path, monkeypatch: pytest.MonkeyPatch):
@@ -250,41 +255,52 @@ def test_a_denied_file_keeps_the_others(root: Path, monkeypatch: pytest.MonkeyPa
         return original(path)
 
     monkeypatch.setattr(sysctl_d, "read_bytes", deny)
-    reader = SysctlD()
+    reader = reader_of(root)
     for _ in range(2):
-        assert read(root, reader) == {MAX: 1}
-        assert [type(e) for e in reader.read(Paths(rootfs=str(root))).errors] == [Denied]
+        assert read(reader) == {MAX: 1}
+        assert [type(e) for e in reader.read().errors] == [Denied]
 
 
 def test_a_failure_that_may_pass_is_tried_again(root: Path):
     """A file that was too large to be one is read once it is not: nothing is remembered of it."""
     file = root / "etc/sysctl.d/1.conf"
     file.write_bytes(b"#" * ((1 << 20) + 1))
-    reader = SysctlD()
-    (error,) = reader.read(Paths(rootfs=str(root))).errors
+    reader = reader_of(root)
+    (error,) = reader.read().errors
     assert isinstance(error, ReadError)
     file.write_text(f"{MAX}=1\n")
-    assert read(root, reader) == {MAX: 1}
+    assert read(reader) == {MAX: 1}
 
 
 def test_a_pipe_is_not_opened(root: Path):
     """What is no regular file asks for nothing and never blocks."""
     os.mkfifo(root / "etc/sysctl.d/1.conf")
-    options = SysctlD().read(Paths(rootfs=str(root)))
+    options = reader_of(root).read()
     assert (options.merged, options.errors) == ({}, ())
 
 
 def test_a_malformed_line_is_logged_once(root: Path, caplog: pytest.LogCaptureFixture):
     """It is ignored, and told at debug with file and line until the file changes."""
     (root / "etc/sysctl.d/1.conf").write_text(f"nonsense\n{MAX}=1\n")
-    reader = SysctlD()
+    reader = reader_of(root)
     with caplog.at_level(logging.DEBUG):
-        assert read(root, reader) == read(root, reader) == {MAX: 1}
+        assert read(reader) == read(reader) == {MAX: 1}
     assert [r.getMessage().split(": ")[0] for r in caplog.records] == ["/etc/sysctl.d/1.conf:1"]
 
 
 def test_keys_out_of_scope_are_not_kept(root: Path):
     """Memory does not grow with what does not concern us."""
     (root / "etc/sysctl.d/1.conf").write_text("kernel.pid_max=1\nvm.swappiness=2\n")
-    assert SysctlD().read(Paths(rootfs=str(root))).merged == {}
+    assert reader_of(root).read().merged == {}
     assert not sysctl_names.in_scope("kernel/pid_max")
+
+
+def test_the_files_of_an_image_are_not_the_hosts(monkeypatch: pytest.MonkeyPatch):
+    """A container that does not see the host's root asks for nothing, whatever its image says."""
+    monkeypatch.setattr(sysctl_d, "sees_host_root", lambda _paths: False)
+    listed = []
+    monkeypatch.setattr(
+        sysctl_d, "list_files", lambda _paths, names: (listed.extend(names), Listing((), ()))[1]
+    )
+    assert SysctlD(Paths()).read().merged == {}
+    assert listed == []
