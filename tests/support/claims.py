@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from netfilter_exporter.kernel.families import Family
 from support.host import FakeHost
+from support.page import Page
 
 _TAINT_FORCED_RMMOD = 8  # include/linux/panic.h: TAINT_FORCED_RMMOD is bit 3
 _SHORT = {Family.IPV4: "ip", Family.IPV6: "ip6"}
@@ -20,6 +21,17 @@ class Claim(NamedTuple):
     metric: str
     labels: Mapping[str, str]
     expected: float | None
+    where_chains_are: bool = False  #: without a base chain there is no sample to be 0
+
+
+def false_claims(page: Page, host: FakeHost) -> Iterator[str]:
+    """Yield, in words, what must be true of the page of `host` and is not."""
+    for claim in claims(host):
+        got = page.total(claim.metric, **claim.labels)
+        if got is None and claim.where_chains_are:
+            got = 0
+        if got != claim.expected:
+            yield f"{claim.metric}{claim.labels} is {got}, not {claim.expected}"
 
 
 def claims(host: FakeHost) -> Iterator[Claim]:
@@ -33,9 +45,7 @@ def _rules(host: FakeHost) -> Iterator[Claim]:
         legacy = {"backend": "legacy", "family": family.value}
         yield Claim("nat_readable", legacy, 1)
         yield Claim("nat_rules", legacy, _count(host, f"nat_rules_legacy_{short}"))
-        yield Claim(
-            "nat_unreachable_rules", legacy, _some(host, f"unreachable_nat_rules_legacy_{short}")
-        )
+        yield _unreachable(host, legacy, f"unreachable_nat_rules_legacy_{short}")
         yield Claim("notrack_rules", legacy, _count(host, f"notrack_rules_legacy_{short}"))
 
         nftables = {"backend": "nftables", "family": family.value}
@@ -45,10 +55,12 @@ def _rules(host: FakeHost) -> Iterator[Claim]:
         notrack = _count(host, "notrack_rules_nft") if family is Family.IPV4 else 0
         yield Claim("nat_readable", nftables, 1)
         yield Claim("nat_rules", nftables, _count(host, f"nat_rules_nft_{short}") + inet)
-        yield Claim(
-            "nat_unreachable_rules", nftables, _some(host, f"unreachable_nat_rules_nft_{short}")
-        )
+        yield _unreachable(host, nftables, f"unreachable_nat_rules_nft_{short}")
         yield Claim("notrack_rules", nftables, notrack)
+
+
+def _unreachable(host: FakeHost, labels: Mapping[str, str], fact: str) -> Claim:
+    return Claim("nat_unreachable_rules", labels, _count(host, fact), where_chains_are=True)
 
 
 def _interfaces(host: FakeHost) -> Iterator[Claim]:
@@ -88,13 +100,15 @@ def _forwarding(host: FakeHost) -> Iterator[Claim]:
     yield Claim("forwarding_enabled", {"family": "ipv6"}, ipv6)
     if _sysctl(host, "net/ipv4/ip_forward"):
         for name, on in switches.items():
-            yield Claim("interface_forwarding_disabled", {"interface": name}, int(not on))
+            claimed = {"interface": name}
+            yield Claim("interface_forwarding_disabled", claimed, None if on else 1)
 
 
 def _kernel(host: FakeHost) -> Iterator[Claim]:
     tainted = _sysctl(host, "kernel/tainted") or 0
     yield Claim("kernel_module_forced_unload", {}, int(bool(tainted & _TAINT_FORCED_RMMOD)))
     yield Claim("kernel_info", {"release": host.facts["kernel"]}, 1)
+    yield Claim("exporter_host_network_namespace", {}, int(host.recording.modular))
     loaded = host.path("proc/modules")
     for line in loaded.read_text().splitlines() if loaded.exists() else ():
         name = line.split()[0]
@@ -105,10 +119,6 @@ def _kernel(host: FakeHost) -> Iterator[Claim]:
 
 def _count(host: FakeHost, fact: str) -> int:
     return int(host.facts.get(fact, 0))
-
-
-def _some(host: FakeHost, fact: str) -> int | None:
-    return _count(host, fact) or None
 
 
 def _full(host: FakeHost) -> bool:

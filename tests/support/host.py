@@ -20,7 +20,8 @@ from support.kernel_double import KernelDouble
 _INTERFACES = ("lo", "lan0", "wan0")  # in the order of their indexes
 _WORLD_READABLE = 0o004
 _CONFIG = "proc/config"
-_INITIAL_NAMESPACE = "proc/sys/net/core/netdev_budget"
+_NET_CORE = "proc/sys/net/core"
+_IN_EVERY_NAMESPACE, _IN_THE_INITIAL_ONE = ("somaxconn", "4096\n"), ("netdev_budget", "300\n")
 
 
 class FakeHost:
@@ -45,9 +46,9 @@ class FakeHost:
     def facts(self) -> Mapping[str, str]:
         return self.recording.facts
 
-    def path(self, name: str) -> Path:
-        """Return the path of `name`, such as proc/modules, below the fake root."""
-        return Path(self.directory, name)
+    def path(self, *names: str) -> Path:
+        """Return the path of `names`, such as proc/modules, below the fake root."""
+        return Path(self.directory, *names)
 
     def drop_privilege(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Refuse what the recorded machine kept from users: its files, and netlink requests."""
@@ -61,10 +62,12 @@ class FakeHost:
         if config.exists():
             config.with_suffix(".gz").write_bytes(gzip.compress(config.read_bytes(), mtime=0))
             config.unlink()
+        present = [_IN_EVERY_NAMESPACE]
         if self.recording.modular:  # each was recorded in the initial namespace of its machine
-            budget = self.path(_INITIAL_NAMESPACE)
-            budget.parent.mkdir(parents=True, exist_ok=True)
-            budget.write_text("300\n")
+            present.append(_IN_THE_INITIAL_ONE)
+        self.path(_NET_CORE).mkdir(parents=True)
+        for name, content in present:
+            self.path(_NET_CORE, name).write_text(content)
 
     def _interfaces(self) -> Mapping[str, Interface]:
         known = set(os.listdir(self.path("proc/sys/net/ipv4/conf"))) - {"all", "default"}

@@ -17,10 +17,12 @@ from support.host import FakeHost
 
 PREFIX = "netfilter_"
 
-#: What differs from run to run, and what stands for it.
+#: What differs from run to run and says nothing of the host, and what stands for it.
 _VOLATILE = (
     (re.compile(r'(scrape_collector_duration_seconds\{collector="\w+"\}) \S+'), r"\1 0"),
     (re.compile(r"(exporter_build_info)\{.*\}"), r"\1{...}"),
+    # Help texts do, too, when they are edited; they are the same on every page.
+    (re.compile(r"^# HELP .*\n", re.MULTILINE), ""),
 )
 
 
