@@ -13,7 +13,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from typing import Callable, NamedTuple, Protocol, TypeVar
+from typing import Callable, Protocol, TypeVar
 
 from netfilter_exporter.kernel.errors import (
     Malformed,
@@ -50,14 +50,6 @@ _DUMP_ATTEMPTS = 4
 
 
 T = TypeVar("T")
-
-
-class Message(NamedTuple):
-    """One netlink message without its header."""
-
-    type: int
-    flags: int
-    payload: memoryview
 
 
 class Transport(Protocol):
@@ -136,20 +128,26 @@ class Connection:
     def close(self) -> None:
         self._transport.close()
 
-    def ask(self, what: str, type_: int, payload: bytes) -> Message:
-        """Send a request that one message answers, and return that message.
+    def ask(self, what: str, type_: int, payload: bytes) -> memoryview:
+        """Send a request that one message answers, and return that message's payload.
 
         Some of these answers carry NLM_F_MULTI with no NLMSG_DONE behind (ctnetlink's
         GET_STATS and CT_GET), so the first message is taken and none is waited for.
         """
-        for message in self._exchange(what, type_, NLM_F_REQUEST, payload):
-            return message
-        raise Malformed(f"{what}: an empty answer")
+        sequence = self._send(type_, NLM_F_REQUEST, payload)
+        while True:
+            for kind, _, answer in self._receive(what, sequence):
+                if not _ends(what, kind, answer):
+                    return answer
+                raise Malformed(f"{what}: an empty answer")
 
     def command(self, what: str, type_: int, payload: bytes) -> None:
         """Send a request that is answered by an acknowledgement."""
-        for _ in self._exchange(what, type_, NLM_F_REQUEST | NLM_F_ACK, payload):
-            pass
+        sequence = self._send(type_, NLM_F_REQUEST | NLM_F_ACK, payload)
+        while True:
+            for kind, _, answer in self._receive(what, sequence):
+                if _ends(what, kind, answer):
+                    return
 
     def dump(
         self, what: str, type_: int, payload: bytes, parse: Callable[[memoryview], T]
@@ -160,51 +158,63 @@ class Connection:
         when the kernel says that what it was listing changed meanwhile.
         """
         for _ in range(_DUMP_ATTEMPTS):
-            parsed = []
+            sequence = self._send(type_, NLM_F_REQUEST | NLM_F_DUMP, payload)
+            parsed: list[T] = []
             flags = 0
-            for message in self._exchange(what, type_, NLM_F_REQUEST | NLM_F_DUMP, payload):
-                flags |= message.flags
-                if message.type != NLMSG_DONE:
-                    parsed.append(parse(message.payload))
+            done = False
+            while not done:
+                for kind, told, answer in self._receive(what, sequence):
+                    flags |= told  # those of NLMSG_DONE may be all that tells of a change
+                    if kind >= NLMSG_MIN_TYPE:
+                        parsed.append(parse(answer))
+                    else:
+                        done = _ends(what, kind, answer)
             if not flags & NLM_F_DUMP_INTR:
                 return parsed
         raise Interrupted(f"{what}: changed during each of {_DUMP_ATTEMPTS} dumps")
 
-    def _exchange(self, what: str, type_: int, flags: int, payload: bytes) -> Iterator[Message]:
-        """Send one request; yield its answers, NLMSG_DONE included, up to the last one."""
+    def _send(self, type_: int, flags: int, payload: bytes) -> int:
+        """Send a request and return its sequence number."""
         sequence = next(self._sequence)
         header = HEADER.pack(HEADER.size + len(payload), type_, flags, sequence, 0)
         self._transport.send(header + payload)
-        while True:
-            remaining = self._deadline - self._clock()
-            if remaining <= 0:
-                raise TimedOut(f"{what}: out of time")
-            datagram = self._transport.receive(remaining)
-            for number, message in messages_of(datagram, what):
-                if number != sequence:
-                    continue  # left over from a request that was given up
-                if message.type == NLMSG_ERROR:
-                    _raise_error(what, message.payload)
-                    return
-                if message.type == NLMSG_DONE:
-                    _raise_error(what, message.payload)
-                    yield message  # its flags may be the only ones that tell of an interruption
-                    return
-                if message.type >= NLMSG_MIN_TYPE:
-                    yield message
+        return sequence
+
+    def _receive(self, what: str, sequence: int) -> Iterator[tuple[int, int, memoryview]]:
+        """Return (type, flags, payload) for each message of the next datagram of an answer."""
+        remaining = self._deadline - self._clock()
+        if remaining <= 0:
+            raise TimedOut(f"{what}: out of time")
+        return messages_of(self._transport.receive(remaining), sequence, what)
 
 
-def messages_of(datagram: memoryview, what: str) -> Iterator[tuple[int, Message]]:
-    """Yield (sequence number, message) for each message of a datagram."""
+def messages_of(
+    datagram: memoryview, wanted: int, what: str
+) -> Iterator[tuple[int, int, memoryview]]:
+    """Yield (type, flags, payload) for each message of a datagram that answers request `wanted`.
+
+    The others are left over from a request that was given up.
+    """
     offset, end = 0, len(datagram)
+    unpack, size = HEADER.unpack_from, HEADER.size
     while offset < end:
-        if end - offset < HEADER.size:
+        if end - offset < size:
             raise Malformed(f"{what}: {end - offset} stray bytes after the last message")
-        length, type_, flags, sequence, _ = HEADER.unpack_from(datagram, offset)
-        if length < HEADER.size or offset + length > end:
+        length, type_, flags, sequence, _ = unpack(datagram, offset)
+        after = offset + length
+        if length < size or after > end:
             raise Malformed(f"{what}: a message claims {length} of {end - offset} bytes")
-        yield sequence, Message(type_, flags, datagram[offset + HEADER.size : offset + length])
-        offset += (length + 3) & ~3
+        if sequence == wanted and type_ != NLMSG_NOOP:
+            yield type_, flags, datagram[offset + size : after]
+        offset = (after + 3) & ~3
+
+
+def _ends(what: str, type_: int, payload: memoryview) -> bool:
+    """Tell whether a message ends an answer; raise its error if it is one."""
+    if type_ >= NLMSG_MIN_TYPE:
+        return False
+    _raise_error(what, payload)
+    return True
 
 
 def _raise_error(what: str, payload: memoryview) -> None:

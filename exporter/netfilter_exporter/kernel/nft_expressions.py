@@ -1,8 +1,6 @@
 """The expressions of an nftables rule, reduced to what a `Rule` keeps.
 
-Source: include/uapi/linux/netfilter/nf_tables.h and nf_tables_compat.h (v6.18). This is the
-hot loop of a first reading, so it unpacks headers in place and remembers what it has decoded:
-rulesets say the same few things thousands of times.
+Source: include/uapi/linux/netfilter/nf_tables.h and nf_tables_compat.h (v6.18).
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from typing import Callable, NamedTuple
 
 from netfilter_exporter.kernel.errors import Malformed
 from netfilter_exporter.kernel.families import BOTH, FAMILIES_OF, IPV4, IPV6, Family
-from netfilter_exporter.kernel.netlink import attribute_map, be32, text
+from netfilter_exporter.kernel.netlink import attribute_map, attributes, be32, text
 from netfilter_exporter.kernel.ruleset import Action, Rule, Verdict
 
 NFTA_LIST_ELEM = 1
@@ -57,8 +55,8 @@ NFT_CT_ZONE = 17
 
 NFTA_TARGET_NAME = 1
 NFTA_TARGET_INFO = 3
-NFTA_MATCH_NAME = 1
-NFTA_MATCH_INFO = 3
+NFTAMATCH_NAME = 1
+NFTAMATCH_INFO = 3
 
 XT_CT_NOTRACK = 1 << 0
 XT_CT_ZONE_MARK = 1 << 4
@@ -82,6 +80,9 @@ XT_ACTIONS = {
 }
 
 _ETHERTYPE_FAMILIES = {b"\x08\x00": IPV4, b"\x86\xdd": IPV6}
+#: The number of NFTA_IMMEDIATE_DREG, NFTA_MATCH_NAME and NFTA_TARGET_NAME.
+_FIRST = 1
+_ATTRIBUTE = struct.Struct("=HH")
 _ELEMENT = struct.Struct("=HHHH")  # the list element's header and that of the name in it
 _XT_CT = struct.Struct("=HH")  # struct xt_ct_target_info begins with flags and zone
 
@@ -104,7 +105,7 @@ class Effect(NamedTuple):
 
 
 NOTHING = Effect()
-_MATCH = Effect(conditional=True)
+MATCH = Effect(conditional=True)
 _DROP = Effect(verdict=Verdict.DROP)
 _NOTRACK = Effect(notrack=True)
 _ZONE = Effect(zone=True)
@@ -154,7 +155,7 @@ def _meta(data: memoryview) -> Effect:
 def _lookup(data: memoryview) -> Effect:
     found = attribute_map(data)
     if _number(found, NFTA_LOOKUP_DREG, -1) != NFT_REG_VERDICT or NFTA_LOOKUP_SET not in found:
-        return _MATCH
+        return MATCH
     return Effect(conditional=True, maps=(text(found[NFTA_LOOKUP_SET]),))
 
 
@@ -170,7 +171,7 @@ def _nat(data: memoryview) -> Effect:
 def _ct(data: memoryview) -> Effect:
     found = attribute_map(data)
     if NFTA_CT_SREG not in found:
-        return _MATCH
+        return MATCH
     return _ZONE if _number(found, NFTA_CT_KEY) == NFT_CT_ZONE else NOTHING
 
 
@@ -181,8 +182,8 @@ def _target(data: memoryview) -> Effect:
 
 
 def _match(data: memoryview) -> Effect:
-    name = bytes(attribute_map(data).get(NFTA_MATCH_NAME, b"")).rstrip(b"\0")
-    return NOTHING if name == b"comment" else _MATCH  # a comment matches everything
+    name = bytes(attribute_map(data).get(NFTAMATCH_NAME, b"")).rstrip(b"\0")
+    return NOTHING if name == b"comment" else MATCH  # a comment matches everything
 
 
 def _number(found: dict[int, memoryview], type_: int, default: int = 0) -> int:
@@ -219,7 +220,7 @@ def _comparison(data: memoryview, loaded: tuple[int, int]) -> Effect:
     found = attribute_map(data)
     register, key = loaded
     if _number(found, NFTA_CMP_SREG) != register or NFTA_CMP_DATA not in found:
-        return _MATCH
+        return MATCH
     operator = _number(found, NFTA_CMP_OP)
     content = bytes(attribute_map(found[NFTA_CMP_DATA]).get(NFTA_DATA_VALUE, b""))
     if key in {NFT_META_IIFNAME, NFT_META_OIFNAME}:
@@ -230,7 +231,7 @@ def _comparison(data: memoryview, loaded: tuple[int, int]) -> Effect:
         families = FAMILIES_OF.get(content[0])
     elif operator == NFT_CMP_EQ and key == NFT_META_PROTOCOL:
         families = _ETHERTYPE_FAMILIES.get(content[:2])
-    return Effect(conditional=True, families=families) if families else _MATCH
+    return Effect(conditional=True, families=families) if families else MATCH
 
 
 @functools.lru_cache(maxsize=1024)
@@ -267,65 +268,69 @@ def combine(effects: list[Effect]) -> Rule:
     )
 
 
-class Expressions:
-    """Decodes expression lists; lives for one reading of a ruleset.
+class Decoded(NamedTuple):
+    """A rule, and the parts of its message that make no difference to it."""
 
-    Effects are remembered by the bytes they were decoded from and rules by their effects: both
-    memories hold what they refer to, so that an id() stands for one effect as long as they live.
-    """
+    rule: Rule
+    unread: list[slice]
+    target: slice | None  #: the name of the chain that it jumps to, without the NUL
 
-    def __init__(self) -> None:
-        self._effects: dict[tuple[bytes, tuple[int, int] | None], Effect] = {}
-        self._rules: dict[tuple[int, ...], Rule] = {}
 
-    def rule(self, expressions: memoryview, comment: str = "") -> Rule:
-        """Return the rule that an NFTA_RULE_EXPRESSIONS nest makes."""
-        effects: list[Effect] = []
-        matched = False
-        loaded = None
-        offset, end = 0, len(expressions)
-        unpack = _ELEMENT.unpack_from
-        while end - offset >= _ELEMENT.size:
-            length, _, name_length, name_type = unpack(expressions, offset)
-            after = offset + length
-            name_end = offset + 4 + name_length
-            if name_type != NFTA_EXPR_NAME or name_length < 5 or not name_end <= after <= end:
-                raise Malformed("nftables: a rule's expressions are cut or out of order")
-            name = bytes(expressions[offset + 8 : name_end - 1])
-            effect = _FIXED.get(name)
-            if effect is None:
-                effect = self._decoded(name, expressions[offset:after], loaded)
-                loaded = effect.loads
-            offset = (after + 3) & ~3
-            if effect is _MATCH:
-                if matched:
-                    continue
-                matched = True
-            if effect is not NOTHING:
-                effects.append(effect)
-        return self._shared(effects, comment)
-
-    def _decoded(self, name: bytes, element: memoryview, loaded: tuple[int, int] | None) -> Effect:
-        if name == b"cmp":
-            if loaded is None:
-                return _MATCH
+def decode(message: memoryview, start: int, end: int) -> Decoded:
+    """Decode the NFTA_RULE_EXPRESSIONS nest at `start` to `end` of an NFT_MSG_NEWRULE."""
+    effects: list[Effect] = []
+    unread: list[slice] = []
+    target = loaded = None
+    offset = start
+    while end - offset >= _ELEMENT.size:
+        length, _, name_length, name_type = _ELEMENT.unpack_from(message, offset)
+        after = offset + length
+        data = offset + 4 + ((name_length + 3) & ~3)
+        if name_type != NFTA_EXPR_NAME or name_length < 5 or not data <= after <= end:
+            raise Malformed("nftables: a rule's expressions are cut or out of order")
+        name = bytes(message[offset + 8 : offset + 3 + name_length])
+        if name == b"cmp" and loaded is not None:
+            effect = _comparison(_data(message[data:after]), loaded)
         elif name in _DECODE:
-            loaded = None
+            content = _data(message[data:after])
+            effect = _DECODE[name](content)
+            if _decided_by_first(name, content):
+                unread.append(slice(_end_of_first(message, data, after), after))
         else:
-            return _MATCH
-        key = bytes(element), loaded
-        effect = self._effects.get(key)
-        if effect is None:
-            data = attribute_map(element, 4).get(NFTA_EXPR_DATA, memoryview(b""))
-            effect = _comparison(data, loaded) if loaded else _DECODE[name](data)
-            self._effects[key] = effect
-        return effect
+            effect = _FIXED.get(name, MATCH)
+            unread.append(slice(data, after))
+        if effect.targets:
+            target = _find(message, data, after, effect.targets[0])
+        loaded = effect.loads
+        effects.append(effect)
+        offset = (after + 3) & ~3
+    return Decoded(combine(effects), unread, target)
 
-    def _shared(self, effects: list[Effect], comment: str) -> Rule:
-        key = tuple(map(id, effects))
-        rule = self._rules.get(key)
-        if rule is None:
-            rule = self._rules[key] = combine(effects)
-        if comment and not rule.conditional:
-            return rule._replace(comment=comment)
-        return rule
+
+def _data(element: memoryview) -> memoryview:
+    """Return the NFTA_EXPR_DATA behind the name of an expression."""
+    return attribute_map(element).get(NFTA_EXPR_DATA, memoryview(b""))
+
+
+def _decided_by_first(name: bytes, data: memoryview) -> bool:
+    """Whether an expression is decoded from no more than the first attribute of its data."""
+    for type_, first in attributes(data):
+        if type_ != _FIRST:
+            return False
+        if name == b"immediate":
+            return be32(first) != NFT_REG_VERDICT
+        return name == b"match" or (name == b"target" and bytes(first[:2]) != b"CT")
+    return False
+
+
+def _end_of_first(message: memoryview, data: int, after: int) -> int:
+    """Return where the first attribute in the NFTA_EXPR_DATA at `data` ends."""
+    first = data + _ATTRIBUTE.size
+    length: int = _ATTRIBUTE.unpack_from(message, first)[0]
+    return min(first + ((length + 3) & ~3), after)
+
+
+def _find(message: memoryview, start: int, end: int, name: str) -> slice | None:
+    """Return where the last thing of an immediate verdict, the name of its chain, stands."""
+    at = bytes(message[start:end]).rfind(name.encode() + b"\0")
+    return None if at < 0 else slice(start + at, start + at + len(name.encode()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.errors import Malformed, ReadError
@@ -29,8 +29,9 @@ from netfilter_exporter.kernel.netlink import (
     pack,
     text,
 )
-from netfilter_exporter.kernel.nft_expressions import Expressions, parse_verdict
+from netfilter_exporter.kernel.nft_expressions import decode, parse_verdict
 from netfilter_exporter.kernel.ruleset import Chain, Rule, Table
+from netfilter_exporter.kernel.shapes import Parsed, Shapes
 
 _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
 NFT_MSG_GETTABLE = _SUBSYSTEM | 1
@@ -68,7 +69,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 _ATTEMPTS = 4
 
 TableKey = tuple[int, str]  #: nfproto and name
-ChainKey = tuple[int, str, str]  #: nfproto, table and name
+ParsedRule = tuple[TableKey, str, Rule]  #: table, chain and rule: plain, there are many
 
 
 class ParsedTable(NamedTuple):
@@ -77,22 +78,18 @@ class ParsedTable(NamedTuple):
 
 
 class ParsedChain(NamedTuple):
-    key: ChainKey
+    table: TableKey
+    name: str
     hook: Hook | None
     type: str
     priority: int
     drops: bool
 
 
-class ParsedRule(NamedTuple):
-    chain: ChainKey
-    rule: Rule
-
-
 def read_generation(connection: Connection) -> int:
     """Return the generation of this namespace's ruleset; each committed batch adds one."""
     answer = connection.ask("nftables GETGEN", NFT_MSG_GETGEN, nfgenmsg(NFPROTO_UNSPEC))
-    return be32(attribute_map(answer.payload, _NFGENMSG)[NFTA_GEN_ID])
+    return be32(attribute_map(answer, _NFGENMSG)[NFTA_GEN_ID])
 
 
 def read_tables(connection: Connection) -> tuple[int, list[Table]]:
@@ -108,9 +105,8 @@ def read_tables(connection: Connection) -> tuple[int, list[Table]]:
 def _read_once(connection: Connection) -> list[Table]:
     everything = nfgenmsg(NFPROTO_UNSPEC)
     tables = connection.dump("nftables GETTABLE", NFT_MSG_GETTABLE, everything, parse_table)
-    chains = connection.dump("nftables GETCHAIN", NFT_MSG_GETCHAIN, everything, parse_chain)
-    parser = RuleParser()
-    rules = connection.dump("nftables GETRULE", NFT_MSG_GETRULE, everything, parser.parse)
+    chains = connection.dump("nftables GETCHAIN", NFT_MSG_GETCHAIN, everything, Shapes(parse_chain))
+    rules = connection.dump("nftables GETRULE", NFT_MSG_GETRULE, everything, Shapes(parse_rule))
     maps = {
         (key[0], key[1], name): _read_map(connection, key, name) for key, name in _maps_used(rules)
     }
@@ -118,7 +114,7 @@ def _read_once(connection: Connection) -> list[Table]:
 
 
 def _maps_used(rules: Iterable[ParsedRule]) -> set[tuple[TableKey, str]]:
-    return {(chain[:2], name) for chain, rule in rules for name in rule.maps}
+    return {(table, name) for table, _, rule in rules if rule.maps for name in rule.maps}
 
 
 def _read_map(connection: Connection, table: TableKey, name: str) -> tuple[str, ...]:
@@ -140,20 +136,28 @@ def parse_table(payload: memoryview) -> ParsedTable:
     return ParsedTable(key, bool(flags & NFT_TABLE_F_DORMANT))
 
 
-def parse_chain(payload: memoryview) -> ParsedChain:
-    """Parse an NFT_MSG_NEWCHAIN; only a base chain has a hook, a type and a policy."""
+def parse_chain(payload: memoryview) -> Parsed[ParsedChain | None]:
+    """Parse an NFT_MSG_NEWCHAIN; None for a user chain, which only its rules tell of."""
+    if len(payload) < _NFGENMSG:
+        raise Malformed(f"nftables: a chain of {len(payload)} bytes")
+    values = {type_: slice(at, end) for type_, at, end in _attributes(payload)}
+    if NFTA_CHAIN_HOOK not in values:
+        return Parsed(lambda _: None, values.values())
+    return Parsed(parse_base_chain, ())
+
+
+def parse_base_chain(payload: memoryview) -> ParsedChain:
+    """Parse the NFT_MSG_NEWCHAIN of a chain that has a hook, a type and a policy."""
     found = _found(payload)
-    key = payload[0], text(found[NFTA_CHAIN_TABLE]), text(found[NFTA_CHAIN_NAME])
-    if NFTA_CHAIN_HOOK not in found or payload[0] not in FAMILIES_OF:
-        return ParsedChain(key, None, "", 0, drops=False)
     hook = attribute_map(found[NFTA_CHAIN_HOOK])
-    number = be32(hook[NFTA_HOOK_HOOKNUM])
-    priority = int.from_bytes(hook[NFTA_HOOK_PRIORITY], "big", signed=True)
+    inet = payload[0] in FAMILIES_OF
     return ParsedChain(
-        key,
-        HOOKS.get(number),  # NF_INET_INGRESS is beyond them
+        (payload[0], text(found[NFTA_CHAIN_TABLE])),
+        text(found[NFTA_CHAIN_NAME]),
+        # NF_INET_INGRESS is beyond the five; netdev, arp and bridge number theirs differently
+        HOOKS.get(be32(hook[NFTA_HOOK_HOOKNUM])) if inet else None,
         text(found[NFTA_CHAIN_TYPE]) if NFTA_CHAIN_TYPE in found else "",
-        priority,
+        int.from_bytes(hook[NFTA_HOOK_PRIORITY], "big", signed=True),
         drops=NFTA_CHAIN_POLICY in found and be32(found[NFTA_CHAIN_POLICY]) == NF_DROP,
     )
 
@@ -169,45 +173,47 @@ def parse_elements(payload: memoryview) -> tuple[str, ...]:
     return tuple(chain for chain in chains if chain)
 
 
-class RuleParser:
-    """Parses NFT_MSG_NEWRULE messages of one reading; equal names and rules become one object."""
-
-    def __init__(self) -> None:
-        self._expressions = Expressions()
-        self._chains: dict[tuple[int, bytes, bytes], ChainKey] = {}
-
-    def parse(self, payload: memoryview) -> ParsedRule:
-        """Parse one message; unpacked in place, because a ruleset has tens of thousands."""
-        table = chain = expressions = None
-        comment = ""
-        offset, end = _NFGENMSG, len(payload)
-        while end - offset >= _ATTRIBUTE.size:
-            length, type_ = _ATTRIBUTE.unpack_from(payload, offset)
-            if length < _ATTRIBUTE.size or offset + length > end:
-                raise Malformed(f"nftables: a rule's attribute {type_} is cut")
-            value = payload[offset + 4 : offset + length]
-            type_ &= NLA_TYPE_MASK
-            if type_ == NFTA_RULE_TABLE:
-                table = bytes(value)
-            elif type_ == NFTA_RULE_CHAIN:
-                chain = bytes(value)
-            elif type_ == NFTA_RULE_EXPRESSIONS:
-                expressions = value
-            elif type_ == NFTA_RULE_USERDATA:
-                comment = parse_comment(value)
-            offset += (length + 3) & ~3
-        if table is None or chain is None:
+def parse_rule(payload: memoryview) -> Parsed[ParsedRule]:
+    """Parse an NFT_MSG_NEWRULE; rules of one shape share what they do, not whom they jump to."""
+    values = {type_: slice(at, end) for type_, at, end in _attributes(payload)}
+    for type_ in (NFTA_RULE_TABLE, NFTA_RULE_CHAIN):
+        if type_ not in values:
             raise Malformed("nftables: a rule without a table or a chain")
-        rule = Rule() if expressions is None else self._expressions.rule(expressions, comment)
-        return ParsedRule(self._key(payload[0], table, chain), rule)
+    table = payload[0], text(payload[values[NFTA_RULE_TABLE]])
+    nest = values.get(NFTA_RULE_EXPRESSIONS, slice(0, 0))
+    rule, unread, target = decode(payload, nest.start, nest.stop)
+    if not rule.conditional and NFTA_RULE_USERDATA in values:
+        rule = rule._replace(comment=parse_comment(payload[values.pop(NFTA_RULE_USERDATA)]))
+    unread += [values[type_] for type_ in values if type_ not in _RULE_READ]
+    chain = values[NFTA_RULE_CHAIN]
+    unread.append(chain)
+    if target is not None:
+        unread.append(target)
+    head, tail = rule[:2], rule[3:]  # before and behind Rule.targets
 
-    def _key(self, nfproto: int, table: bytes, chain: bytes) -> ChainKey:
-        raw = nfproto, table, chain
-        key = self._chains.get(raw)
-        if key is None:
-            key = nfproto, text(memoryview(table)), text(memoryview(chain))
-            self._chains[raw] = key
-        return key
+    def make(message: memoryview) -> ParsedRule:
+        name = str(message[chain], "utf-8", "backslashreplace").rstrip("\0")
+        if target is None:
+            return table, name, rule
+        jumps_to = str(message[target], "utf-8", "backslashreplace")
+        return table, name, Rule._make((*head, (jumps_to,), *tail))
+
+    return Parsed(make, unread)
+
+
+#: What the shape of a rule depends on. The chain is in the message of each rule.
+_RULE_READ = {NFTA_RULE_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS}
+
+
+def _attributes(payload: memoryview) -> Iterator[tuple[int, int, int]]:
+    """Yield (type, start, end) for the value of each attribute of an nfnetlink message."""
+    offset, end = _NFGENMSG, len(payload)
+    while end - offset >= _ATTRIBUTE.size:
+        length, type_ = _ATTRIBUTE.unpack_from(payload, offset)
+        if length < _ATTRIBUTE.size or offset + length > end:
+            raise Malformed(f"nftables: attribute {type_} is cut")
+        yield type_ & NLA_TYPE_MASK, offset + _ATTRIBUTE.size, offset + length
+        offset += (length + 3) & ~3
 
 
 def parse_comment(userdata: memoryview) -> str:
@@ -223,25 +229,27 @@ def parse_comment(userdata: memoryview) -> str:
 
 def build(
     tables: Iterable[ParsedTable],
-    chains: Iterable[ParsedChain],
+    base_chains: Iterable[ParsedChain | None],
     rules: Iterable[ParsedRule],
     maps: dict[tuple[int, str, str], tuple[str, ...]],
 ) -> list[Table]:
     """Put the answers of one reading together."""
-    rules_of: dict[ChainKey, list[Rule]] = collections.defaultdict(list)
-    for key, rule in rules:
-        rules_of[key].append(rule)
-    chains_of: dict[TableKey, dict[str, Chain]] = collections.defaultdict(dict)
-    for chain in chains:
-        chains_of[chain.key[:2]][chain.key[2]] = Chain(
-            rules_of[chain.key], chain.hook, chain.type, chain.priority, chain.drops
-        )
+    chains: dict[TableKey, dict[str, Chain]] = collections.defaultdict(dict)
+    for base in base_chains:
+        if base is not None:
+            chain = Chain([], base.hook, base.type, base.priority, base.drops)
+            chains[base.table][base.name] = chain
+    for table, name, rule in rules:
+        of_table = chains[table]
+        if name not in of_table:
+            of_table[name] = Chain([])
+        of_table[name].rules.append(rule)
     return [
         Table(
             Backend.NFTABLES,
             FAMILIES_OF[key[0]],
             key[1],
-            chains_of.get(key, {}),
+            chains[key],
             {name: targets for (*owner, name), targets in maps.items() if tuple(owner) == key},
             dormant,
         )

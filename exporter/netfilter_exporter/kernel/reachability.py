@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from netfilter_exporter.kernel.families import BOTH, Family, Hook
+from netfilter_exporter.kernel.families import BOTH, IPV4, IPV6, Family, Hook
 from netfilter_exporter.kernel.ruleset import Action, Chain, Rule, Table
 
 #: NF_IP_PRI_CONNTRACK: a chain behind it can no longer keep a packet from being tracked.
@@ -80,14 +81,6 @@ class Hit(NamedTuple):
     hidden_by: int | None
 
 
-class Arrival(NamedTuple):
-    """A way in which packets come to a chain."""
-
-    families: frozenset[Family]
-    loopback: bool = True
-    live: bool = True
-
-
 class Visit(NamedTuple):
     """A rule of interest as the packets of one base chain meet it."""
 
@@ -96,14 +89,21 @@ class Visit(NamedTuple):
     hit: Hit
     families: frozenset[Family]  #: that would meet it if nothing were hidden
     live: frozenset[Family]  #: that do
+    loopback: frozenset[Family]  #: of those, whose loopback traffic may meet it
 
 
-class View(NamedTuple):
-    """A chain as a node of the graph: what is in it, and (target, rule, live) for each way out."""
+# The ways in which packets may come to a chain: a set of them is handed on at each jump, and what
+# the jump does not let pass is taken out. Bits, because a large ruleset has ten thousand chains.
+_IPV4, _IPV6, _LOOPBACK, _LIVE = 1, 2, 4, 8
+_FAMILY_BITS = {IPV4: _IPV4, IPV6: _IPV6, BOTH: _IPV4 | _IPV6, frozenset(): 0}
+_FAMILIES = {bits: families for families, bits in _FAMILY_BITS.items()}
 
-    size: int
-    hits: list[Hit]
-    edges: list[tuple[str, Rule, bool]]
+Reached = dict[str, int]  #: chains, each with the set of ways (bit 1 << ways) that lead to it
+
+
+@functools.cache
+def _members(all_ways: int) -> tuple[int, ...]:
+    return tuple(ways for ways in range(16) if all_ways >> ways & 1)
 
 
 class Graph:
@@ -111,53 +111,76 @@ class Graph:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self._views: dict[str, View] = {}
+        self.hits: dict[str, list[Hit]] = {}
+        #: (target, ways that the jump lets pass, rule), by chain
+        self.edges: dict[str, list[tuple[str, int, Rule]]] = {}
 
-    def view(self, name: str) -> View:
-        if name not in self._views:
-            self._views[name] = self._look(name, self.table.chains.get(name, Chain([])))
-        return self._views[name]
-
-    def _look(self, name: str, chain: Chain) -> View:
-        view = View(len(chain.rules), [], [])
+    def _look(self, name: str) -> None:
+        hits: list[Hit] = []
+        edges: list[tuple[str, int, Rule]] = []
         hidden_by = None
-        for position, rule in enumerate(chain.rules, 1):
+        chain = self.table.chains.get(name)
+        for position, rule in enumerate(chain.rules if chain else (), 1):
             if rule.targets or rule.maps:
-                view.edges.extend((t, rule, hidden_by is None) for t in self._targets(rule))
+                ways = _ways(rule, live=hidden_by is None)
+                edges.extend([(target, ways, rule) for target in self._targets(rule)])
             if rule.action or rule.notrack or rule.zone:
-                view.hits.append(Hit(name, position, rule, hidden_by))
+                hits.append(Hit(name, position, rule, hidden_by))
             if not rule.conditional and hidden_by is None and rule.hides:
                 hidden_by = position
-        return view
+        self.hits[name] = hits
+        self.edges[name] = edges
 
-    def _targets(self, rule: Rule) -> Iterator[str]:
-        yield from rule.targets
-        for name in rule.maps:
-            yield from self.table.maps.get(name, ())
+    def _targets(self, rule: Rule) -> tuple[str, ...]:
+        if not rule.maps:
+            return rule.targets
+        return rule.targets + tuple(t for name in rule.maps for t in self.table.maps.get(name, ()))
 
-    def walk(self, base: str) -> dict[str, set[Arrival]]:
+    def walk(self, base: str) -> Reached:
         """Return the chains that packets of a base chain come to, with the ways they come."""
-        reached: dict[str, set[Arrival]] = collections.defaultdict(set)
-        todo = [(base, Arrival(self.table.families))]
+        reached: Reached = {}
+        todo = [(base, _FAMILY_BITS[self.table.families] | _LOOPBACK | _LIVE)]
         while todo:
-            name, arrival = todo.pop()
-            if arrival in reached[name]:
+            name, ways = todo.pop()
+            before = reached.get(name, 0)
+            if before >> ways & 1:
                 continue
-            reached[name].add(arrival)
-            for target, rule, live in self.view(name).edges:
-                families = _meet(arrival.families, rule)
-                if families:
-                    loopback = arrival.loopback and rule.loopback
-                    todo.append((target, Arrival(families, loopback, arrival.live and live)))
+            reached[name] = before | 1 << ways
+            if name not in self.edges:
+                self._look(name)
+            for target, passing, _ in self.edges[name]:
+                if ways & passing & (_IPV4 | _IPV6):
+                    todo.append((target, ways & passing))
         return reached
 
-    def translating(self) -> set[str]:
-        """Return the looked-at chains in which, or behind which, there is a translating rule."""
-        comes_from: dict[str, set[str]] = collections.defaultdict(set)
-        for name, view in self._views.items():
-            for target, _, _ in view.edges:
-                comes_from[target].add(name)
-        todo = [n for n, v in self._views.items() if any(hit.rule.action for hit in v.hits)]
+    def visits(self, base: str, reached: Reached) -> Iterator[Visit]:
+        """Yield each rule of interest in the chains that `base` leads to."""
+        hook = self.table.chains[base].hook or Hook.PREROUTING
+        for name, all_ways in reached.items():
+            members = _members(all_ways)
+            for hit in self.hits[name]:
+                met = live = loopback = 0
+                passing = _ways(hit.rule, live=hit.hidden_by is None)
+                for ways in members:
+                    families = ways & passing & (_IPV4 | _IPV6)
+                    met |= families
+                    if ways & passing & _LIVE:
+                        live |= families
+                        loopback |= families if ways & passing & _LOOPBACK else 0
+                yield Visit(base, hook, hit, _FAMILIES[met], _FAMILIES[live], _FAMILIES[loopback])
+
+    def size(self, name: str) -> int:
+        chain = self.table.chains.get(name)
+        return len(chain.rules) if chain else 0
+
+    @functools.cached_property
+    def leading(self) -> set[str]:
+        """The looked-at chains in which, or behind which, there is a translating rule."""
+        comes_from: dict[str, list[str]] = collections.defaultdict(list)
+        for name, edges in self.edges.items():
+            for target, _, _ in edges:
+                comes_from[target].append(name)
+        todo = [name for name, hits in self.hits.items() if any(hit.rule.action for hit in hits)]
         found: set[str] = set()
         while todo:
             name = todo.pop()
@@ -167,11 +190,11 @@ class Graph:
         return found
 
 
-Reached = dict[str, set[Arrival]]  #: chains, each with the ways that packets come to it
-
-
-def _meet(families: frozenset[Family], rule: Rule) -> frozenset[Family]:
-    return families if rule.families is BOTH else families & rule.families
+def _ways(rule: Rule, *, live: bool) -> int:
+    """Return the ways that the matches of a rule let pass."""
+    return (
+        _FAMILY_BITS[rule.families] | (_LOOPBACK if rule.loopback else 0) | (_LIVE if live else 0)
+    )
 
 
 def analyse(tables: Iterable[Table]) -> RulesetFacts:
@@ -179,40 +202,20 @@ def analyse(tables: Iterable[Table]) -> RulesetFacts:
     facts = RulesetFacts()
     for table in tables:
         graph = Graph(table)
-        nat = [n for n, c in table.chains.items() if c.type == "nat" and c.hook is not None]
-        walks = {name: graph.walk(name) for name in nat}
+        bases = {name: chain for name, chain in table.chains.items() if chain.hook is not None}
+        walks = {name: graph.walk(name) for name, base in bases.items() if base.type == "nat"}
+        visits = [visit for name in walks for visit in graph.visits(name, walks[name])]
         _add_sizes(facts, graph, walks)
-        visits = [v for name, reached in walks.items() for v in _visits(graph, name, reached)]
         if table.dormant:
             _add_dormant(facts, table, visits)
             continue
         _add_translations(facts, visits)
         _add_unreachable(facts, table, visits)
         _add_interfaces(facts, graph, walks)
-        _add_untracked(facts, graph)
-        facts.forward_drops |= {
-            family
-            for chain in table.chains.values()
-            if chain.hook is Hook.FORWARD and chain.drops
-            for family in table.families
-        }
+        _add_untracked(facts, graph, bases)
+        if any(base.hook is Hook.FORWARD and base.drops for base in bases.values()):
+            facts.forward_drops |= table.families
     return facts
-
-
-def _visits(graph: Graph, base: str, reached: Reached) -> Iterator[Visit]:
-    """Yield each rule of interest in the chains that `base` leads to."""
-    hook = graph.table.chains[base].hook
-    for chain, arrivals in reached.items():
-        for hit in graph.view(chain).hits:
-            families: frozenset[Family] = frozenset()
-            live: frozenset[Family] = frozenset()
-            for arrival in arrivals:
-                met = _meet(arrival.families, hit.rule)
-                families |= met
-                if arrival.live and hit.hidden_by is None:
-                    live |= met
-            if hook is not None:
-                yield Visit(base, hook, hit, families, live)
 
 
 def _rules(visits: Iterable[Visit]) -> Iterator[tuple[Rule, Action, frozenset[Family]]]:
@@ -221,8 +224,9 @@ def _rules(visits: Iterable[Visit]) -> Iterator[tuple[Rule, Action, frozenset[Fa
     for visit in visits:
         chain, position, rule, _ = visit.hit
         if rule.action:
-            _, _, before = met.get((chain, position), (rule, rule.action, visit.families))
-            met[chain, position] = rule, rule.action, before | visit.families
+            known = met.get((chain, position))
+            families = visit.families | known[2] if known else visit.families
+            met[chain, position] = rule, rule.action, families
     yield from met.values()
 
 
@@ -233,15 +237,19 @@ def _add_sizes(facts: RulesetFacts, graph: Graph, walks: dict[str, Reached]) -> 
         for family in table.families:
             label = BaseChain(family, table.name, name, base.hook or Hook.PREROUTING)
             facts.chain_rules[label] += len(base.rules)
-            facts.unreachable[label] += 0
+            if not table.dormant:
+                facts.unreachable[label] += 0
+    families: dict[str, int] = {}
+    for reached in walks.values():
+        for name, all_ways in reached.items():
+            for ways in _members(all_ways):
+                families[name] = families.get(name, 0) | ways & (_IPV4 | _IPV6)
+    sizes: Counter[int] = Counter()
+    for name, bits in families.items():
+        sizes[bits] += graph.size(name)
     for family in table.families if walks else ():
-        chains = {
-            name
-            for reached in walks.values()
-            for name, arrivals in reached.items()
-            if any(family in arrival.families for arrival in arrivals)
-        }
-        facts.table_rules[family, table.name] += sum(graph.view(name).size for name in chains)
+        bit = _FAMILY_BITS[frozenset({family})]
+        facts.table_rules[family, table.name] += sum(n for bits, n in sizes.items() if bits & bit)
 
 
 def _add_dormant(facts: RulesetFacts, table: Table, visits: list[Visit]) -> None:
@@ -251,60 +259,65 @@ def _add_dormant(facts: RulesetFacts, table: Table, visits: list[Visit]) -> None
 
 
 def _add_translations(facts: RulesetFacts, visits: list[Visit]) -> None:
-    for rule, action, families in _rules(visits):
+    counts: Counter[tuple[frozenset[Family], Action, bool]] = Counter(
+        (families, action, rule.extension) for rule, action, families in _rules(visits)
+    )
+    for (families, action, extension), count in counts.items():
         for family in families:
-            facts.rules[family, action] += 1
-            if rule.extension:
+            facts.rules[family, action] += count
+            if extension:
                 facts.extension.add((family, action))
     forwarded = [v for v in visits if v.hit.rule.action in FORWARDED.get(v.hook, ())]
-    for _, _, families in _rules(forwarded):
-        facts.forwarded.update(families)
+    for families, count in Counter(families for _, _, families in _rules(forwarded)).items():
+        for family in families:
+            facts.forwarded[family] += count
 
 
 def _add_unreachable(facts: RulesetFacts, table: Table, visits: list[Visit]) -> None:
     for visit in visits:
-        if visit.hit.rule.action is None:
-            continue
         hidden = visit.families - visit.live
+        if not hidden or visit.hit.rule.action is None:
+            continue
         for family in hidden:
             facts.unreachable[BaseChain(family, table.name, visit.base, visit.hook)] += 1
         shadow = Shadow(table.name, *visit.hit)
-        if hidden and len(facts.shadows) < SHADOW_LIMIT and shadow not in facts.shadows:
+        if len(facts.shadows) < SHADOW_LIMIT and shadow not in facts.shadows:
             facts.shadows.append(shadow)
 
 
 def _add_interfaces(facts: RulesetFacts, graph: Graph, walks: dict[str, Reached]) -> None:
     """Add the interfaces that a translating rule, or a jump towards one, cannot do without."""
-    translating = graph.translating()
+    naming: dict[str, list[tuple[int, Rule]]] = {}
+    for name in {name for reached in walks.values() for name in reached}:
+        rules = [(p, r) for t, p, r in graph.edges[name] if r.interfaces and t in graph.leading]
+        rules += [
+            (_ways(hit.rule, live=hit.hidden_by is None), hit.rule)
+            for hit in graph.hits[name]
+            if hit.rule.action and hit.rule.interfaces
+        ]
+        if rules:
+            naming[name] = rules
     for reached in walks.values():
-        for name, arrivals in reached.items():
-            families = frozenset().union(*(a.families for a in arrivals if a.live))
-            view = graph.view(name)
-            needing = [h.rule for h in view.hits if h.rule.action and h.hidden_by is None]
-            needing += [r for target, r, live in view.edges if live and target in translating]
-            for rule in needing:
-                for interface in rule.interfaces:
-                    for family in _meet(families, rule):
-                        facts.interfaces.add((family, name, interface))
+        for name in naming.keys() & reached.keys():
+            for passing, rule in naming[name]:
+                for ways in _members(reached[name]):
+                    if ways & passing & _LIVE:
+                        for family in _FAMILIES[ways & passing & (_IPV4 | _IPV6)]:
+                            facts.interfaces.update((family, name, i) for i in rule.interfaces)
 
 
-def _add_untracked(facts: RulesetFacts, graph: Graph) -> None:
+def _add_untracked(facts: RulesetFacts, graph: Graph, bases: dict[str, Chain]) -> None:
     """Add what keeps packets from being tracked, or tracks them in a zone of their own."""
-    counted: dict[tuple[str, int], frozenset[Family]] = {}
-    for name, chain in graph.table.chains.items():
-        before = (
-            chain.hook in {Hook.PREROUTING, Hook.OUTPUT} and chain.priority < PRIORITY_CONNTRACK
-        )
-        for reached_name, arrivals in graph.walk(name).items() if before else ():
-            for hit in graph.view(reached_name).hits:
-                if hit.hidden_by is not None or not (hit.rule.notrack or hit.rule.zone):
-                    continue
-                for arrival in arrivals:
-                    met = _meet(arrival.families, hit.rule) if arrival.live else frozenset()
-                    if hit.rule.notrack:
-                        key = hit.chain, hit.position
-                        counted[key] = counted.get(key, frozenset()) | met
-                    if arrival.loopback and hit.rule.loopback:
-                        facts.loopback_untracked |= met
-    for families in counted.values():
+    notrack: dict[tuple[str, int], frozenset[Family]] = {}
+    for name, base in bases.items():
+        if base.hook not in {Hook.PREROUTING, Hook.OUTPUT} or base.priority >= PRIORITY_CONNTRACK:
+            continue
+        for visit in graph.visits(name, graph.walk(name)):
+            chain, position, rule, _ = visit.hit
+            if rule.notrack:
+                before = notrack.get((chain, position), frozenset())
+                notrack[chain, position] = before | visit.live
+            if rule.notrack or rule.zone:
+                facts.loopback_untracked |= visit.loopback
+    for families in notrack.values():
         facts.notrack.update(families)
