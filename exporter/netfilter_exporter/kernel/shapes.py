@@ -8,8 +8,9 @@ This is exact: the way of a parser through a message depends on nothing but the 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
-from typing import Callable, Generic, NamedTuple, TypeVar
+from typing import Callable, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -17,7 +18,8 @@ T = TypeVar("T")
 LIMIT = 16
 
 
-class Parsed(NamedTuple, Generic[T]):
+@dataclasses.dataclass(frozen=True)
+class Parsed(Generic[T]):
     """What a parser made of a message.
 
     `make` makes the result of any message of this shape, from the message; `unread` are the bytes
@@ -42,11 +44,11 @@ class Shapes(Generic[T]):
         for mask, value, make in known:
             if number & mask == value:
                 return make(message)
-        make, unread = self._parse(message)
+        parsed = self._parse(message)
         if len(known) < LIMIT:
-            mask = _mask(len(message), unread)
-            known.append((mask, number & mask, make))
-        return make(message)
+            mask = _mask(len(message), parsed.unread)
+            known.append((mask, number & mask, parsed.make))
+        return parsed.make(message)
 
 
 def _mask(size: int, unread: Iterable[slice]) -> int:
