@@ -47,6 +47,7 @@ _ERRNO = struct.Struct("=i")  # struct nlmsgerr begins with it
 #: A dump fills at most 32 KiB a datagram (netlink_dump, net/netlink/af_netlink.c, since v4.6).
 _BUFFER = 1 << 17
 _DUMP_ATTEMPTS = 4
+_MAX_ERRNO = 4095  # include/linux/err.h
 
 
 T = TypeVar("T")
@@ -160,15 +161,21 @@ class Connection:
         for _ in range(_DUMP_ATTEMPTS):
             sequence = self._send(type_, NLM_F_REQUEST | NLM_F_DUMP, payload)
             parsed: list[T] = []
+            failure: Exception | None = None
             flags = 0
             done = False
             while not done:
                 for kind, told, answer in self._receive(what, sequence):
                     flags |= told  # those of NLMSG_DONE may be all that tells of a change
-                    if kind >= NLMSG_MIN_TYPE:
-                        parsed.append(parse(answer))
-                    else:
+                    if kind < NLMSG_MIN_TYPE:
                         done = _ends(what, kind, answer)
+                    elif failure is None:
+                        try:
+                            parsed.append(parse(answer))
+                        except Exception as error:  # the next dump gets EBUSY while this one runs
+                            failure = error
+            if failure is not None:
+                raise failure
             if not flags & NLM_F_DUMP_INTR:
                 return parsed
         raise Interrupted(f"{what}: changed during each of {_DUMP_ATTEMPTS} dumps")
@@ -222,6 +229,8 @@ def _raise_error(what: str, payload: memoryview) -> None:
     if len(payload) < _ERRNO.size:
         raise Malformed(f"{what}: an error message without a number")
     number = -_ERRNO.unpack_from(payload)[0]
+    if number > _MAX_ERRNO:
+        raise Malformed(f"{what}: an error with the number {number}")
     if number > 0:
         raise NetlinkError(what, number)
 

@@ -7,6 +7,7 @@ module: pass the gate first. Needs CAP_NET_ADMIN.
 from __future__ import annotations
 
 import collections
+import errno
 import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from netfilter_exporter.kernel.families import (
 from netfilter_exporter.kernel.netlink import (
     NLA_TYPE_MASK,
     Connection,
+    NetlinkError,
     attribute_map,
     attributes,
     be32,
@@ -96,7 +98,12 @@ def read_tables(connection: Connection) -> tuple[int, list[Table]]:
     """Return the generation and the tables that an IPv4 or IPv6 packet can meet."""
     for _ in range(_ATTEMPTS):
         generation = read_generation(connection)
-        tables = _read_once(connection)
+        try:
+            tables = _read_once(connection)
+        except NetlinkError as error:
+            if error.errno != errno.ENOENT or read_generation(connection) == generation:
+                raise
+            continue  # a map went with the rule that named it
         if read_generation(connection) == generation:
             return generation, tables
     raise ReadError(f"nftables: the ruleset changed during each of {_ATTEMPTS} readings")
