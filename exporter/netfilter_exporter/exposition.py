@@ -8,6 +8,7 @@ samples changed; the page is the concatenation.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Callable
 
@@ -20,6 +21,10 @@ _log = logging.getLogger(__name__)
 
 _EOF = b"# EOF\n"
 _Encoder = Callable[[Any], bytes]
+
+#: What is written, and 0.0.1, which Prometheus offers too and is then given as text.
+_VERSIONS = frozenset({"0.0.1", "0.0.4", "1.0.0"})
+_NEVER = re.compile(r"0(\.0*)?")  #: the weight of what is not accepted
 
 #: Accept headers that are remembered; a client that invents more gets its page rendered anew.
 _FORMATS = 8
@@ -93,11 +98,18 @@ class _Registry:
 
 
 def _encoder(accept: str) -> tuple[_Encoder, str]:
-    """Return prometheus-client's choice for an Accept header; a malformed one means text."""
-    try:
-        return choose_encoder(accept)
-    except ValueError:  # version=abc
-        return choose_encoder("")
+    """Return prometheus-client's choice for an Accept header.
+
+    It takes any version for one that it can write, and raises at one that is no number: what it
+    cannot know is left out here, so that the next that the client accepts has its turn.
+    """
+    return choose_encoder(",".join(filter(_is_known, accept.split(","))))
+
+
+def _is_known(media_range: str) -> bool:
+    _, *parameters = media_range.split(";")
+    pairs = dict(parameter.strip().partition("=")[::2] for parameter in parameters)
+    return pairs.get("version", "0.0.4") in _VERSIONS and not _NEVER.fullmatch(pairs.get("q", "1"))
 
 
 def _client_metric(metric: Metric[Any], samples: tuple[Sample, ...]) -> ClientMetric:

@@ -39,7 +39,8 @@ def _source_status(run: Run) -> Iterable[Sample]:
 def _omitted(run: Run) -> Iterable[Sample]:
     for outcome in run.outcomes.values():
         for name, count in outcome.omitted.items():
-            yield (name,), count
+            if count:
+                yield (name,), count
 
 
 ROWS: tuple[Metric[Run], ...] = (
@@ -89,7 +90,8 @@ ROWS: tuple[Metric[Run], ...] = (
     ),
     Metric(
         "series_omitted",
-        "Series left out of a metric whose labels rules or interfaces name: 64 are served.",
+        "Series left out of a metric whose labels rules or interfaces name: 64 are served. Absent"
+        " where none is.",
         source="the exporter itself",
         samples=_omitted,
         labels=("metric",),

@@ -101,10 +101,9 @@ def test_any_bytes_are_a_request_or_an_error(head: bytes):
     """No input makes anything but a request or an HttpError."""
     try:
         request = parse_request(head)
-    except HttpError as error:
-        assert error.status == 400
-    else:
-        assert request.path.startswith("/")
+    except HttpError:
+        return
+    assert request.path.startswith("/")
 
 
 @pytest.mark.parametrize(

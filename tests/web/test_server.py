@@ -5,10 +5,10 @@ import threading
 import time
 
 import pytest
-from conftest import PATIENCE, collector, eventually, receive_all, receive_response, reset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conftest import PATIENCE, collector, eventually, receive_all, receive_response, reset
 from netfilter_exporter.web.http import Response
 from netfilter_exporter.web.server import Limits, Server
 
@@ -212,7 +212,7 @@ def test_a_head_has_a_deadline(serve):
                 peer.sendall(bytes([byte]).replace(b"\n", b"x"))
                 if peer.recv(1) == b"":
                     break
-            except TimeoutError:
+            except socket.timeout:
                 continue
             except ConnectionError:
                 break

@@ -1,0 +1,117 @@
+"""exposition.py: the page in the format that was asked for, rendered only where it changed."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from netfilter_exporter.collectors.base import Metric
+from netfilter_exporter.exposition import Exposition
+
+GAUGE = Metric("rules", 'Rules\n"there" \\ now.', source="", samples=iter, labels=("chain",))
+COUNTER = Metric("drop_total", "Drops.", source="", samples=iter)
+OPENMETRICS = "application/openmetrics-text;version=1.0.0"
+
+
+def page(families, accept=""):
+    return Exposition().render(families, accept)[0].decode()
+
+
+def samples(families):
+    return {(s.name, *s.labels.values()): s.value for f in families for s in f.samples}
+
+
+@pytest.mark.parametrize(
+    ("accept", "parse"), [("", parse_text), (OPENMETRICS, parse_openmetrics)], ids=["text", "open"]
+)
+@given(name=st.text(max_size=20), value=st.integers(0, 1 << 53) | st.floats(allow_nan=False))
+def test_what_goes_in_comes_out(accept, parse, name, value):
+    """Any label value and number is read back by prometheus-client's parser of the format."""
+    text = page([(GAUGE, (((name,), value),)), (COUNTER, (((), 7),))], accept)
+    expected = {("netfilter_rules", name): float(value), ("netfilter_drop_total",): 7}
+    assert samples(parse(text)) == expected
+
+
+def test_a_family_without_samples_is_not_there():
+    """What cannot be known leaves no trace, not even its help."""
+    assert page([(GAUGE, ())]) == ""
+    assert page([(GAUGE, ())], OPENMETRICS) == "# EOF\n"
+
+
+def test_only_what_changed_is_rendered(monkeypatch):
+    """A family is encoded again only when one of its samples is another, for each format."""
+    exposition = Exposition()
+    encoded = []
+    real = exposition.render([], OPENMETRICS) and exposition._by_accept[OPENMETRICS]._encode
+
+    def encode(registry):
+        encoded.extend(family.name for family in registry.collect())
+        return real(registry)
+
+    monkeypatch.setattr(exposition._by_accept[OPENMETRICS], "_encode", encode)
+    for drops in (1, 1, 2):
+        extra = [GaugeMetricFamily("process_open_fds", "Open.", value=9)]
+        families = [(GAUGE, ((("a",), 5),)), (COUNTER, (((), drops),))]
+        text, _ = exposition.render(families, OPENMETRICS, extra)
+        assert f"netfilter_drop_total {drops}.0\n" in text.decode()
+        assert text.decode().endswith("process_open_fds 9.0\n# EOF\n")
+    assert encoded == [
+        "netfilter_rules",
+        "netfilter_drop",
+        "process_open_fds",
+        "netfilter_drop",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("application/openmetrics-text;version=abc", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text;version=9.0.0", "text/plain; version=0.0.4"),
+        (f"application/openmetrics-text;version=abc,{OPENMETRICS}", "application/openmetrics-text"),
+        (f"{OPENMETRICS};q=0", "text/plain; version=0.0.4"),
+        ("text/plain;version=1.0.0;escaping=allow-utf-8", "text/plain; version=1.0.0"),
+    ],
+)
+def test_a_version_that_nobody_knows_is_passed_over(accept, content_type):
+    """The next format that the client accepts is taken, else text."""
+    assert Exposition().render([], accept)[1].startswith(content_type)
+
+
+@given(
+    st.text(max_size=80)
+    | st.lists(
+        st.sampled_from(
+            [
+                "application/openmetrics-text",
+                "text/plain",
+                ";",
+                ",",
+                "version=",
+                "q=",
+                "1.0.0",
+                "0",
+                "²",
+                "escaping=",
+                "=",
+            ]
+        ),
+        max_size=12,
+    ).map("".join)
+)
+def test_any_accept_header_gives_a_page(accept):
+    """No header breaks the page, and none gets into the answer's own headers."""
+    text, content_type = Exposition().render([(COUNTER, (((), 7),))], accept)
+    assert b"netfilter_drop_total 7.0\n" in text
+    assert content_type.isascii()
+    assert content_type.isprintable()
+
+
+def test_memory_is_bounded():
+    """Clients that invent Accept headers do not fill the memory."""
+    exposition = Exposition()
+    for number in range(100):
+        exposition.render([(COUNTER, (((), 7),))], f"text/html;x={number}")
+    assert len(exposition._by_accept) <= 8

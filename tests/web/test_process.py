@@ -1,0 +1,132 @@
+"""The real process: how it starts, serves and ends."""
+
+import contextlib
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import netfilter_exporter
+
+COMMAND = [sys.executable, "-m", "netfilter_exporter"]
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.path.dirname(os.path.dirname(netfilter_exporter.__file__)),
+}
+
+
+@contextlib.contextmanager
+def exporter(*flags):
+    """Run the command until the end of the block; yields the process and its ports."""
+    command = [*COMMAND, *(flags or ("--web.listen-address=127.0.0.1:0",))]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    try:
+        ports = []
+        wanted = max(sum("listen-address" in flag for flag in flags), 1)
+        while len(ports) < wanted:
+            line = process.stderr.readline()
+            assert line, "it ended"
+            ports.extend(int(port) for port in re.findall(r"listening on \S+:([0-9]+)", line))
+        yield process, ports
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def get(port, path="/metrics", host="127.0.0.1"):
+    with contextlib.closing(http.client.HTTPConnection(host, port, timeout=20)) as client:
+        client.request("GET", path)
+        response = client.getresponse()
+        return response.status, response.read().decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly(number):
+    """SIGTERM and SIGINT mean exit code 0, soon, peers or not, without a word of alarm."""
+    with exporter() as (process, (port,)):
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        client.request("GET", "/metrics")
+        client.getresponse().read()
+        process.send_signal(number)
+        _, rest = process.communicate(timeout=5)
+        client.close()
+    assert process.returncode == 0
+    assert [line.split("level=")[1] for line in rest.splitlines()] == ["info msg=stopping"]
+
+
+def test_the_first_scrape_comes_soon():
+    """From start to the first page takes half a second of processor time at most."""
+    with exporter() as (process, (port,)):
+        assert get(port)[0] == 200
+        with open(f"/proc/{process.pid}/stat", "rb") as stat:
+            ticks = stat.read().rsplit(b")", 1)[1].split()[11:13]
+    assert sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK") < 0.5
+
+
+def test_several_addresses():
+    """--web.listen-address may be repeated, in IPv4 and IPv6, with a value after a blank or =."""
+    flags = "--web.listen-address", "127.0.0.1:0", "--web.listen-address=[::1]:0"
+    with exporter(*flags) as (_, (ipv4, ipv6)):
+        assert get(ipv4, "/-/healthy")[0] == 200
+        assert get(ipv6, "/-/healthy", host="::1")[0] == 200
+
+
+def test_the_process_metrics_can_be_left_out():
+    """--web.disable-exporter-metrics drops process_* and nothing else."""
+    flags = ["--web.listen-address=127.0.0.1:0", "--collector.disable-defaults"]
+    pages = []
+    for more in ([], ["--web.disable-exporter-metrics"]):
+        with exporter(*flags, *more) as (_, (port,)):
+            pages.append(set(re.findall(r"^[a-z_]+", get(port)[1], re.MULTILINE)))
+    assert {name for name in pages[0] - pages[1] if not name.startswith("process_")} == set()
+    assert "process_open_fds" in pages[0] - pages[1]
+    assert "netfilter_exporter_build_info" in pages[1]
+
+
+def test_a_port_in_use_is_a_clear_error():
+    """One line that says what is wrong, and exit code 1."""
+    with exporter() as (_, (port,)):
+        flag = f"--web.listen-address=127.0.0.1:{port}"
+        second = subprocess.run(
+            [*COMMAND, flag],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    assert second.returncode == 1
+    (line,) = second.stderr.splitlines()
+    assert re.search(rf'level=error msg="cannot listen on 127.0.0.1:{port}: Address already', line)
+
+
+def test_it_ends_while_a_collector_hangs(tmp_path):
+    """A thread that does not come back does not keep the process."""
+    module = tmp_path / "hanging.py"
+    module.write_text(
+        "import sys, time\n"
+        "from netfilter_exporter import cli, collectors\n"
+        "from netfilter_exporter.collectors.base import Collector, Metric, value\n"
+        "row = Metric('hanging', 'A test.', source='', samples=value(lambda s: time.sleep(60)))\n"
+        "collectors.load = lambda: {'hanging': Collector('hanging', 'hangs', (row,))}\n"
+        "sys.exit(cli.main(['--web.listen-address=127.0.0.1:0']))\n"
+    )
+    command = [sys.executable, str(module)]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    try:
+        for line in process.stderr:
+            if found := re.search(r"listening on \S+:([0-9]+)", line):
+                break
+        assert 'status="timeout"' in get(int(found[1]))[1]
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert time.monotonic() - began < 5
