@@ -1,0 +1,257 @@
+"""kernel/nftables.py: one consistent reading of the ruleset, out of many messages."""
+
+import errno
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netfilter_exporter.kernel import nftables
+from netfilter_exporter.kernel.errors import Denied, ReadError, Status
+from netfilter_exporter.kernel.families import BOTH, IPV4, Hook
+from netfilter_exporter.kernel.netlink import NLM_F_DUMP_INTR, NetlinkError
+from netfilter_exporter.kernel.nftables import (
+    NFT_MSG_GETCHAIN,
+    NFT_MSG_GETGEN,
+    NFT_MSG_GETRULE,
+    NFT_MSG_GETSETELEM,
+    NFT_MSG_GETTABLE,
+    parse_chain,
+    parse_elements,
+    parse_rule,
+    parse_table,
+)
+from netfilter_exporter.kernel.ruleset import Action, Rule, Verdict
+from netfilter_exporter.kernel.shapes import LIMIT, Shapes
+from support import corpus, nft, wire
+from support.script import connect, done, dumped
+
+RULES = corpus.payloads("nft-getrule-unspec")
+CHAINS = corpus.payloads("nft-getchain-unspec")
+
+
+def generation(number):
+    """Return the answer to GETGEN."""
+    return [dumped(nft.nfgenmsg(0) + nft.number(1, number), flags=0)]
+
+
+def reading(*rules, elements=None):
+    """Return the answers to one reading of a table t with a NAT chain c."""
+    answers = [
+        [dumped(nft.table()), done()],
+        [dumped(nft.chain(Hook.POSTROUTING)), done()],
+        [dumped(*rules), done()],
+    ]
+    return answers if elements is None else [*answers, elements]
+
+
+def outcome(parse, content):
+    """Return what a parser makes of bytes: a value, or the text of its ReadError."""
+    try:
+        return parse(memoryview(content))
+    except ReadError as error:
+        return str(error)
+
+
+# -- messages ------------------------------------------------------------------------------------
+
+
+@given(corpus.mutated(RULES) | st.binary(max_size=80))
+def test_any_bytes_make_a_rule_or_an_error(content):
+    """No bytes make anything but a rule of some chain, or a ReadError."""
+    found = outcome(lambda m: parse_rule(m).make(m), content)
+    if not isinstance(found, str):
+        (family, table), chain, rule = found
+        assert (type(family), type(table), type(chain), type(rule)) == (int, str, str, Rule)
+
+
+@given(corpus.mutated(CHAINS) | corpus.mutated(corpus.payloads("nft-gettable-unspec")))
+def test_any_bytes_make_a_table_a_chain_or_an_error(content):
+    """No bytes make anything but what is looked for, or a ReadError."""
+    outcome(parse_table, content)
+    found = outcome(lambda m: parse_chain(m).make(m), content)
+    if not isinstance(found, (str, type(None))):
+        assert found.hook is None or found.hook in Hook
+
+
+@given(corpus.mutated([nft.elements(nft.verdict(nft.GOTO, "a"), nft.verdict(nft.ACCEPT))]))
+def test_any_bytes_make_elements_or_an_error(content):
+    """No bytes make anything but names of chains, or a ReadError."""
+    found = outcome(parse_elements, content)
+    assert isinstance(found, str) or all(isinstance(chain, str) and chain for chain in found)
+
+
+@given(st.lists(corpus.mutated(RULES), max_size=8), st.lists(st.sampled_from(RULES), max_size=8))
+def test_recognising_a_rule_is_as_good_as_parsing_it(strange, real):
+    """Whatever came before, a message has the result that it has alone."""
+    recognise = Shapes(parse_rule)
+    for content in (*strange, *real, *strange):
+        assert outcome(recognise, content) == outcome(lambda m: parse_rule(m).make(m), content)
+
+
+@given(st.lists(corpus.mutated(CHAINS), max_size=12))
+def test_recognising_a_chain_is_as_good_as_parsing_it(contents):
+    """Nor are chains."""
+    recognise = Shapes(parse_chain)
+    for content in (*CHAINS, *contents, *CHAINS):
+        assert outcome(recognise, content) == outcome(lambda m: parse_chain(m).make(m), content)
+
+
+def test_rules_that_differ_in_one_bit_are_told_apart():
+    """Of one long rule, every single changed bit gives what it gives when it is parsed alone."""
+    rule = nft.rule(
+        nft.interface(nft.OIFNAME, "wan0"),
+        nft.expression("counter", nft.pack(1, bytes(8))),
+        nft.immediate(nft.JUMP, "other"),
+        userdata=nft.comment("x"),
+    )
+    recognise = Shapes(parse_rule)
+    recognise(memoryview(rule))
+    for bit in range(8 * len(rule)):
+        content = bytearray(rule)
+        content[bit // 8] ^= 1 << bit % 8
+        recognise._known[len(rule)] = recognise._known[len(rule)][:1]
+        assert outcome(recognise, content) == outcome(lambda m: parse_rule(m).make(m), content), bit
+
+
+def test_more_shapes_than_are_remembered_are_parsed():
+    """Rules of many shapes and one size are all read, only slower."""
+    rules = [nft.rule(nft.load(key), nft.cmp(b"\1"), nft.masquerade()) for key in range(3 * LIMIT)]
+    recognise = Shapes(parse_rule)
+    assert {recognise(memoryview(rule))[2].action for rule in rules} == {Action.MASQUERADE}
+    assert len(recognise._known[len(rules[0])]) == LIMIT
+
+
+@pytest.mark.parametrize(
+    ("message", "hook", "priority", "drops"),
+    [
+        (nft.chain(0, priority=-100), Hook.PREROUTING, -100, False),
+        (nft.chain(4, priority=100), Hook.POSTROUTING, 100, False),
+        (nft.chain(2, priority=0, policy=nft.DROP, type_="filter"), Hook.FORWARD, 0, True),
+        (nft.chain(5, priority=0, family=nft.INET), None, 0, False),  # NF_INET_INGRESS
+        (nft.chain(0, priority=0, family=nft.NETDEV), None, 0, False),  # NF_NETDEV_INGRESS
+    ],
+)
+def test_a_base_chain_has_its_hook(message, hook, priority, drops):
+    """A hook is one of the five of IPv4 and IPv6, or none: others are numbered differently."""
+    chain = parse_chain(memoryview(message)).make(memoryview(message))
+    assert (chain.hook, chain.priority, chain.drops) == (hook, priority, drops)
+
+
+def test_elements_lead_to_the_chains_of_their_verdicts():
+    """Elements that accept or drop lead nowhere."""
+    message = nft.elements(
+        nft.verdict(nft.GOTO, "a"), nft.verdict(nft.DROP), nft.verdict(nft.JUMP, "b")
+    )
+    assert parse_elements(memoryview(message)) == ("a", "b")
+
+
+# -- a reading -----------------------------------------------------------------------------------
+
+
+def test_a_reading_is_put_together():
+    """Tables, chains, rules and maps find each other; a user chain is known by its rules."""
+    rules = [
+        nft.rule(nft.vmap("m")),
+        nft.rule(nft.masquerade(), chain="user"),
+        nft.rule(nft.masquerade(), family=nft.INET),  # of a table that is not listed
+    ]
+    elements = [dumped(nft.elements(nft.verdict(nft.GOTO, "user"))), done()]
+    connection, script = connect(generation(7), *reading(*rules, elements=elements), generation(7))
+    number, (table,) = nftables.read_tables(connection)
+    assert (number, table.name, table.families, table.dormant) == (7, "t", IPV4, False)
+    assert table.maps == {"m": ("user",)}
+    assert {name: chain.hook for name, chain in table.chains.items()} == {
+        "c": Hook.POSTROUTING,
+        "user": None,
+    }
+    assert table.chains["user"].rules == [Rule(action=Action.MASQUERADE)]
+    assert [request.type for request in script.requests] == [
+        NFT_MSG_GETGEN,
+        NFT_MSG_GETTABLE,
+        NFT_MSG_GETCHAIN,
+        NFT_MSG_GETRULE,
+        NFT_MSG_GETSETELEM,
+        NFT_MSG_GETGEN,
+    ]
+
+
+@pytest.mark.parametrize(("family", "families"), [(nft.IP, IPV4), (nft.INET, BOTH)])
+def test_a_table_has_its_families_and_flags(family, families):
+    """An inet table is met by both families; a dormant one says so."""
+    table = parse_table(memoryview(nft.table(flags=1, family=family)))
+    (built,) = nftables.build([table], [], [], {})
+    assert (built.families, built.dormant) == (families, True)
+
+
+def test_tables_that_no_ip_packet_meets_are_left_out():
+    """netdev, bridge and arp tables translate nothing."""
+    table = parse_table(memoryview(nft.table(family=nft.NETDEV)))
+    assert nftables.build([table], [], [], {}) == []
+
+
+def test_a_ruleset_that_changes_meanwhile_is_read_again():
+    """Parts of two generations are never put together."""
+    connection, _ = connect(
+        generation(1),
+        *reading(nft.rule(nft.masquerade())),
+        generation(2),
+        generation(2),
+        *reading(),
+        generation(2),
+    )
+    number, (table,) = nftables.read_tables(connection)
+    assert (number, table.chains["c"].rules) == (2, [])
+
+
+def test_a_map_that_goes_with_its_rule_is_a_change():
+    """A reload between the rules and their maps is read again, not taken for a failure."""
+    connection, _ = connect(
+        generation(1),
+        *reading(nft.rule(nft.vmap("m")), elements=[wire.error(errno.ENOENT)]),
+        generation(2),
+        generation(2),
+        *reading(nft.rule(nft.immediate(nft.ACCEPT))),
+        generation(2),
+    )
+    number, (table,) = nftables.read_tables(connection)
+    assert (number, table.chains["c"].rules) == (2, [Rule(verdict=Verdict.ACCEPT)])
+
+
+def test_a_map_that_is_missing_without_a_change_is_an_error():
+    """Nothing is guessed about where a rule leads."""
+    connection, _ = connect(
+        generation(1),
+        *reading(nft.rule(nft.vmap("m")), elements=[wire.error(errno.ENOENT)]),
+        generation(1),
+    )
+    with pytest.raises(NetlinkError, match="GETSETELEM"):
+        nftables.read_tables(connection)
+
+
+def test_a_ruleset_that_never_rests_is_given_up():
+    """After four readings it is an error that says so."""
+    answers = [
+        part for n in range(9) for part in (generation(2 * n), *reading(), generation(2 * n + 1))
+    ]
+    connection, script = connect(*answers)
+    with pytest.raises(ReadError, match="changed during each of 4 readings"):
+        nftables.read_tables(connection)
+    assert len(script.requests) == 4 * 5
+
+
+def test_an_interrupted_dump_of_rules_is_repeated():
+    """Rules of an interrupted dump are not counted twice."""
+    first = [dumped(nft.rule(), nft.rule()), done(NLM_F_DUMP_INTR)]
+    tables, chains, rules = reading(nft.rule())
+    connection, _ = connect(generation(1), tables, chains, first, rules, generation(1))
+    _, (table,) = nftables.read_tables(connection)
+    assert len(table.chains["c"].rules) == 1
+
+
+def test_a_reading_without_the_capability_is_denied():
+    """The status is that of a missing capability."""
+    connection, _ = connect([wire.error(errno.EPERM)])
+    with pytest.raises(NetlinkError) as caught:
+        nftables.read_tables(connection)
+    assert caught.value.status is Status.DENIED is Denied.status
