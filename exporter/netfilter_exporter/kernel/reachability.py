@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from netfilter_exporter.kernel.families import BOTH, IPV4, IPV6, Family, Hook
 from netfilter_exporter.kernel.ruleset import Action, Chain, Rule, Table
+from netfilter_exporter.kernel.shadows import SHADOW_LIMIT, Shadow, find_hider, hider_in
 
 #: NF_IP_PRI_CONNTRACK: a chain behind it can no longer keep a packet from being tracked.
 PRIORITY_CONNTRACK = -200
@@ -27,10 +28,6 @@ FORWARDED = {
 }
 
 
-#: Shadows that are kept for a person to read; all are counted.
-SHADOW_LIMIT = 64
-
-
 class BaseChain(NamedTuple):
     """The labels of a NAT base chain."""
 
@@ -38,16 +35,6 @@ class BaseChain(NamedTuple):
     table: str
     chain: str
     hook: Hook
-
-
-class Shadow(NamedTuple):
-    """A translating rule that no packet reaches; positions count from 1, as nft and iptables do."""
-
-    table: str
-    chain: str
-    position: int
-    rule: Rule
-    hidden_by: int | None  #: position in the same chain; None: nothing leads to the chain any more
 
 
 @dataclasses.dataclass
@@ -97,6 +84,7 @@ class Visit(NamedTuple):
 _IPV4, _IPV6, _LOOPBACK, _LIVE = 1, 2, 4, 8
 _FAMILY_BITS = {IPV4: _IPV4, IPV6: _IPV6, BOTH: _IPV4 | _IPV6, frozenset(): 0}
 _FAMILIES = {bits: families for families, bits in _FAMILY_BITS.items()}
+_ORDERED = {families: [f for f in Family if f in families] for families in _FAMILY_BITS}
 
 Reached = dict[str, int]  #: chains, each with the set of ways (bit 1 << ways) that lead to it
 
@@ -169,6 +157,19 @@ class Graph:
                         loopback |= families if ways & passing & _LOOPBACK else 0
                 yield Visit(base, hook, hit, _FAMILIES[met], _FAMILIES[live], _FAMILIES[loopback])
 
+    def shadow(self, visit: Visit) -> Shadow:
+        """Return what a person needs to know of a rule of interest that is hidden."""
+        hit = visit.hit
+        if hit.hidden_by is not None:
+            hider = hider_in(self.table, hit.chain)
+        else:
+            jumps = {
+                name: [(target, bool(passing & _LIVE)) for target, passing, _ in edges]
+                for name, edges in self.edges.items()
+            }
+            hider = find_hider(self.table, visit.base, hit.chain, jumps)
+        return Shadow(self.table.name, *hit, self.table.families, hider)
+
     def size(self, name: str) -> int:
         chain = self.table.chains.get(name)
         return len(chain.rules) if chain else 0
@@ -210,7 +211,7 @@ def analyse(tables: Iterable[Table]) -> RulesetFacts:
             _add_dormant(facts, table, visits)
             continue
         _add_translations(facts, visits)
-        _add_unreachable(facts, table, visits)
+        _add_unreachable(facts, graph, visits)
         _add_interfaces(facts, graph, walks)
         _add_untracked(facts, graph, bases)
         if any(base.hook is Hook.FORWARD and base.drops for base in bases.values()):
@@ -234,7 +235,7 @@ def _add_sizes(facts: RulesetFacts, graph: Graph, walks: dict[str, Reached]) -> 
     table = graph.table
     for name in walks:
         base = table.chains[name]
-        for family in table.families:
+        for family in _ORDERED[table.families]:
             label = BaseChain(family, table.name, name, base.hook or Hook.PREROUTING)
             facts.chain_rules[label] += len(base.rules)
             if not table.dormant:
@@ -247,14 +248,14 @@ def _add_sizes(facts: RulesetFacts, graph: Graph, walks: dict[str, Reached]) -> 
     sizes: Counter[int] = Counter()
     for name, bits in families.items():
         sizes[bits] += graph.size(name)
-    for family in table.families if walks else ():
+    for family in _ORDERED[table.families] if walks else ():
         bit = _FAMILY_BITS[frozenset({family})]
         facts.table_rules[family, table.name] += sum(n for bits, n in sizes.items() if bits & bit)
 
 
 def _add_dormant(facts: RulesetFacts, table: Table, visits: list[Visit]) -> None:
     for _, _, families in _rules(visits):
-        for family in families:
+        for family in _ORDERED[families]:
             facts.dormant[family, table.name] += 1
 
 
@@ -263,26 +264,28 @@ def _add_translations(facts: RulesetFacts, visits: list[Visit]) -> None:
         (families, action, rule.extension) for rule, action, families in _rules(visits)
     )
     for (families, action, extension), count in counts.items():
-        for family in families:
+        for family in _ORDERED[families]:
             facts.rules[family, action] += count
             if extension:
                 facts.extension.add((family, action))
     forwarded = [v for v in visits if v.hit.rule.action in FORWARDED.get(v.hook, ())]
     for families, count in Counter(families for _, _, families in _rules(forwarded)).items():
-        for family in families:
+        for family in _ORDERED[families]:
             facts.forwarded[family] += count
 
 
-def _add_unreachable(facts: RulesetFacts, table: Table, visits: list[Visit]) -> None:
+def _add_unreachable(facts: RulesetFacts, graph: Graph, visits: list[Visit]) -> None:
+    table = graph.table
     for visit in visits:
         hidden = visit.families - visit.live
         if not hidden or visit.hit.rule.action is None:
             continue
-        for family in hidden:
+        for family in _ORDERED[hidden]:
             facts.unreachable[BaseChain(family, table.name, visit.base, visit.hook)] += 1
-        shadow = Shadow(table.name, *visit.hit)
-        if len(facts.shadows) < SHADOW_LIMIT and shadow not in facts.shadows:
-            facts.shadows.append(shadow)
+        if len(facts.shadows) < SHADOW_LIMIT:
+            shadow = graph.shadow(visit)
+            if shadow not in facts.shadows:
+                facts.shadows.append(shadow)
 
 
 def _add_interfaces(facts: RulesetFacts, graph: Graph, walks: dict[str, Reached]) -> None:

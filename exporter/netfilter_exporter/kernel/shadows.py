@@ -1,0 +1,60 @@
+"""Translating rules that no packet reaches, and the rule that each of them owes that to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from netfilter_exporter.kernel.families import Family
+from netfilter_exporter.kernel.ruleset import Rule, Table
+
+#: Shadows that are kept for a person to read; all are counted.
+SHADOW_LIMIT = 64
+
+
+class Hider(NamedTuple):
+    """A rule that ends its chain for every packet."""
+
+    chain: str
+    position: int  #: counted from 1
+    rule: Rule
+
+
+class Shadow(NamedTuple):
+    """A translating rule that no packet reaches; positions count from 1, as nft and iptables do."""
+
+    table: str
+    chain: str
+    position: int
+    rule: Rule
+    hidden_by: int | None  #: position in the same chain; None: nothing leads to the chain any more
+    families: frozenset[Family]  #: of the table
+    hider: Hider | None  #: in `chain`, or in the chain whose jump is no longer reached
+
+
+def find_hider(
+    table: Table, base: str, chain: str, jumps: Mapping[str, Iterable[tuple[str, bool]]]
+) -> Hider | None:
+    """Return the rule that ends the way from `base` to `chain`, the one nearest to `base`.
+
+    `jumps` are the targets of each chain's jumps, and whether packets come to the jump.
+    """
+    todo: list[tuple[str, Hider | None]] = [(base, None)]
+    seen = {base}
+    for name, hider in todo:  # grows while it is walked
+        for target, live in jumps.get(name, ()):
+            behind = hider or (None if live else hider_in(table, name))
+            if target == chain and behind:
+                return behind
+            if target not in seen:
+                seen.add(target)
+                todo.append((target, behind))
+    return None
+
+
+def hider_in(table: Table, chain: str) -> Hider | None:
+    """Return the first rule of `chain` that no packet gets beyond."""
+    rules = table.chains[chain].rules if chain in table.chains else ()
+    return next(
+        (Hider(chain, number, rule) for number, rule in enumerate(rules, 1) if rule.hides), None
+    )
