@@ -83,7 +83,7 @@ def test_every_numeric_sysctl_is_served(machine: Machine):
     values = machine.page()["sysctl"]
     assert values[("net.netfilter.nf_conntrack_of_tomorrow",)] == 5
     assert values[("net.ipv6.conf.all.forwarding",)] == 0
-    assert len(values) == len(MODERN)  # without the interface, with the one of tomorrow
+    assert len(values) == len(MODERN) - 1  # no interface, no frag6, but the one of tomorrow
 
 
 def test_what_is_no_number_is_left_out(machine: Machine):
@@ -234,12 +234,12 @@ def test_a_module_that_rules_need_is_missed(machine: Machine, needs: Callable[[s
 
 
 def test_the_probe_of_frag6_is_no_conntrack(machine: Machine, needs: Callable[[str], None]):
-    """nf_defrag_ipv6's keys are served, and do not make conntrack's keys unknown ones."""
+    """nf_defrag_ipv6's keys are not conntrack's: not served, nor a proof that it is there."""
     needs("conntrack")
     machine.has({NETFILTER + "frag6_timeout": "60"})
     machine.asks("net.netfilter.nf_conntrack_acct=1")
     page = machine.page()
-    assert page["sysctl"] == {("net.netfilter.nf_conntrack_frag6_timeout",): 60}
+    assert page["sysctl"] == {}
     assert page["sysctl_mismatch"] == {("net.netfilter.nf_conntrack_acct", "sysctl.d"): 1}
 
 

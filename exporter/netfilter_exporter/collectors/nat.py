@@ -7,7 +7,7 @@ from typing import Callable
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
 from netfilter_exporter.config import Role
-from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.errors import ReadError, raise_worst
 from netfilter_exporter.kernel.families import Backend, Family
 from netfilter_exporter.kernel.reachability import BaseChain, RulesetFacts
 from netfilter_exporter.kernel.ruleset import Action
@@ -26,8 +26,7 @@ def readable(snapshot: Snapshot) -> Iterator[Readable]:
             yield ruleset.backend, _families(ruleset), ruleset.facts
         elif ruleset.error is not None:
             errors.append(ruleset.error)
-    if errors:
-        raise max(errors, key=lambda error: error.status.rank)
+    raise_worst(errors)
 
 
 def _families(ruleset: Ruleset) -> list[Family]:

@@ -6,24 +6,18 @@ from collections.abc import Iterable
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample
 from netfilter_exporter.kernel import sysctl, sysctl_names
-from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.errors import ReadError, raise_worst
 from netfilter_exporter.snapshot import Snapshot
 
 _ASKED = "/etc/sysctl.d, /run/sysctl.d, /usr/local/lib/sysctl.d, /usr/lib/sysctl.d; --config.file"
 
 
-def _unread(errors: Iterable[ReadError]) -> None:
-    """Raise the worst of `errors`, if there is one: the end of a row that yielded the rest."""
-    ranked = sorted(errors, key=lambda error: error.status.rank)
-    if ranked:
-        raise ranked[-1]
-
-
 def _values(snapshot: Snapshot) -> Iterable[Sample]:
     reading = snapshot.sysctls
     for key, value in reading.values.items():
-        yield (sysctl_names.to_name(key),), value
-    _unread(reading.errors)
+        if not key.startswith(sysctl_names.FRAG6):  # nf_defrag_ipv6's, whatever they are called
+            yield (sysctl_names.to_name(key),), value
+    raise_worst(reading.errors)
 
 
 def _present(snapshot: Snapshot) -> Iterable[Sample]:
@@ -37,14 +31,14 @@ def _present(snapshot: Snapshot) -> Iterable[Sample]:
     wanted = {v.wanted.key: v for v in snapshot.sysctls_wanted.verdicts}
     for key in sorted(wanted.keys() - sysctl_names.WATCHED.keys()):
         yield (wanted[key].wanted.name,), int(wanted[key].present)
-    _unread(errors)
+    raise_worst(errors)
 
 
 def _wanted(snapshot: Snapshot) -> Iterable[Sample]:
     found = snapshot.sysctls_wanted
     for verdict in found.verdicts:
         yield (verdict.wanted.name, verdict.wanted.source), verdict.wanted.value
-    _unread(found.errors)
+    raise_worst(found.errors)
 
 
 def _mismatch(snapshot: Snapshot) -> Iterable[Sample]:
@@ -52,7 +46,7 @@ def _mismatch(snapshot: Snapshot) -> Iterable[Sample]:
     for verdict in found.verdicts:
         if verdict.mismatch is not None:
             yield (verdict.wanted.name, verdict.wanted.source), int(verdict.mismatch)
-    _unread(found.errors)
+    raise_worst(found.errors)
 
 
 COLLECTOR = Collector(

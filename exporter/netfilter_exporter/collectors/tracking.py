@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
-from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.errors import ReadError, raise_worst
 from netfilter_exporter.kernel.families import Family
 from netfilter_exporter.snapshot import Snapshot
 
@@ -17,8 +17,7 @@ def _tracking(snapshot: Snapshot) -> Iterable[Sample]:
             yield (family.value,), int(snapshot.tracking(family))
         except ReadError as error:  # noqa: PERF203 - there are two families
             errors.append(error)
-    if errors:
-        raise max(errors, key=lambda error: error.status.rank)
+    raise_worst(errors)
 
 
 def _netlink_available(snapshot: Snapshot) -> float | None:

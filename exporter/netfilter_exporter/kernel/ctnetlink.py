@@ -102,7 +102,7 @@ def find_entry(connection: Connection, flow: Tuple) -> bytes | None:
         if error.errno == errno.ENOENT:
             return None
         raise
-    found = attribute_map(answer.payload, _NFGENMSG)
+    found = attribute_map(answer, _NFGENMSG)
     if CTA_TUPLE_ORIG not in found:
         raise Malformed("ctnetlink CT_GET: an entry without its tuple")
     return bytes(found.get(CTA_ID, b""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import errno
+from collections.abc import Collection
 
 
 class Status(enum.Enum):
@@ -96,3 +97,9 @@ def defect(what: str, error: Exception) -> ReadError:
 def worst(errors: list[ReadError]) -> Status:
     """Return the status of the worst of `errors`, or OK where there are none."""
     return max((error.status for error in errors), key=lambda s: s.rank, default=Status.OK)
+
+
+def raise_worst(errors: Collection[ReadError]) -> None:
+    """Raise the worst of `errors`, if there is one: the end of a row that yielded the rest."""
+    if errors:
+        raise max(errors, key=lambda error: error.status.rank)

@@ -47,7 +47,6 @@ MODULES = (
     Row("ip6table_nat", ("IP6_NF_NAT",), symbol="ip6table_nat_table_init"),
     Row("xt_MASQUERADE", ("NETFILTER_XT_TARGET_MASQUERADE",), symbol="masquerade_tg"),
     Row("xt_nat", ("NETFILTER_XT_NAT",), symbol="xt_snat_target_v2"),
-    Row("xt_conntrack", ("NETFILTER_XT_MATCH_CONNTRACK",), symbol="conntrack_mt_v3"),
     Row("nf_tables", ("NF_TABLES",), symbol="nf_tables_newrule"),
     # Before the merge of its halves there was an option for each, since then it is NFT_NAT's.
     Row("nft_chain_nat", ("NFT_CHAIN_NAT_IPV4", "NFT_NAT"), symbol="nft_nat_do_chain"),
@@ -55,11 +54,11 @@ MODULES = (
     Row("nft_masq", ("NFT_MASQ",), symbol="nft_masq_init"),
     Row("nft_redir", ("NFT_REDIR",), symbol="nft_redir_init"),
     Row("nft_ct", ("NFT_CT",), symbol="nft_ct_get_init"),
-    Row("nft_compat", ("NFT_COMPAT",), symbol="nft_target_select_ops"),
     Row("nfnetlink", ("NETFILTER_NETLINK",), symbol="nfnetlink_rcv"),
     Row("nfnetlink_hook", ("NETFILTER_NETLINK_HOOK",), symbol="nfnl_hook_get"),
     Row("br_netfilter", ("BRIDGE_NETFILTER",), file="sys/net/bridge/bridge-nf-call-iptables"),
     # Needed to judge the others.
+    Row("nft_compat", ("NFT_COMPAT",), symbol="nft_target_select_ops", reported=False),
     Row("netfilter", reported=False),
     Row(
         "ipt_MASQUERADE",

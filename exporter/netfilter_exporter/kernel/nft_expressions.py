@@ -55,8 +55,8 @@ NFT_CT_ZONE = 17
 
 NFTA_TARGET_NAME = 1
 NFTA_TARGET_INFO = 3
-NFTAMATCH_NAME = 1
-NFTAMATCH_INFO = 3
+NFTA_MATCH_NAME = 1
+NFTA_MATCH_INFO = 3
 
 XT_CT_NOTRACK = 1 << 0
 XT_CT_ZONE_MARK = 1 << 4
@@ -177,12 +177,12 @@ def _ct(data: memoryview) -> Effect:
 
 def _target(data: memoryview) -> Effect:
     found = attribute_map(data)
-    name = bytes(found.get(NFTA_TARGET_NAME, b"")).rstrip(b"\0")
+    name = bytes(found.get(NFTA_TARGET_NAME, b"")).partition(b"\0")[0]
     return xt_target(name, found.get(NFTA_TARGET_INFO, memoryview(b"")))
 
 
 def _match(data: memoryview) -> Effect:
-    name = bytes(attribute_map(data).get(NFTAMATCH_NAME, b"")).rstrip(b"\0")
+    name = bytes(attribute_map(data).get(NFTA_MATCH_NAME, b"")).partition(b"\0")[0]
     return NOTHING if name == b"comment" else MATCH  # a comment matches everything
 
 

@@ -49,7 +49,7 @@ _SWAP = str.maketrans("./", "/.")
 _PROTOCOL = re.compile(
     r"net/netfilter/nf_conntrack_(?:tcp|udp|udplite|icmp|icmpv6|generic|sctp|dccp|gre|frag6)_"
 )
-_FRAG6 = CONNTRACK + "frag6_"
+FRAG6 = CONNTRACK + "frag6_"
 _OPTIONAL = re.compile(r"net/netfilter/nf_conntrack_(?:udplite|icmpv6|sctp|dccp|gre)_")
 
 
@@ -253,7 +253,7 @@ def overwritten(key: str, others: Iterable[str]) -> list[str]:
 
 def capability(key: str, present: Collection[str]) -> str | None:
     """Return the capability whose modules bring `key`; None where no NAT depends on them."""
-    if key.startswith(_FRAG6):
+    if key.startswith(FRAG6):
         return "defrag_ipv6"
     if not key.startswith(CONNTRACK):
         return None

@@ -172,8 +172,13 @@ def _entries(content: memoryview, layout: Layout) -> Iterator[Entry]:
             raise Malformed(f"legacy table: an entry claims {next_} of {end - offset} bytes")
         _, name, _ = _TARGET.unpack_from(content, offset + target)
         after = offset + next_
-        yield Entry(offset, offset + target + _TARGET.size, after, name.rstrip(b"\0"))
+        yield Entry(offset, offset + target + _TARGET.size, after, _name(name))
         offset = after
+
+
+def _name(field: bytes) -> bytes:
+    """Return the name in a fixed field; old kernels (seen on 4.9) leave garbage behind the NUL."""
+    return field.partition(b"\0")[0]
 
 
 def _verdict(content: memoryview, entry: Entry) -> Verdict | None:
@@ -230,7 +235,7 @@ def _matches(content: memoryview, entry: Entry, layout: Layout) -> tuple[bool, s
         size, name, _ = _TARGET.unpack_from(content, offset)
         if not _TARGET.size <= size <= end - offset:
             raise Malformed(f"legacy table: a match claims {size} of {end - offset} bytes")
-        if name.rstrip(b"\0") != b"comment":
+        if _name(name) != b"comment":
             return True, ""
         comment = text(content[offset + _TARGET.size : offset + size])
         offset += size
