@@ -18,8 +18,9 @@ from netfilter_exporter.kernel.system import System
 from netfilter_exporter.snapshot import Host
 from netfilter_exporter.web.listen import listen, parse_address
 from netfilter_exporter.web.pages import Pages
+from netfilter_exporter.web.peer import Limits
 from netfilter_exporter.web.scrapes import Scrapes
-from netfilter_exporter.web.server import Limits, Server
+from netfilter_exporter.web.server import Server
 
 #: Far more than anything here takes, so that a test ends when something hangs.
 PATIENCE = 20

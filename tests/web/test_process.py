@@ -5,6 +5,7 @@ import http.client
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,9 +22,9 @@ ENVIRONMENT = {
 
 
 @contextlib.contextmanager
-def exporter(*flags):
+def exporter(*flags, command=None):
     """Run the command until the end of the block; yields the process and its ports."""
-    command = [*COMMAND, *(flags or ("--web.listen-address=127.0.0.1:0",))]
+    command = command or [*COMMAND, *(flags or ("--web.listen-address=127.0.0.1:0",))]
     process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     try:
         ports = []
@@ -103,6 +104,19 @@ def test_a_port_in_use_is_a_clear_error():
     assert second.returncode == 1
     (line,) = second.stderr.splitlines()
     assert re.search(rf'level=error msg="cannot listen on 127.0.0.1:{port}: Address already', line)
+
+
+def test_few_descriptors():
+    """With more peers than descriptors, a scrape is answered, and all of the kernel is read."""
+    flag = "--web.listen-address=127.0.0.1:0"
+    command = ["sh", "-c", 'ulimit -n 60; exec "$@"', "sh", *COMMAND, flag]
+    with contextlib.ExitStack() as stack:
+        _, (port,) = stack.enter_context(exporter(command=command))
+        for _ in range(150):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+        status, page = get(port)
+    assert status == 200
+    assert re.findall(r'\{collector="(\w+)",status="error"\}', page) == []
 
 
 def test_it_ends_while_a_collector_hangs(tmp_path):

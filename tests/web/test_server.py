@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from conftest import PATIENCE, collector, eventually, receive_all, receive_response, reset
 from netfilter_exporter.web.http import Response
-from netfilter_exporter.web.server import Limits, Server
+from netfilter_exporter.web.peer import Limits
+from netfilter_exporter.web.server import Server
 
 GET = b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n"
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"

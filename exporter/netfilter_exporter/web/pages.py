@@ -11,8 +11,8 @@ from urllib.parse import parse_qs
 from netfilter_exporter import __version__
 from netfilter_exporter.gather import PAGE_TIMEOUT
 from netfilter_exporter.web.http import HTML, HttpError, Request, Response, accepts_gzip
+from netfilter_exporter.web.peer import Answer
 from netfilter_exporter.web.scrapes import Form, Scrapes, Wanted
-from netfilter_exporter.web.server import Answer
 
 _READING = frozenset({"GET", "HEAD"})
 _QUERY_FIELDS = 100
