@@ -17,7 +17,7 @@ NAMES = recording.names()
 #: rulesets that could be read.
 OF_THE_LOOKING = tuple(
     f"netfilter_{name}"
-    for name in ("scrape_", "source_status", "exporter_", "nat_readable", "nat_forwarded_rules")
+    for name in ("scrape_", "source_status", "exporter_", "nat_readable")
 )
 
 

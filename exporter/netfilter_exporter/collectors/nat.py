@@ -58,11 +58,11 @@ def _rules(snapshot: Snapshot) -> Iterable[Sample]:
 
 
 def _forwarded_rules(snapshot: Snapshot) -> Iterable[Sample]:
-    read = [ruleset for ruleset in snapshot.rulesets if ruleset.facts]
     for family in Family:
-        counts = [r.facts.forwarded[family] for r in read if r.facts and family in r.families]
-        if counts:
-            yield (family.value,), sum(counts)
+        facts = [ruleset.facts for ruleset in snapshot.rulesets if family in ruleset.families]
+        count = sum(f.forwarded[family] for f in facts if f)
+        if count or None not in facts:  # a 0 is served only where all could be read
+            yield (family.value,), count
 
 
 def _table_rules(snapshot: Snapshot) -> Iterable[Sample]:
@@ -135,7 +135,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_forwarded_rules",
-            "Translating rules for forwarded traffic, of the rulesets that could be read.",
+            "Translating rules for forwarded traffic, of the rulesets that could be read; 0 only"
+            " where all could.",
             source=_RULES,
             samples=_forwarded_rules,
             labels=("family",),
