@@ -13,11 +13,9 @@ from support.host import FakeHost
 GOLDEN = Path(__file__).parent
 NAMES = recording.names()
 
-#: What may differ between root and a user: how the looking went, and the one sum over those
-#: rulesets that could be read.
+#: What may differ between root and a user: how the looking went.
 OF_THE_LOOKING = tuple(
-    f"netfilter_{name}"
-    for name in ("scrape_", "source_status", "exporter_", "nat_readable")
+    f"netfilter_{name}" for name in ("scrape_", "source_status", "exporter_", "nat_readable")
 )
 
 
