@@ -143,7 +143,8 @@ def parse_table(content: memoryview, info: Info, family: Family, name: str) -> T
             chains[hook.name] = Chain(rules, hook, type_, priority, drops)
         elif entry.target != _ERROR:
             rules.append(_rule(content, entry, layout, names))
-    if len(chains) != len(bases) + len(headers) - 1:
+    whole = headers and all(chains.get(user, Chain([])).rules for user in names.values())
+    if not whole or len(chains) != len(bases) + len(headers) - 1:
         raise Malformed(f"legacy {name}: a chain does not begin or end where it should")
     for chain_name in names.values():
         chains[chain_name].rules.pop()  # the return that closes a user chain
