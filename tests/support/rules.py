@@ -1,0 +1,58 @@
+"""Rulesets in the exporter's own model, made of their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from netfilter_exporter.kernel.families import IPV4, Backend, Family, Hook
+from netfilter_exporter.kernel.ruleset import Action, Chain, Rule, Table, Verdict
+
+MASQUERADE = Rule(action=Action.MASQUERADE, conditional=True)
+MATCH = Rule(conditional=True)
+HOOKS = {
+    "pre": Hook.PREROUTING,
+    "in": Hook.INPUT,
+    "out": Hook.OUTPUT,
+    "post": Hook.POSTROUTING,
+}
+
+
+def verdict(name: str) -> Rule:
+    return Rule(verdict=Verdict(name))
+
+
+def goto(target: str) -> Rule:
+    return Rule(verdict=Verdict.GOTO, targets=(target,))
+
+
+def jump(target: str) -> Rule:
+    return Rule(verdict=Verdict.JUMP, targets=(target,))
+
+
+def nat_table(
+    families: frozenset[Family] = IPV4,
+    maps: Mapping[str, tuple[str, ...]] | None = None,
+    *,
+    dormant: bool = False,
+    **chains: Sequence[Rule],
+) -> Table:
+    """Return a table t; chains named pre, in, out and post are NAT chains at those hooks."""
+    built = {
+        name: Chain(list(rules), HOOKS[name], "nat", 100) if name in HOOKS else Chain(list(rules))
+        for name, rules in chains.items()
+    }
+    return Table(Backend.NFTABLES, families, "t", built, maps or {}, dormant)
+
+
+def filter_table(
+    hook: Hook,
+    priority: int,
+    *rules: Rule,
+    families: frozenset[Family] = IPV4,
+    drops: bool = False,
+    **chains: Sequence[Rule],
+) -> Table:
+    """Return a table t with one filter chain, base, and user chains."""
+    base = Chain(list(rules), hook, "filter", priority, drops)
+    user = {name: Chain(list(rules)) for name, rules in chains.items()}
+    return Table(Backend.NFTABLES, families, "t", {"base": base, **user}, {})
