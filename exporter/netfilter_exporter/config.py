@@ -10,12 +10,20 @@ import dataclasses
 import enum
 import re
 from collections.abc import Mapping
-from typing import Any, Callable
 
 import yaml
 
 from netfilter_exporter import config_yaml
-from netfilter_exporter.config_yaml import ConfigError, Place
+from netfilter_exporter.config_yaml import (
+    ConfigError,
+    Place,
+    Reader,
+    choice,
+    fields,
+    list_of,
+    matching,
+    record,
+)
 from netfilter_exporter.kernel import sysctl_names
 from netfilter_exporter.kernel.families import Backend, Family
 from netfilter_exporter.kernel.ruleset import Action
@@ -101,73 +109,20 @@ def parse(text: str, file: str) -> Config:
     node = config_yaml.compose(text, file)
     if node is None:
         return Config()
-    return Config(**_fields(node, Place(file), _CONFIG))
+    return Config(**fields(node, Place(file), _CONFIG))
 
 
-# -- readers of nodes: each takes a node and its place, and gives a value or raises ------------
-
-Reader = Callable[[yaml.Node, Place], Any]
-
-
-def _fields(node: yaml.Node, place: Place, readers: Mapping[str, Reader]) -> dict[str, Any]:
-    """Read a mapping with the keys of `readers`, all of them optional."""
-    values = {}
-    for key, value in config_yaml.mapping(node, place):
-        if key.value not in readers:
-            raise place.below(key.value).error(key, "unknown key", ", ".join(readers))
-        values[key.value] = readers[key.value](value, place.below(key.value))
-    return values
-
-
-def _choice(words: type[enum.Enum]) -> Reader:
-    allowed = {word.value: word for word in words}
-
-    def read(node: yaml.Node, place: Place) -> enum.Enum:
-        word = config_yaml.scalar(node, place, ", ".join(allowed))
-        if word not in allowed:
-            raise place.error(node, f"{word[:40]!r} is not known", ", ".join(allowed))
-        return allowed[word]
-
-    return read
-
-
-def _matching(pattern: str, allowed: str) -> Reader:
-    compiled = re.compile(pattern)
-
-    def read(node: yaml.Node, place: Place) -> str:
-        text = config_yaml.scalar(node, place, allowed)
-        if not compiled.fullmatch(text):
-            raise place.error(node, f"{text[:40]!r} does not fit", allowed)
-        return text
-
-    return read
-
-
-def _list_of(read: Reader, identity: Callable[[Any], Any] = lambda item: item) -> Reader:
-    def read_all(node: yaml.Node, place: Place) -> tuple[Any, ...]:
-        items: dict[Any, Any] = {}
-        for number, child in enumerate(config_yaml.sequence(node, place)):
-            item = read(child, place.item(number))
-            if identity(item) in items:
-                raise place.item(number).error(child, "given twice", "each one once")
-            items[identity(item)] = item
-        return tuple(items.values())
-
-    return read_all
-
-
-def _record(make: Callable[..., Any], readers: Mapping[str, Reader]) -> Reader:
-    return lambda node, place: make(**_fields(node, place, readers))
+# -- readers of nodes of this file's own ------------------------------------------------------
 
 
 def _nat(node: yaml.Node, place: Place) -> Nat:
     if isinstance(node, yaml.MappingNode):
-        return Nat(**_fields(node, place, {"ipv4": _ROLE, "ipv6": _ROLE}))
+        return Nat(**fields(node, place, {"ipv4": _ROLE, "ipv6": _ROLE}))
     return Nat(ipv4=_ROLE(node, place))
 
 
 def _rule(node: yaml.Node, place: Place) -> ExpectedRule:
-    values = _fields(node, place, _RULE)
+    values = fields(node, place, _RULE)
     missing = [key for key in ("name", "family", "action") if key not in values]
     if missing:
         raise place.error(node, f"{missing[0]} is missing", "name, family and action are required")
@@ -183,14 +138,14 @@ def _switches(names: Mapping[str, str]) -> Reader:
     """Read options that are true or false; `names` are our names of those that are on."""
 
     def read(node: yaml.Node, place: Place) -> frozenset[str]:
-        values = _fields(node, place, dict.fromkeys(names, config_yaml.boolean))
+        values = fields(node, place, dict.fromkeys(names, config_yaml.boolean))
         return frozenset(names[key] for key, on in values.items() if on)
 
     return read
 
 
 def _collectors(node: yaml.Node, place: Place) -> frozenset[str]:
-    return frozenset[str]().union(*_fields(node, place, _COLLECTORS).values())
+    return frozenset[str]().union(*fields(node, place, _COLLECTORS).values())
 
 
 # -- sysctls -----------------------------------------------------------------------------------
@@ -241,19 +196,17 @@ def _sysctl_pairs(node: yaml.Node, place: Place) -> list[tuple[str, str, yaml.No
 
 # -- the schema --------------------------------------------------------------------------------
 
-_ROLE = _choice(Role)
-_NAME = _matching(r"[^\x00-\x1f\x7f]{1,128}", "1 to 128 printable characters")
+_ROLE = choice(Role)
+_NAME = matching(r"[^\x00-\x1f\x7f]{1,128}", "1 to 128 printable characters")
 #: dev_valid_name (net/core/dev.c, v6.18) and IFNAMSIZ.
-_INTERFACE = _matching(
-    r"(?!\.{1,2}$)[^\s/:\x00-\x1f\x7f]{1,15}", "an interface: 1 to 15 characters"
-)
-_MODULE_NAME = _matching(r"[A-Za-z0-9_-]{1,55}", "a module: letters, digits, - and _")
+_INTERFACE = matching(r"(?!\.{1,2}$)[^\s/:\x00-\x1f\x7f]{1,15}", "an interface: 1 to 15 characters")
+_MODULE_NAME = matching(r"[A-Za-z0-9_-]{1,55}", "a module: letters, digits, - and _")
 
 _RULE: dict[str, Reader] = {
     "name": _NAME,
-    "family": _choice(Family),
-    "action": _choice(Action),
-    "backend": _choice(Backend),
+    "family": choice(Family),
+    "action": choice(Action),
+    "backend": choice(Backend),
     "table": _NAME,
     "chain": _NAME,
     "interface": _INTERFACE,
@@ -266,16 +219,16 @@ _COLLECTORS: dict[str, Reader] = {
 
 _CONFIG: dict[str, Reader] = {
     "nat": _nat,
-    "network_namespace": _choice(NamespaceRule),
+    "network_namespace": choice(NamespaceRule),
     "sysctls": _sysctls,
-    "expect": _record(
+    "expect": record(
         Expect,
         {
-            "interfaces": _list_of(_INTERFACE),
-            "rules": _list_of(_rule, lambda rule: rule.name),
-            "modules": _list_of(_module),
+            "interfaces": list_of(_INTERFACE),
+            "rules": list_of(_rule, lambda rule: rule.name),
+            "modules": list_of(_module),
         },
     ),
-    "modules": _record(Modules, {"watch": _list_of(_module)}),
+    "modules": record(Modules, {"watch": list_of(_module)}),
     "collectors": _collectors,
 }

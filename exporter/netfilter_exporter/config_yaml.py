@@ -6,8 +6,10 @@ merge keys and tags are refused, so that a key stands once and where it is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+import enum
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Callable, NamedTuple
 
 import yaml
 
@@ -145,3 +147,64 @@ def _kind(node: yaml.Node) -> str:
     if isinstance(node, yaml.SequenceNode):
         return "a list"
     return "nothing" if _is_null(node) else f"{str(node.value)[:40]!r}"
+
+
+# -- readers of nodes: each takes a node and its place, and gives a value or raises ------------
+
+Reader = Callable[[yaml.Node, Place], Any]
+
+
+def fields(node: yaml.Node, place: Place, readers: Mapping[str, Reader]) -> dict[str, Any]:
+    """Read a mapping with the keys of `readers`, all of them optional."""
+    values = {}
+    for key, value in mapping(node, place):
+        if key.value not in readers:
+            raise place.below(key.value).error(key, "unknown key", ", ".join(readers))
+        values[key.value] = readers[key.value](value, place.below(key.value))
+    return values
+
+
+def choice(words: type[enum.Enum]) -> Reader:
+    """Return the reader of one of `words`, by their values."""
+    allowed = {word.value: word for word in words}
+
+    def read(node: yaml.Node, place: Place) -> enum.Enum:
+        word = scalar(node, place, ", ".join(allowed))
+        if word not in allowed:
+            raise place.error(node, f"{word[:40]!r} is not known", ", ".join(allowed))
+        return allowed[word]
+
+    return read
+
+
+def matching(pattern: str, allowed: str) -> Reader:
+    """Return the reader of a text that `pattern` matches as a whole."""
+    compiled = re.compile(pattern)
+
+    def read(node: yaml.Node, place: Place) -> str:
+        text = scalar(node, place, allowed)
+        if not compiled.fullmatch(text):
+            raise place.error(node, f"{text[:40]!r} does not fit", allowed)
+        return text
+
+    return read
+
+
+def list_of(read: Reader, identity: Callable[[Any], Any] = lambda item: item) -> Reader:
+    """Return the reader of a list, whose items must differ in their `identity`."""
+
+    def read_all(node: yaml.Node, place: Place) -> tuple[Any, ...]:
+        items: dict[Any, Any] = {}
+        for number, child in enumerate(sequence(node, place)):
+            item = read(child, place.item(number))
+            if identity(item) in items:
+                raise place.item(number).error(child, "given twice", "each one once")
+            items[identity(item)] = item
+        return tuple(items.values())
+
+    return read_all
+
+
+def record(make: Callable[..., Any], readers: Mapping[str, Reader]) -> Reader:
+    """Return the reader of a mapping that `make` makes something of."""
+    return lambda node, place: make(**fields(node, place, readers))
