@@ -1,0 +1,110 @@
+"""Runs scenarios, and tells what came of each: in a guest, or in a namespace of this kernel.
+
+    python -m lab.guest JOB.json OUTPUT
+
+The job is a list of scenarios. Each result is one line: JSON, compressed, in base64, between a
+line of words that says what begins and one that says what the machine is like after it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
+
+from lab.exporter import Exporter
+from lab.results import packed
+from lab.router import Router, flush, loaded, unload
+from lab.scenario import SCRAPES, Scenario, load
+
+_CLEARING = 10.0  #: seconds for namespaces to go and for modules to become free
+_PREFIX = "lab"
+
+
+def run_scenario(scenario: Scenario, prefix: str) -> dict[str, Any]:
+    """Run one scenario; return its pages, its flows and what went wrong."""
+    result: dict[str, Any] = {"before": [], "after": [], "flows": [[], []], "problems": []}
+    router, exporter = None, None
+    try:
+        router = Router(prefix, network=scenario.network)
+        scenario.setup(router)
+        exporter = Exporter(scenario.flags, scenario.config)
+        router.exporter = exporter
+        _watch(scenario, router, exporter, result["before"], result["flows"][0])
+        if scenario.fault:
+            scenario.fault(router)
+        _watch(scenario, router, exporter, result["after"], result["flows"][1])
+        if scenario.check:
+            result["problems"] += scenario.check(router)
+    except Exception:
+        result["problems"].append(traceback.format_exc())
+    finally:
+        if exporter:
+            result["log"] = exporter.log()
+            exporter.close()
+        if router:
+            router.close()
+    return result
+
+
+def _watch(
+    scenario: Scenario,
+    router: Router,
+    exporter: Exporter,
+    pages: list[str],
+    flows: list[dict[str, bool]],
+) -> None:
+    for _ in range(SCRAPES):
+        pages.append(exporter.scrape())
+        flows.append({kind: router.flows(kind) for kind in scenario.works})
+
+
+def clear(wanted: set[str]) -> list[str]:
+    """Make the machine as it booted: no rules and no modules but `wanted`; return what stays."""
+    end = time.monotonic() + _CLEARING
+    while True:
+        flush()
+        unload(set(loaded()) - wanted)
+        left = sorted(set(loaded()) - wanted)
+        if not left or time.monotonic() > end:
+            return left
+        time.sleep(0.1)
+
+
+def main(job: str, output: str) -> int:
+    """Run the scenarios of a job in this guest, until one leaves the machine unfit for more."""
+    names = json.loads(Path(job).read_text())
+    scenarios = load()
+    wanted = set(loaded())
+    with open(output, "w") as out:
+        _say(out, f"ready {os.uname().release}")
+        for name in names:
+            _say(out, f"begin {name}")
+            result = run_scenario(scenarios[name], _PREFIX)
+            result["oops"] = _oops()
+            left = clear(wanted)
+            _say(out, f"result {packed(result)}")
+            if left or result["oops"] or scenarios[name].ruins_boot:
+                _say(out, f"unfit {' '.join(left)}")
+                break
+        _say(out, "end")
+    return 0
+
+
+def _say(out: TextIO, line: str) -> None:
+    out.write(line + "\n")
+    out.flush()
+
+
+def _oops() -> str:
+    """Return the kernel's complaint about itself, if there is any: a taint of D, W or L."""
+    taint = int(Path("/proc/sys/kernel/tainted").read_text())
+    return f"kernel tainted: {taint}" if taint & (1 << 7 | 1 << 9 | 1 << 14) else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""One boot of a kernel in QEMU, without KVM: a job goes in, results come out."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lab.kernels import Kernel
+
+QEMU = "qemu-system-x86_64"
+#: Newer kernels panic now and then with the default CPU, and with threads for each virtual one.
+_MACHINE = "-machine pc -accel tcg,thread=single -cpu qemu64,-cx16 -smp 1 -m 768"
+_QUIET = "-nodefaults -no-reboot -display none -monitor none -nic none"
+_COMMAND_LINE = "console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off random.trust_cpu=on"
+
+
+class Crashed(Exception):
+    """The guest died or hung; the text is the end of its console."""
+
+
+def is_available() -> bool:
+    """Tell whether this machine has QEMU."""
+    return shutil.which(QEMU) is not None
+
+
+def boot(kernel: Kernel, initrd: Path, folder: Path, patience: float) -> Iterator[str]:
+    """Boot and yield the lines the guest says; raise Crashed when it is silent for too long."""
+    console = folder / "console"
+    command = [
+        *f"{QEMU} {_MACHINE} {_QUIET}".split(),
+        *("-kernel", str(kernel.image), "-initrd", str(initrd), "-append", _COMMAND_LINE),
+        *("-serial", f"file:{console}", "-serial", "stdio"),
+    ]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    try:
+        for line in _lines(process, patience):
+            yield line
+            if line == "end":
+                return
+        text = console.read_text(errors="replace") if console.exists() else ""
+        raise Crashed(text[-3000:])
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        process.wait()
+
+
+def _lines(process: subprocess.Popen[bytes], patience: float) -> Iterator[str]:
+    """Yield what the process writes, line by line, until it ends or is silent for too long."""
+    assert process.stdout
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        end = time.monotonic() + patience
+        while selector.select(max(end - time.monotonic(), 0)):
+            data = process.stdout.read1(1 << 16)  # type: ignore[attr-defined]
+            if not data:
+                return
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                yield line.decode(errors="replace").strip()
+                end = time.monotonic() + patience
+
+
+def write_image(parts: Sequence[Path], target: Path) -> None:
+    """Join archives into the one file that QEMU takes."""
+    with target.open("wb") as out:
+        for part in parts:
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, out, 1 << 20)

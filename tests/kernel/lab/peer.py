@@ -1,0 +1,144 @@
+"""A client or a server: a process in a network namespace of its own that echoes and sends."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Sequence
+
+ECHO_PORT = 7
+_CLONE_NEWNET = 0x40000000
+_PATIENCE = 0.25  #: seconds for an answer; from one namespace to another it takes a few ms
+
+
+def enter(namespace: str) -> None:
+    """Move this process into a named network namespace."""
+    descriptor = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).setns(descriptor, _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f"setns {namespace}")
+    finally:
+        os.close(descriptor)
+
+
+def exchange(address: str, port: int, count: int, *, tcp: bool = True) -> int:
+    """Start `count` new UDP flows and a TCP connection; return how many were answered."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    opened = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(count)]
+    if tcp:
+        opened.append(socket.socket(family, socket.SOCK_STREAM))
+    try:
+        return _answered([each for each in opened if _begin(each, address, port)])
+    finally:
+        for each in opened:
+            each.close()
+
+
+def _begin(opened: socket.socket, address: str, port: int) -> bool:
+    opened.setblocking(False)
+    try:
+        opened.connect((address, port))
+        if opened.type == socket.SOCK_DGRAM:
+            opened.send(b"x")
+    except BlockingIOError:
+        pass
+    except OSError:  # a full table, or a filter
+        return False
+    return True
+
+
+def _answered(pending: Sequence[socket.socket]) -> int:
+    waiting, answered, end = set(pending), 0, time.monotonic() + _PATIENCE
+    connecting = [each for each in waiting if each.type == socket.SOCK_STREAM]
+    while waiting and (left := end - time.monotonic()) > 0:
+        readable, writable, _ = select.select(waiting, connecting, [], left)
+        for each in writable:
+            connecting.remove(each)
+            with contextlib.suppress(OSError):
+                each.send(b"x")
+        for each in readable:
+            waiting.discard(each)
+            with contextlib.suppress(OSError):
+                answered += bool(each.recv(64))
+    return answered
+
+
+class Peer:
+    """A child process in a namespace; it lives until `close`."""
+
+    def __init__(self, namespace: str) -> None:
+        self._ours, theirs = socket.socketpair()
+        self._reader = self._ours.makefile("r")
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                self._ours.close()
+                _serve(namespace, theirs)
+            finally:
+                os._exit(1)
+        theirs.close()
+        self._reader.readline()  # it listens
+
+    def flows(self, address: str, port: int, count: int, *, tcp: bool = True) -> int:
+        """Have it start flows to an address; return how many were answered."""
+        request = {"address": address, "port": port, "count": count, "tcp": tcp}
+        self._ours.sendall(json.dumps(request).encode() + b"\n")
+        return int(self._reader.readline())
+
+    def close(self) -> None:
+        self._ours.close()
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+
+def _serve(namespace: str, commands: socket.socket) -> None:
+    enter(namespace)
+    for family in (socket.AF_INET, socket.AF_INET6):
+        _echo_udp(family)
+        _echo_tcp(family)
+    commands.sendall(b"ready\n")
+    for line in commands.makefile("r"):
+        answered = exchange(**json.loads(line))
+        commands.sendall(b"%d\n" % answered)
+
+
+def _bound(family: int, kind: int) -> socket.socket:
+    opened = socket.socket(family, kind)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    opened.bind(("", ECHO_PORT))
+    return opened
+
+
+def _echo_udp(family: int) -> None:
+    opened = _bound(family, socket.SOCK_DGRAM)
+
+    def answer() -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                data, sender = opened.recvfrom(64)
+                opened.sendto(data, sender)
+
+    threading.Thread(target=answer, daemon=True).start()
+
+
+def _echo_tcp(family: int) -> None:
+    opened = _bound(family, socket.SOCK_STREAM)
+    opened.listen(64)
+
+    def answer() -> None:
+        while True:
+            accepted, _ = opened.accept()
+            with contextlib.suppress(OSError), accepted:
+                accepted.settimeout(1)
+                accepted.sendall(accepted.recv(64))
+
+    threading.Thread(target=answer, daemon=True).start()

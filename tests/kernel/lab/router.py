@@ -1,0 +1,211 @@
+"""The NAT host: this network namespace, between a client and a server, with real flows.
+
+The server knows no way back to the client, as in the internet: an answer arrives only while what
+the client sends is translated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from lab.peer import ECHO_PORT, Peer, exchange
+
+LAN, WAN = "lan", "wan"
+CLIENT, CLIENT6 = "10.0.1.2", "fd00:1::2"
+SERVER, SERVER6 = "203.0.113.2", "fd00:2::2"
+ROUTER_LAN, ROUTER_LAN6 = "10.0.1.1", "fd00:1::1"
+ROUTER_WAN, ROUTER_WAN6 = "203.0.113.1", "fd00:2::1"
+PUBLISHED = 8080  #: the router's port that is forwarded to the client
+VIRTUAL = "198.51.100.1"  #: no host's; OUTPUT may send it to the server
+
+_FLOWS = 3
+
+
+class CommandFailed(Exception):
+    """A command of a scenario failed: the text is its complaint."""
+
+
+class Router:
+    """What scenarios are written with."""
+
+    def __init__(self, prefix: str, *, network: bool = True) -> None:
+        self.namespaces = (f"{prefix}-client", f"{prefix}-server")
+        self._undo: list[tuple[str, str]] = []
+        self._hidden: list[tuple[Path, Path]] = []
+        self._written: list[Path] = []
+        self.client: Peer | None = None
+        self.server: Peer | None = None
+        if network:
+            self._build()
+
+    # -- what scenarios do -----------------------------------------------------------------
+
+    def run(self, command: str, text: str = "", *, check: bool = True) -> str:
+        """Run a command without a shell, with `text` as its input; return what it says."""
+        done = subprocess.run(
+            command.split(), input=text, capture_output=True, text=True, timeout=60, check=False
+        )
+        if check and done.returncode:
+            raise CommandFailed(f"{command}: {done.stderr.strip() or done.returncode}")
+        return done.stdout
+
+    def sh(self, *commands: str) -> None:
+        """Run commands one after the other."""
+        for command in commands:
+            self.run(command)
+
+    def nft(self, ruleset: str) -> None:
+        """Load a file for nft."""
+        self.run("nft -f -", ruleset)
+
+    def sysctl(self, name: str, value: int | str) -> None:
+        """Write a sysctl; it is put back at the end, unless its module is gone by then."""
+        path = Path("/proc/sys") / name.replace(".", "/")
+        self._undo.append((str(path), path.read_text()))
+        path.write_text(f"{value}\n")
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the machine; it is removed at the end. Only in a guest."""
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._written.append(path)
+        path.write_text(text)
+
+    def hide(self, name: str) -> None:
+        """Take a folder of the machine away; it is put back at the end. Only in a guest."""
+        path = Path(name).resolve()
+        aside = Path("/root") / path.name
+        shutil.move(str(path), str(aside))
+        self._hidden.append((aside, path))
+
+    def unload(self, *modules: str) -> None:
+        """Remove modules, in this order."""
+        for module in modules:
+            self.run(f"rmmod {module}")
+
+    def unload_all(self) -> None:
+        """Flush every ruleset and remove every module of netfilter that can be removed."""
+        flush()
+        unload({name for name in loaded() if not name.startswith("veth")})
+
+    def modules(self) -> set[str]:
+        """Return the names in /proc/modules."""
+        return set(loaded())
+
+    # -- flows -----------------------------------------------------------------------------
+
+    def flows(self, kind: str) -> bool:
+        """Start new flows of a kind; return whether all got through: none must be left over.
+
+        out, out6: from the client to the server; in: from the server to what the router
+        publishes for the client; local: from the router to an address that OUTPUT translates;
+        host: from the router itself to the server.
+        """
+        assert self.client
+        assert self.server
+        if kind == "out":
+            answered = self.client.flows(SERVER, ECHO_PORT, _FLOWS)
+        elif kind == "out6":
+            answered = self.client.flows(SERVER6, ECHO_PORT, _FLOWS)
+        elif kind == "in":
+            answered = self.server.flows(ROUTER_WAN, PUBLISHED, _FLOWS)
+        elif kind == "local":
+            answered = exchange(VIRTUAL, ECHO_PORT, _FLOWS)
+        else:
+            answered = exchange(SERVER, ECHO_PORT, _FLOWS)
+        if 0 < answered <= _FLOWS:
+            raise CommandFailed(f"{kind}: {answered} of {_FLOWS + 1} flows were answered")
+        return bool(answered)
+
+    # -- building and clearing -------------------------------------------------------------
+
+    def _build(self) -> None:
+        client, server = self.namespaces
+        self.sh(f"ip netns add {client}", f"ip netns add {server}")
+        self._connect(LAN, client, (ROUTER_LAN, CLIENT), (ROUTER_LAN6, CLIENT6))
+        self._connect(WAN, server, (ROUTER_WAN, SERVER), (ROUTER_WAN6, SERVER6))
+        self.sh(
+            f"ip -n {client} route add default via {ROUTER_LAN}",
+            f"ip -n {client} -6 route add default via {ROUTER_LAN6}",
+            f"ip route add {VIRTUAL}/32 via {SERVER}",
+        )
+        self.sysctl("net.ipv4.ip_forward", 1)
+        self.sysctl("net.ipv6.conf.all.forwarding", 1)
+        self.client, self.server = Peer(client), Peer(server)
+
+    def _connect(
+        self, name: str, namespace: str, ipv4: tuple[str, str], ipv6: tuple[str, str]
+    ) -> None:
+        inner = f"ip -n {namespace}"
+        self.sh(
+            f"ip link add {name} type veth peer name eth0 netns {namespace}",
+            f"ip addr add {ipv4[0]}/24 dev {name}",
+            f"ip -6 addr add {ipv6[0]}/64 dev {name} nodad",
+            f"ip link set {name} up",
+            f"{inner} link set lo up",
+            f"{inner} addr add {ipv4[1]}/24 dev eth0",
+            f"{inner} -6 addr add {ipv6[1]}/64 dev eth0 nodad",
+            f"{inner} link set eth0 up",
+        )
+
+    def close(self) -> None:
+        """Remove what was made, also after a failure; modules stay."""
+        for peer in (self.client, self.server):
+            if peer:
+                peer.close()
+        for aside, path in reversed(self._hidden):
+            shutil.move(str(aside), str(path))
+        for written in self._written:
+            written.unlink(missing_ok=True)
+        for name, value in reversed(self._undo):
+            with contextlib.suppress(OSError):
+                Path(name).write_text(value)
+        for namespace in self.namespaces:
+            if Path("/run/netns", namespace).exists():
+                self.run(f"ip netns del {namespace}", check=False)
+        for interface in os.listdir("/sys/class/net"):
+            if interface != "lo":
+                self.run(f"ip link del {interface}", check=False)
+
+
+def loaded() -> list[str]:
+    """Return the names in /proc/modules, in its order: what uses a module stands before it."""
+    try:
+        lines = Path("/proc/modules").read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    return [line.split()[0] for line in lines]
+
+
+def unload(modules: set[str]) -> None:
+    """Remove those of `modules` that nothing uses, until nothing more goes."""
+    while True:
+        before = loaded()
+        for name in before:
+            if name in modules:
+                subprocess.run(["rmmod", name], capture_output=True, check=False)
+        if len(loaded()) == len(before):
+            return
+
+
+def flush() -> None:
+    """Empty every ruleset of this namespace, without making any: a tool would load its modules."""
+    commands = ["nft flush ruleset"] if "nf_tables" in loaded() or not loaded() else []
+    for names, tool in (
+        ("/proc/net/ip_tables_names", "iptables-legacy"),
+        ("/proc/net/ip6_tables_names", "ip6tables-legacy"),
+    ):
+        if os.path.exists(names):
+            for table in Path(names).read_text().split():
+                commands += [f"{tool} -t {table} -F", f"{tool} -t {table} -X"]
+                commands += [f"{tool} -t {table} -P {chain} ACCEPT" for chain in _chains(table)]
+    for command in commands:
+        subprocess.run(command.split(), capture_output=True, check=False)
+
+
+def _chains(table: str) -> tuple[str, ...]:
+    return ("FORWARD", "INPUT", "OUTPUT") if table == "filter" else ()

@@ -1,0 +1,1 @@
+"""Scenarios: one file each. A name that begins with an underscore is shared by several."""
