@@ -228,13 +228,14 @@ class Snapshot:
     def tracking(self, family: Family) -> bool:
         """Tell whether packets of `family` are tracked; raises `ReadError` where it is not proven.
 
-        Nothing is sent where there is nothing to find, nor where the hooks can be listed.
+        Nothing is sent where there is nothing to find, nor where the hooks can be listed. Where
+        they cannot, or it cannot be told whether asking for them loads a module, a datagram is.
         """
         if not self.conntrack_present:
             return False
         try:
             return self.hooks[family]
-        except (NoData, Unsupported):
+        except (Inconclusive, NoData, Unsupported):
             return self.probe_ipv4 if family is Family.IPV4 else self.probe_ipv6
 
     def _probe(self, family: Family) -> bool:

@@ -54,6 +54,7 @@ class KernelDouble:
         self.harm: list[str] = []
         self.opened: list[int] = []  #: netlink protocols
         self.requests: list[int] = []  #: message types
+        self.sent: list[Family] = []  #: families of which a datagram was sent on loopback
         self.deleted: list[Family] = []  #: families whose own probe entry was deleted
         self.probe_entries: set[Family] = set()  #: those in the conntrack table now
 
@@ -210,6 +211,7 @@ class LoopbackDouble:
         if self._kernel.probe(self._family).send_refused:
             raise Inconclusive(f"a datagram was refused: {os.strerror(errno.EPERM)}")
         self._sent = True
+        self._kernel.sent.append(self._family)
         self._kernel.track(self._family)
 
     def delivered(self) -> bool:
