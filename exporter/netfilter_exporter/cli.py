@@ -6,11 +6,13 @@ import asyncio
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 
 from prometheus_client import ProcessCollector
 
 from netfilter_exporter import __version__, collectors, flags, logs
+from netfilter_exporter.check import command
 from netfilter_exporter.collectors.base import Collector
 from netfilter_exporter.config import Config, ConfigError, load
 from netfilter_exporter.flags import Flags
@@ -26,9 +28,12 @@ _log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until a signal says stop; return the exit code."""
+    """Serve until a signal says stop, or check once; return the exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if list(arguments[:1]) == ["check"]:
+        return command.main(arguments[1:])
     found = collectors.load()
-    chosen = flags.parse(argv, found)
+    chosen = flags.parse(arguments, found)
     logs.setup(chosen.log_level, chosen.log_format)
     try:
         config = load(chosen.config_file) if chosen.config_file else Config()

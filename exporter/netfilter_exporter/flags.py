@@ -90,7 +90,7 @@ def _parser(collectors: Mapping[str, Collector]) -> argparse.ArgumentParser:
         allow_abbrev=False,
         add_help=False,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=40),
-        usage="%(prog)s [flags]",
+        usage="%(prog)s [flags]\n       %(prog)s check [--help]",
     )
     general = parser.add_argument_group("general")
     general.add_argument("-h", "--help", action="help", help="show this text and exit")

@@ -32,6 +32,7 @@ class FakeHost:
         self.directory = directory
         archive.extract(self.recording.files, directory)
         self._complete()
+        self.processes: frozenset[str] = frozenset()
         self.paths = Paths(f"{directory}/proc", f"{directory}/sys", directory)
         self.kernel = KernelDouble(self.recording, self.paths.procfs, self._interfaces())
         self.system = System(
@@ -40,6 +41,7 @@ class FakeHost:
             xtables=self.kernel.xtables,
             loopback=self.kernel.loopback,
             interfaces=self.kernel.interfaces,
+            processes=lambda: self.processes,
         )
 
     @property

@@ -56,6 +56,7 @@ NFTA_HOOK_PRIORITY = 2
 NF_DROP = 0
 NFTA_RULE_TABLE = 1
 NFTA_RULE_CHAIN = 2
+NFTA_RULE_HANDLE = 3
 NFTA_RULE_EXPRESSIONS = 4
 NFTA_RULE_USERDATA = 7
 NFTNL_UDATA_RULE_COMMENT = 0  # libnftnl, include/libnftnl/udata.h
@@ -133,6 +134,25 @@ def _read_map(connection: Connection, table: TableKey, name: str) -> tuple[str, 
     )
     found = connection.dump("nftables GETSETELEM", NFT_MSG_GETSETELEM, request, parse_elements)
     return tuple(dict.fromkeys(chain for chains in found for chain in chains))
+
+
+def read_handles(connection: Connection, table: TableKey, chain: str) -> list[int]:
+    """Return the handles of the rules of one chain, in their order."""
+    request = (
+        nfgenmsg(table[0])
+        + pack(NFTA_RULE_TABLE, table[1].encode() + b"\0")
+        + pack(NFTA_RULE_CHAIN, chain.encode() + b"\0")
+    )
+    found = connection.dump("nftables GETRULE", NFT_MSG_GETRULE, request, parse_handle)
+    # A kernel that does not know the filter gives all rules.
+    return [handle for key, name, handle in found if (key, name) == (table, chain)]
+
+
+def parse_handle(payload: memoryview) -> tuple[TableKey, str, int]:
+    """Return table, chain and handle of an NFT_MSG_NEWRULE."""
+    found = _found(payload)
+    key = payload[0], text(found[NFTA_RULE_TABLE])
+    return key, text(found[NFTA_RULE_CHAIN]), int.from_bytes(found[NFTA_RULE_HANDLE], "big")
 
 
 def parse_table(payload: memoryview) -> ParsedTable:

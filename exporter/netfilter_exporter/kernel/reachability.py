@@ -37,16 +37,30 @@ class BaseChain(NamedTuple):
     hook: Hook
 
 
+class Translation(NamedTuple):
+    """What can be asked of a translating rule; equal ones are counted."""
+
+    families: frozenset[Family]
+    action: Action
+    table: str
+    chain: str
+    interfaces: tuple[str, ...]
+    extension: bool
+
+
 @dataclasses.dataclass
 class RulesetFacts:
     """What a ruleset says about NAT; a rule that both families meet counts once in each."""
 
     chain_rules: Counter[BaseChain] = dataclasses.field(default_factory=Counter)
     table_rules: Counter[tuple[Family, str]] = dataclasses.field(default_factory=Counter)
+    translations: Counter[Translation] = dataclasses.field(default_factory=Counter)
     rules: Counter[tuple[Family, Action]] = dataclasses.field(default_factory=Counter)
     forwarded: Counter[Family] = dataclasses.field(default_factory=Counter)
     unreachable: Counter[BaseChain] = dataclasses.field(default_factory=Counter)
     dormant: Counter[tuple[Family, str]] = dataclasses.field(default_factory=Counter)
+    #: families and names of the tables that those rules are in
+    dormant_tables: set[tuple[frozenset[Family], str]] = dataclasses.field(default_factory=set)
     notrack: Counter[Family] = dataclasses.field(default_factory=Counter)
     #: family, chain and name of every interface that a translating rule needs
     interfaces: set[tuple[Family, str, str]] = dataclasses.field(default_factory=set)
@@ -210,7 +224,7 @@ def analyse(tables: Iterable[Table]) -> RulesetFacts:
         if table.dormant:
             _add_dormant(facts, table, visits)
             continue
-        _add_translations(facts, visits)
+        _add_translations(facts, table, visits)
         _add_unreachable(facts, graph, visits)
         _add_interfaces(facts, graph, walks)
         _add_untracked(facts, graph, bases)
@@ -219,15 +233,15 @@ def analyse(tables: Iterable[Table]) -> RulesetFacts:
     return facts
 
 
-def _rules(visits: Iterable[Visit]) -> Iterator[tuple[Rule, Action, frozenset[Family]]]:
-    """Yield each translating rule once, however many base chains lead to it."""
-    met: dict[tuple[str, int], tuple[Rule, Action, frozenset[Family]]] = {}
+def _rules(visits: Iterable[Visit]) -> Iterator[tuple[str, Rule, Action, frozenset[Family]]]:
+    """Yield each translating rule, with its chain, once: however many base chains lead to it."""
+    met: dict[tuple[str, int], tuple[str, Rule, Action, frozenset[Family]]] = {}
     for visit in visits:
         chain, position, rule, _ = visit.hit
         if rule.action:
             known = met.get((chain, position))
-            families = visit.families | known[2] if known else visit.families
-            met[chain, position] = rule, rule.action, families
+            families = visit.families | known[3] if known else visit.families
+            met[chain, position] = chain, rule, rule.action, families
     yield from met.values()
 
 
@@ -254,22 +268,25 @@ def _add_sizes(facts: RulesetFacts, graph: Graph, walks: dict[str, Reached]) -> 
 
 
 def _add_dormant(facts: RulesetFacts, table: Table, visits: list[Visit]) -> None:
-    for _, _, families in _rules(visits):
+    for *_, families in _rules(visits):
         for family in _ORDERED[families]:
             facts.dormant[family, table.name] += 1
+            facts.dormant_tables.add((table.families, table.name))
 
 
-def _add_translations(facts: RulesetFacts, visits: list[Visit]) -> None:
-    counts: Counter[tuple[frozenset[Family], Action, bool]] = Counter(
-        (families, action, rule.extension) for rule, action, families in _rules(visits)
+def _add_translations(facts: RulesetFacts, table: Table, visits: list[Visit]) -> None:
+    found = Counter(
+        Translation(families, action, table.name, chain, rule.interfaces, rule.extension)
+        for chain, rule, action, families in _rules(visits)
     )
-    for (families, action, extension), count in counts.items():
+    facts.translations.update(found)
+    for (families, action, *_, extension), count in found.items():
         for family in _ORDERED[families]:
             facts.rules[family, action] += count
             if extension:
                 facts.extension.add((family, action))
     forwarded = [v for v in visits if v.hit.rule.action in FORWARDED.get(v.hook, ())]
-    for families, count in Counter(families for _, _, families in _rules(forwarded)).items():
+    for families, count in Counter(families for *_, families in _rules(forwarded)).items():
         for family in _ORDERED[families]:
             facts.forwarded[family] += count
 

@@ -37,6 +37,11 @@ def read_interfaces() -> Mapping[str, Interface]:
     }
 
 
+def read_processes() -> frozenset[str]:
+    """Return the names of the processes that can be seen."""
+    return frozenset(process.info["name"] for process in psutil.process_iter(["name"]))
+
+
 class Xtables(Protocol):
     """The getsockopt interface of legacy tables, for one family."""
 
@@ -66,4 +71,5 @@ class System:
     xtables: Callable[[Family], Xtables] = XtablesSocket
     loopback: Callable[[Family], Loopback] = LoopbackPair
     interfaces: Callable[[], Mapping[str, Interface]] = read_interfaces
+    processes: Callable[[], frozenset[str]] = read_processes
     clock: Callable[[], float] = time.monotonic

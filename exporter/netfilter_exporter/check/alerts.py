@@ -1,0 +1,58 @@
+"""The alerts, each with what tells on the spot whether it is to fire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Callable, NamedTuple
+
+from netfilter_exporter.check import exporter, modules, rules, sysctls, table, tracking
+from netfilter_exporter.check.findings import Found, Severity
+from netfilter_exporter.check.look import Look
+
+_CRITICAL, _WARNING, _INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
+
+Check = Callable[[Look], Iterator[Found]]
+
+
+class Alert(NamedTuple):
+    """An alert by its exact name, and its severities, the usual one first."""
+
+    name: str
+    severities: tuple[Severity, ...]
+    check: Check | None = None  #: None: it is decided by history alone
+
+
+ALERTS = (
+    Alert("NetfilterConntrackDisabled", (_CRITICAL,), tracking.conntrack_disabled),
+    Alert("NetfilterConntrackStopped", (_WARNING,)),
+    Alert("NetfilterNatRulesGone", (_CRITICAL, _WARNING), tracking.nat_rules_gone),
+    Alert("NetfilterNatRulesLost", (_WARNING,)),
+    Alert("NetfilterNatForwardingDisabled", (_CRITICAL,), tracking.nat_forwarding_disabled),
+    Alert("NetfilterNatInterfaceForwardingDisabled", (_WARNING,)),
+    Alert("NetfilterNatRulesUnreachable", (_WARNING,), rules.nat_rules_unreachable),
+    Alert("NetfilterNatInterfaceMissing", (_WARNING,), rules.nat_interface_missing),
+    Alert("NetfilterNatBackendsMixed", (_WARNING,), rules.nat_backends_mixed),
+    Alert("NetfilterNatTrafficDropped", (_WARNING,)),
+    Alert("NetfilterNatPortsExhausted", (_WARNING, _CRITICAL)),
+    Alert("NetfilterNotrackRules", (_INFO,), rules.notrack_rules),
+    Alert("NetfilterConntrackTableFilling", (_WARNING, _CRITICAL), table.conntrack_table_filling),
+    Alert("NetfilterConntrackTableWillFill", (_WARNING,)),
+    Alert("NetfilterConntrackDropping", (_CRITICAL,), table.conntrack_dropping),
+    Alert("NetfilterConntrackEvicting", (_WARNING,), table.conntrack_evicting),
+    Alert("NetfilterConntrackInsertFailing", (_WARNING,), table.conntrack_insert_failing),
+    Alert("NetfilterConntrackInvalidPackets", (_INFO,), table.conntrack_invalid_packets),
+    Alert("NetfilterConntrackUnlimited", (_WARNING,), table.conntrack_unlimited),
+    Alert("NetfilterConntrackHashTooSmall", (_WARNING,), table.conntrack_hash_too_small),
+    Alert("NetfilterConntrackNetlinkMissing", (_INFO,), tracking.conntrack_netlink_missing),
+    Alert("NetfilterConntrackModuleMissing", (_CRITICAL,), modules.conntrack_module_missing),
+    Alert("NetfilterModulesDirectoryMissing", (_WARNING,), modules.modules_directory_missing),
+    Alert("NetfilterModulesLocked", (_WARNING,), modules.modules_locked),
+    Alert("NetfilterModuleBlocked", (_WARNING,), modules.module_blocked),
+    Alert("NetfilterModuleForcedUnload", (_WARNING,), tracking.module_forced_unload),
+    Alert("NetfilterSysctlNotApplied", (_WARNING,), sysctls.sysctl_not_applied),
+    Alert("NetfilterSysctlUnknown", (_WARNING,), sysctls.sysctl_unknown),
+    Alert("NetfilterExporterDown", (_WARNING,)),
+    Alert("NetfilterCollectorFailing", (_WARNING, _INFO), exporter.collector_failing),
+    Alert("NetfilterWrongNamespace", (_WARNING,), exporter.wrong_namespace),
+    Alert("NetfilterTextfileStale", (_WARNING,)),
+)

@@ -1,0 +1,176 @@
+"""``netfilter_exporter check``: look, tell, and end as a monitoring plugin does."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from typing import Callable, NoReturn
+
+from netfilter_exporter import collectors
+from netfilter_exporter.check import document, report, text
+from netfilter_exporter.check.look import Counters, Look, counters
+from netfilter_exporter.check.report import Report
+from netfilter_exporter.config import Config, ConfigError, load
+from netfilter_exporter.gather import PAGE_TIMEOUT, Gatherer
+from netfilter_exporter.kernel.files import Paths
+from netfilter_exporter.kernel.system import System
+from netfilter_exporter.snapshot import Host
+
+_INTERVAL = 2.0
+_LONGEST = 3600.0
+_SHORTEST_WATCH = 0.5
+#: --watch rests so many times as long as the look before it took: a tenth of one CPU at most.
+_REST = 9
+_CLEAR = "\x1b[H\x1b[2J\x1b[3J"
+
+
+class Checker:
+    """Looks at the host again and again."""
+
+    def __init__(self, system: System, config: Config) -> None:
+        self._host = Host(system, config)
+        self._gatherer = Gatherer(self._host, config.collectors)
+        self._collectors = tuple(collectors.load().values())
+        self._before: Counters | None = None
+
+    def prepare(self) -> bool:
+        """Take the first of the two readings that a rate needs; tell whether there was one."""
+        snapshot = self._host.snapshot(PAGE_TIMEOUT)
+        try:
+            self._before = counters(snapshot)
+        finally:
+            snapshot.close()
+        return self._before is not None
+
+    def report(self) -> Report:
+        """Look, and tell what is, and what has happened since the look before."""
+        run = self._gatherer.gather(self._collectors)
+        look = Look(run, self._before)
+        try:
+            made = report.evaluate(look)
+            self._before = look.now
+        finally:
+            run.snapshot.close()
+        return made
+
+    def close(self) -> None:
+        self._gatherer.close()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command with the arguments behind ``check``; return the exit code."""
+    args = _parser().parse_args(argv)
+    logging.getLogger().addHandler(logging.NullHandler())  # what fails is told in the report
+    try:
+        config = load(args.config_file) if args.config_file else Config()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return report.UNKNOWN
+    checker = Checker(System(Paths(args.procfs, args.sysfs, args.rootfs)), config)
+    with contextlib.closing(checker):
+        return _run(checker, args)
+
+
+def _run(checker: Checker, args: argparse.Namespace) -> int:
+    code = report.UNKNOWN
+    try:
+        if args.interval and checker.prepare():
+            time.sleep(args.interval)
+        while True:
+            started = time.monotonic()
+            made = checker.report()
+            code = made.exit_code
+            _show(made, args)
+            if args.watch is None:
+                return code
+            time.sleep(max(args.watch, _REST * (time.monotonic() - started)))
+    except KeyboardInterrupt:
+        return code
+    except BrokenPipeError:  # whoever read it has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code
+
+
+def _show(made: Report, args: argparse.Namespace) -> None:
+    terminal = sys.stdout.isatty()
+    if args.json:
+        shown = document.render(made, compact=args.watch is not None) + "\n"
+    else:
+        colour = terminal and not args.no_color and not os.environ.get("NO_COLOR")
+        width = min(shutil.get_terminal_size().columns, 100) if terminal else 100
+        shown = text.render(made, colour=colour, width=width)
+        if args.watch is not None:
+            shown = _CLEAR + shown if terminal else shown + "\n"
+    encoding = sys.stdout.encoding or "utf-8"  # a rule's comment may be in any language
+    sys.stdout.write(shown.encode(encoding, "backslashreplace").decode(encoding))
+    sys.stdout.flush()
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(report.UNKNOWN, f"{self.prog}: error: {message}, try --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="netfilter_exporter check",
+        description="Tells what works, what is broken, why, and what to do. Changes nothing."
+        " Ends with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown, or wrong usage).",
+        allow_abbrev=False,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=40),
+        usage="%(prog)s [flags]",
+    )
+    parser.add_argument(
+        "--config.file",
+        dest="config_file",
+        metavar="FILE",
+        help="YAML file that says what this host is for, and what must hold on it",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        nargs="?",
+        type=_seconds(_SHORTEST_WATCH),
+        const=_INTERVAL,
+        help=f"look again every so often until Ctrl-C (default: {_INTERVAL:g})",
+    )
+    parser.add_argument(
+        "--interval",
+        metavar="SECONDS",
+        type=_seconds(0),
+        default=_INTERVAL,
+        help="over which rates are measured, 0: they are not (default: %(default)g)",
+    )
+    parser.add_argument("--no-color", action="store_true", help="no colour on a terminal either")
+    for name, default in zip(("procfs", "sysfs", "rootfs"), Paths()):
+        parser.add_argument(
+            f"--path.{name}",
+            dest=name,
+            metavar="PATH",
+            default=default,
+            help=f"where the host's {name} is mounted (default: %(default)s)",
+        )
+    return parser
+
+
+def _seconds(least: float) -> Callable[[str], float]:
+    """Return what reads a number of seconds that is at least `least`."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1
+        if not least <= number <= _LONGEST:
+            allowed = f"from {least:g} to {_LONGEST:g}"
+            raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds {allowed}")
+        return number
+
+    return read

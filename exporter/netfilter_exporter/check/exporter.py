@@ -1,0 +1,47 @@
+"""Checks of the looking itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netfilter_exporter.check import commands
+from netfilter_exporter.check.findings import Found, Severity
+from netfilter_exporter.check.look import Look
+from netfilter_exporter.config import NamespaceRule
+from netfilter_exporter.kernel.errors import HEALTHY, Status
+
+
+def collector_failing(look: Look) -> Iterator[Found]:
+    """A collector could not tell all that it should."""
+    for name, outcome in look.outcomes.items():
+        if outcome.status in HEALTHY:
+            continue
+        errors = "; ".join(dict.fromkeys(str(error) for error in outcome.errors))
+        denied = outcome.status is Status.DENIED
+        yield Found(
+            f"Collector {name}: {outcome.status.value}: {errors}",
+            "What it could not read is not judged here.",
+            {"collector": name, "status": outcome.status.value},
+            (commands.comment("run it as root, or with CAP_NET_ADMIN and CAP_DAC_READ_SEARCH"),)
+            if denied
+            else (),
+            Severity.INFO if denied else None,
+        )
+
+
+def wrong_namespace(look: Look) -> Iterator[Found]:
+    """This is not the network namespace of the host."""
+    if look.config.network_namespace is NamespaceRule.ANY:
+        return
+    if not look.snapshot.host_network_namespace:
+        yield Found(
+            "This is not the host's network namespace: all of this is about another one.",
+            "Rules, tracking and forwarding are apart in each namespace. A pod's own looks healthy"
+            " and says nothing about the host.",
+            {"host_network_namespace": 0},
+            (
+                commands.comment("in a container: --network=host, or hostNetwork: true"),
+                "nsenter --net=/proc/1/ns/net netfilter_exporter check",
+                commands.comment("if it is meant: network_namespace: any in --config.file"),
+            ),
+        )

@@ -1,0 +1,78 @@
+"""What a check finds."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import NamedTuple, Union
+
+Value = Union[str, int, float]
+
+
+class Severity(enum.Enum):
+    """The severities of the alerts, and what is none: it cannot be told."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFO = "info"
+    UNKNOWN = "unknown"
+
+    @property
+    def rank(self) -> int:
+        """0 for the worst."""
+        return _RANK[self]
+
+
+_RANK = {severity: rank for rank, severity in enumerate(Severity)}
+
+
+class Found(NamedTuple):
+    """One thing that a check met; the alert that it is of is known to the caller."""
+
+    summary: str  #: one sentence
+    why: str = ""
+    evidence: Mapping[str, Value] = {}
+    remedy: tuple[str, ...] = ()  #: lines for a shell: commands, and comments
+    severity: Severity | None = None  #: None: the first of the alert's
+
+
+def unknown(summary: str) -> Found:
+    """Return what is found where nothing can be told."""
+    return Found(summary, severity=Severity.UNKNOWN)
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What a person is told; every text is printable, whatever the host's rules are called."""
+
+    alert: str
+    severity: Severity
+    summary: str
+    why: str
+    evidence: Mapping[str, Value]
+    remedy: tuple[str, ...]
+
+
+def finding(alert: str, default: Severity, found: Found) -> Finding:
+    """Return `found` as a finding of `alert`."""
+    return Finding(
+        alert,
+        found.severity or default,
+        plain(found.summary),
+        plain(found.why),
+        {key: plain(v) if isinstance(v, str) else v for key, v in found.evidence.items()},
+        tuple(plain(line) for line in found.remedy),
+    )
+
+
+def plain(text: str) -> str:
+    """Return `text` without what a terminal would obey: names and comments of rules are free."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def count(number: int, singular: str, plural: str = "") -> str:
+    """Return the number and its noun."""
+    return f"{number} {singular if number == 1 else plural or singular + 's'}"

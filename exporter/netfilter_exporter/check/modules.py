@@ -1,0 +1,90 @@
+"""Checks of modules: by what they make possible, never by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netfilter_exporter.check import commands
+from netfilter_exporter.check.findings import Found
+from netfilter_exporter.check.look import Look
+from netfilter_exporter.kernel.modules import Modules
+
+
+def _states(modules: Modules, capability: str) -> dict[str, str | int]:
+    names = commands.of_capability(modules, capability)
+    return {name: modules.known[name].state.value for name in names if name in modules.known}
+
+
+def conntrack_module_missing(look: Look) -> Iterator[Found]:
+    """A capability is needed that is proven to be neither there nor loadable."""
+    modules = look.snapshot.modules
+    for name in look.lacking:
+        if look.snapshot.capabilities.get(name) is not False:
+            continue
+        needed = commands.of_capability(modules, name)
+        yield Found(
+            f"The rules of this host need {name}, which this kernel cannot do now.",
+            "No module that does it is loaded, and none can be.",
+            {"capability": name, "release": modules.release, **_states(modules, name)},
+            (
+                *commands.load(modules, needed),
+                *_install(modules),
+            ),
+        )
+
+
+def _install(modules: Modules) -> tuple[str, ...]:
+    """Return what brings modules that are not on the disk, or cannot be loaded."""
+    if not modules.loading:
+        return (commands.comment("this kernel loads no modules: boot one that has it built in"),)
+    if modules.locked:
+        return (commands.comment("kernel.modules_disabled is 1: that ends with a reboot"),)
+    if modules.directory_present is False:
+        return (commands.comment(f"/lib/modules/{modules.release} is gone: reboot"),)
+    return (
+        commands.comment("distributions keep some modules in a package of their own:"),
+        commands.comment("linux-modules-extra (Ubuntu), kernel-modules-extra (Fedora, RHEL)"),
+    )
+
+
+def modules_directory_missing(look: Look) -> Iterator[Found]:
+    """What is needed cannot be loaded, because the modules of this kernel are gone."""
+    modules = look.snapshot.modules
+    if look.lacking and modules.directory_present is False:
+        yield Found(
+            f"/lib/modules/{modules.release} is missing: {', '.join(look.lacking)} cannot be"
+            " loaded.",
+            "The package of the running kernel was replaced, and the machine not rebooted.",
+            {"release": modules.release, "needed": ", ".join(look.lacking)},
+            ("ls /lib/modules; uname -r", "systemctl reboot"),
+        )
+
+
+def modules_locked(look: Look) -> Iterator[Found]:
+    """What is needed cannot be loaded, because loading is switched off."""
+    modules = look.snapshot.modules
+    if look.lacking and modules.locked:
+        wanted = [m for name in look.lacking for m in commands.of_capability(modules, name)]
+        yield Found(
+            f"kernel.modules_disabled is 1: {', '.join(look.lacking)} cannot be loaded.",
+            "It cannot be set back before the next boot. Load what is needed before it is set.",
+            {"kernel.modules_disabled": 1, "needed": ", ".join(look.lacking)},
+            (
+                f"printf '%s\\n' {' '.join(dict.fromkeys(wanted))} >> {commands.MODULES_FILE}",
+                "systemctl reboot",
+            ),
+        )
+
+
+def module_blocked(look: Look) -> Iterator[Found]:
+    """What is needed is stopped by modprobe.d or the kernel command line."""
+    modules = look.snapshot.modules
+    for name in look.lacking:
+        if look.snapshot.capabilities_blocked.get(name):
+            yield Found(
+                f"modprobe.d or the kernel command line stops a module that {name} needs.",
+                "An 'install' line that runs /bin/false, or module_blacklist=. The rules of this"
+                " host need what it stops.",
+                {"capability": name, **_states(modules, name)},
+                commands.load(modules, commands.of_capability(modules, name)),
+            )

@@ -1,0 +1,158 @@
+"""All checks together: what is told of the host, and how it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from netfilter_exporter.check.alerts import ALERTS, Alert
+from netfilter_exporter.check.findings import (
+    Finding,
+    Found,
+    Severity,
+    count,
+    finding,
+    plain,
+    unknown,
+)
+from netfilter_exporter.check.look import FAMILY, NEEDS_ROLE, Look
+from netfilter_exporter.kernel.errors import NoData, ReadError, defect
+from netfilter_exporter.kernel.families import Family
+
+#: As monitoring plugins end; info changes nothing.
+OK, UNKNOWN = 0, 3
+_EXIT = {Severity.CRITICAL: 2, Severity.WARNING: 1}
+
+NEEDS_HISTORY = "cannot tell without history: only its alert in Prometheus can"
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What is told, in the words that a person reads."""
+
+    verdict: str  #: one line
+    exit_code: int  #: 0 ok, 1 warning, 2 critical, 3 unknown
+    works: tuple[str, ...]
+    findings: tuple[Finding, ...]  #: the worst first
+    silent: tuple[str, ...]  #: the alerts that were checked and found nothing
+    seconds: float | None  #: over which rates were measured
+
+    @property
+    def broken(self) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if f.severity is not Severity.UNKNOWN)
+
+    @property
+    def untold(self) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if f.severity is Severity.UNKNOWN)
+
+
+def evaluate(look: Look) -> Report:
+    """Run every check; what one of them cannot read never keeps the others from being told."""
+    findings: list[Finding] = []
+    silent: list[str] = []
+    for alert in ALERTS:
+        found = [finding(alert.name, alert.severities[0], f) for f in _findings(alert, look)]
+        if not found:
+            silent.append(alert.name)
+        findings += found
+    findings.sort(key=lambda one: one.severity.rank)
+    worst = findings[0].severity if findings else Severity.UNKNOWN
+    doubt = _doubt(look)
+    code = _EXIT.get(worst, UNKNOWN if doubt else OK)
+    return Report(
+        plain(_verdict(look, findings, doubt)),
+        code,
+        tuple(plain(line) for line in _works(look)),
+        tuple(findings),
+        tuple(silent),
+        look.seconds,
+    )
+
+
+def _findings(alert: Alert, look: Look) -> Iterator[Found]:
+    if alert.check is None:
+        yield unknown(NEEDS_HISTORY)
+        return
+    try:
+        yield from alert.check(look)
+    except NoData:  # what it is about is not there, and that is certain
+        return
+    except ReadError as error:
+        yield unknown(f"cannot tell: {error}")
+    except Exception as error:  # a defect of ours must not hide what the others found
+        yield unknown(f"cannot tell: {defect(alert.name, error)}")
+
+
+# -- the verdict -------------------------------------------------------------------------------
+
+
+def _doing_nat(look: Look) -> list[Family]:
+    """Return the families in which this host translates, or has to."""
+    return [family for family in Family if look.rules(family) or look.required(family)]
+
+
+def _doubt(look: Look) -> str:
+    """Return why it cannot be told whether NAT works, or nothing."""
+    for family in Family:
+        unread = look.unread(family)
+        if unread and not look.unwanted(family):
+            return f"the rules could not all be read: {unread}"
+    doing = _doing_nat(look)
+    if not doing and look.undecided(Family.IPV4):
+        return f"there is no NAT rule: {NEEDS_ROLE[Family.IPV4]}, or nat: none"
+    unproven = (look.unproven(family) for family in doing)
+    return next((f"tracking is not proven: {error}" for error in unproven if error), "")
+
+
+def _verdict(look: Look, findings: list[Finding], doubt: str) -> str:
+    broken = [f for f in findings if f.severity in _EXIT]
+    if broken:
+        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+        subject = "NAT" if _doing_nat(look) else "Connection tracking"
+        state = "is broken" if broken[0].severity is Severity.CRITICAL else "needs attention"
+        return f"{subject} {state}: {broken[0].summary.rstrip('.')}{more}"
+    if doubt:
+        return f"Cannot tell whether NAT works: {doubt}"
+    doing = _doing_nat(look)
+    if not doing:
+        return "NAT is not wanted here, and nothing is broken."
+    parts = (f"{FAMILY[family]} {count(look.rules(family), 'rule')}" for family in doing)
+    return f"NAT works: {', '.join(parts)}, tracking proven."
+
+
+# -- what works --------------------------------------------------------------------------------
+
+
+def _works(look: Look) -> Iterator[str]:
+    for part in (_rules, _tracked, _forwards, _table):
+        try:
+            yield from part(look)
+        except ReadError:  # noqa: PERF203 - it is told where it is judged
+            continue
+
+
+def _rules(look: Look) -> Iterator[str]:
+    for family in Family:
+        for ruleset in look.rulesets:
+            actions = look.actions(family, ruleset.backend)
+            if actions and family in ruleset.families:
+                listed = ", ".join(f"{number} {a.value}" for a, number in actions.items())
+                yield f"{FAMILY[family]} rules in {ruleset.backend.value}: {listed}"
+
+
+def _tracked(look: Look) -> Iterator[str]:
+    for family in Family:
+        if look.tracked(family):
+            yield f"{FAMILY[family]} connections are tracked (proven)"
+
+
+def _forwards(look: Look) -> Iterator[str]:
+    interfaces = [name for name, on in look.snapshot.ipv4_forwarding.items() if on]
+    if interfaces and look.forwarded_rules(Family.IPV4):
+        yield f"IPv4 is forwarded by {count(len(interfaces), 'interface')}"
+
+
+def _table(look: Look) -> Iterator[str]:
+    limit, entries = look.snapshot.conntrack_limit, look.snapshot.conntrack_entries
+    if limit > 0:
+        yield f"table of connections: {entries} of {limit} ({entries / limit:.0%})"

@@ -1,0 +1,191 @@
+"""Checks of rules that are there and do not do what they say."""
+
+from __future__ import annotations
+
+import shlex
+from collections import defaultdict
+from collections.abc import Iterator
+
+from netfilter_exporter.check import commands, handles
+from netfilter_exporter.check.findings import Found, Value, count
+from netfilter_exporter.check.look import FAMILY, Look, Readable
+from netfilter_exporter.check.tracking import worst
+from netfilter_exporter.kernel.families import Backend, Family
+from netfilter_exporter.kernel.ruleset import Rule
+from netfilter_exporter.kernel.shadows import Hider, Shadow
+
+
+def every_ruleset_read(look: Look) -> None:
+    """Raise why a ruleset could not be read: what is not found may be in it."""
+    worst([error for family in Family if (error := look.unread(family))])
+
+
+# -- NetfilterNatRulesUnreachable --------------------------------------------------------------
+
+
+def nat_rules_unreachable(look: Look) -> Iterator[Found]:
+    """Translating rules behind an unconditional verdict, or in a dormant table."""
+    for ruleset in look.rulesets:
+        yield from _hidden(look, ruleset)
+        yield from _dormant(ruleset)
+    every_ruleset_read(look)
+
+
+def _hidden(look: Look, ruleset: Readable) -> Iterator[Found]:
+    """Yield one finding for each rule that hides others."""
+    by_hider: dict[tuple[str, frozenset[Family], Hider | None], list[Shadow]] = defaultdict(list)
+    for shadow in ruleset.facts.shadows:
+        by_hider[shadow.table, shadow.families, shadow.hider].append(shadow)
+    for (table, families, hider), shadows in by_hider.items():
+        cause = "nothing leads to them any more"
+        if hider:
+            ends = f"rule {hider.position} of chain {hider.chain} ({described(hider.rule)})"
+            cause = f"{ends} takes every packet before them"
+        place = commands.where(ruleset.backend, families, table)
+        yield Found(
+            f"{place}: {count(len(shadows), 'translating rule')} never reached: {cause}.",
+            "A rule without a match takes every packet; what follows it in its chain is listed and"
+            " never asked.",
+            _evidence(ruleset.backend, table, hider, shadows),
+            _unhide(look, ruleset.backend, shadows[0]),
+        )
+
+
+def _evidence(
+    backend: Backend, table: str, hider: Hider | None, shadows: list[Shadow]
+) -> dict[str, Value]:
+    found: dict[str, Value] = {"backend": backend.value, "table": table}
+    if hider:
+        found["chain"] = hider.chain
+        found["position"] = hider.position
+        found["verdict"] = verdict(hider.rule)
+        if hider.rule.comment:
+            found["comment"] = hider.rule.comment
+    hidden = [f"{s.chain} rule {s.position} ({verdict(s.rule)})" for s in shadows]
+    return {**found, "hidden": ", ".join(hidden)}
+
+
+def _unhide(look: Look, backend: Backend, shadow: Shadow) -> tuple[str, ...]:
+    hider = shadow.hider
+    if hider is None:
+        return commands.list_rules(backend, shadow.families, shadow.table, shadow.chain)
+    handle = None
+    if backend is Backend.NFTABLES:
+        handle = handles.read(look.snapshot, shadow.families, shadow.table, hider)
+    place = commands.Place(backend, shadow.families, shadow.table, hider.chain)
+    return (
+        *commands.unhide(place, hider.position, handle, described(hider.rule)),
+        commands.comment("then change it where the rules come from, too"),
+    )
+
+
+def verdict(rule: Rule) -> str:
+    """Return what a rule does with a packet, in the words of nft."""
+    if rule.action is not None:
+        return rule.action.value
+    return rule.verdict.value if rule.verdict else "continue"
+
+
+def described(rule: Rule) -> str:
+    """Return a rule without a match as a person would call it."""
+    text = f"{verdict(rule)}, no match"
+    return f"{text}, comment {rule.comment!r}" if rule.comment else text
+
+
+def _dormant(ruleset: Readable) -> Iterator[Found]:
+    for families, table in sorted(ruleset.facts.dormant_tables, key=lambda found: found[1]):
+        rules = max(ruleset.facts.dormant[family, table] for family in families)
+        word = commands.nft_family(families)
+        yield Found(
+            f"table {word} {table} is dormant: its {count(rules, 'translating rule')} listed, not"
+            " in effect.",
+            "The flag dormant takes the chains of a table off their hooks.",
+            {"table": table, "family": word, "rules": rules, "flags": "dormant"},
+            (
+                f"nft add table {word} {shlex.quote(table)}",
+                commands.comment("adding a table that is there, without the flag, wakes it up"),
+            ),
+        )
+
+
+# -- NetfilterNatInterfaceMissing --------------------------------------------------------------
+
+
+def nat_interface_missing(look: Look) -> Iterator[Found]:
+    """A translating rule, or the jump to it, names an interface that the host lacks."""
+    named: dict[str, set[str]] = defaultdict(set)
+    for ruleset in look.rulesets:
+        for family, chain, interface in ruleset.facts.interfaces:
+            if interface not in look.snapshot.interfaces:
+                named[interface].add(f"{ruleset.backend.value} {FAMILY[family]} {chain}")
+    for interface, places in sorted(named.items()):
+        quoted = shlex.quote(interface)
+        yield Found(
+            f"NAT rules name the interface {interface}, which is not there.",
+            "They match nothing. An interface that was renamed, or a tunnel that is down.",
+            {"interface": interface, "named_in": ", ".join(sorted(places))},
+            (
+                "ip -br link",
+                commands.comment("the rules that name it:"),
+                f"nft list ruleset | grep -nF {quoted}; iptables-legacy-save | grep -nF {quoted}",
+                commands.comment("bring it up, or write the new name into these rules, or:"),
+                commands.comment(f"ip link set dev NAME name {quoted}"),
+            ),
+        )
+    every_ruleset_read(look)
+
+
+# -- NetfilterNatBackendsMixed -----------------------------------------------------------------
+
+
+def nat_backends_mixed(look: Look) -> Iterator[Found]:
+    """Translating rules in nftables and in legacy tables of one family."""
+    for family in Family:
+        counts = {backend: look.rules(family, backend) for backend in Backend}
+        if not all(counts.values()):
+            continue
+        tool = "iptables" if family is Family.IPV4 else "ip6tables"
+        yield Found(
+            f"{FAMILY[family]}: NAT rules in both backends: {counts[Backend.NFTABLES]} in nftables,"
+            f" {counts[Backend.LEGACY]} in {tool}-legacy.",
+            "Both sit at the same hook. The one that was registered last is asked first and"
+            " decides, so that the next boot may decide otherwise.",
+            {"family": family.value, **{b.value: number for b, number in counts.items()}},
+            (
+                f"{tool}-legacy-save -t nat",
+                "nft list ruleset",
+                commands.comment("move what is still wanted to nftables, then empty the other:"),
+                commands.comment(f"{tool}-legacy-save -t nat | {tool}-nft-restore --noflush"),
+                commands.comment(f"{tool}-legacy -t nat -F"),
+                commands.comment("and let everybody write the same:"),
+                commands.comment(f"update-alternatives --set {tool} /usr/sbin/{tool}-nft"),
+            ),
+        )
+    every_ruleset_read(look)
+
+
+# -- NetfilterNotrackRules ---------------------------------------------------------------------
+
+
+def notrack_rules(look: Look) -> Iterator[Found]:
+    """Rules that exempt packets from tracking, beside rules that need it."""
+    for ruleset in look.rulesets:
+        for family in Family:
+            exempting = ruleset.facts.notrack[family]
+            if not exempting or not look.rules(family):
+                continue
+            name = FAMILY[family]
+            tool = "iptables" if family is Family.IPV4 else "ip6tables"
+            nftables = ruleset.backend is Backend.NFTABLES
+            yield Found(
+                f"{name}: {count(exempting, 'notrack rule')} in {ruleset.backend.value}, beside"
+                f" {count(look.rules(family), 'NAT rule')}.",
+                "What they match is not tracked, and so not translated.",
+                {"family": family.value, "backend": ruleset.backend.value, "rules": exempting},
+                (
+                    "nft -a list ruleset | grep -n notrack"
+                    if nftables
+                    else f"{tool}-legacy -t raw -S",
+                ),
+            )
+    every_ruleset_read(look)

@@ -1,0 +1,68 @@
+"""Who writes the rules of this host, and how each is made to write them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from netfilter_exporter.kernel.container import sees_host_root
+from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.files import Paths, read_bytes
+
+
+class Manager(NamedTuple):
+    """A program that writes NAT rules."""
+
+    name: str
+    remedy: str  #: the command that makes it write its rules again
+
+
+#: In the order in which they are to be restarted: what flushes all rules comes first. By the names
+#: of their processes, which the kernel cuts at fifteen characters.
+_BY_PROCESS = (
+    (("firewalld",), Manager("firewalld", "firewall-cmd --reload")),
+    (("dockerd",), Manager("Docker", "systemctl restart docker")),
+    (("conmon", "podman"), Manager("Podman", "podman network reload --all")),
+    (("libvirtd",), Manager("libvirt", "systemctl restart libvirtd")),
+    (("virtnetworkd",), Manager("libvirt", "systemctl restart virtnetworkd")),
+    (("lxd",), Manager("LXD", "systemctl reload snap.lxd.daemon")),
+    (("incusd",), Manager("Incus", "systemctl restart incus")),
+    (
+        ("kube-proxy",),
+        Manager("kube-proxy", "kubectl -n kube-system rollout restart daemonset kube-proxy"),
+    ),
+    (("k3s", "k3s-server"), Manager("k3s", "systemctl restart k3s")),
+    (("k3s-agent",), Manager("k3s", "systemctl restart k3s-agent")),
+    (
+        ("cilium-agent",),
+        Manager("Cilium", "kubectl -n kube-system rollout restart daemonset cilium"),
+    ),
+    (
+        ("calico-node", "calico-felix"),
+        Manager("Calico", "kubectl -n kube-system rollout restart daemonset calico-node"),
+    ),
+    (("tailscaled",), Manager("Tailscale", "systemctl restart tailscaled")),
+)
+
+_UFW = Manager("ufw", "ufw reload")
+_UFW_CONFIGURATION = "/etc/ufw/ufw.conf"
+
+
+def managers(paths: Paths, processes: Iterable[str]) -> tuple[Manager, ...]:
+    """Return those that are there: seen among the names of `processes`, or enabled (ufw)."""
+    running = frozenset(processes)
+    found = [manager for names, manager in _BY_PROCESS if running.intersection(names)]
+    if _ufw_enabled(paths):
+        found.insert(0, _UFW)
+    return tuple(found)
+
+
+def _ufw_enabled(paths: Paths) -> bool:
+    """Tell whether ufw, which is no process, sets up the firewall at boot."""
+    if not sees_host_root(paths):
+        return False
+    try:
+        content = read_bytes(paths.root(_UFW_CONFIGURATION))
+    except ReadError:
+        return False
+    return b"ENABLED=yes" in content.splitlines()

@@ -1,0 +1,160 @@
+"""Checks of the table of connections: its limit, its size, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Callable
+
+from netfilter_exporter.check import commands
+from netfilter_exporter.check.findings import Found, Severity, count, unknown
+from netfilter_exporter.check.look import Look
+from netfilter_exporter.kernel.sysctl_names import MAX, to_name
+
+#: Of the limit.
+FILLING, FULL = 0.80, 0.95
+#: Entries for each bucket: more make every lookup slow.
+CHAIN_LENGTH = 8
+
+#: The alert counts over five minutes; what is measured here is scaled to that.
+WINDOW = 300.0
+DROPS = 10.0  #: in WINDOW
+FAILURES = 0.1  #: a second
+INVALID = 10.0  #: a second
+
+_MAX = to_name(MAX)
+_BIGGEST = (
+    "conntrack -L 2>/dev/null | grep -o 'src=[^ ]*' | sort | uniq -c | sort -rn | head",
+    commands.comment("the first lines are who has the most entries"),
+)
+
+
+def conntrack_table_filling(look: Look) -> Iterator[Found]:
+    """More than 80 % of the limit is used; above 95 % it is critical."""
+    limit, entries = look.snapshot.conntrack_limit, look.snapshot.conntrack_entries
+    if limit <= 0 or entries <= FILLING * limit:
+        return
+    full = entries > FULL * limit
+    larger = 1 << (2 * limit - 1).bit_length()
+    yield Found(
+        f"The table of connections is {entries / limit:.0%} full: {entries} of {limit}.",
+        "At the limit every new connection is dropped, without a word to its sender.",
+        {"entries": entries, "limit": limit},
+        (*_raise_limit(look, larger), *_BIGGEST),
+        Severity.CRITICAL if full else None,
+    )
+
+
+def _raise_limit(look: Look, limit: int) -> tuple[str, ...]:
+    lines = commands.set_sysctl(_MAX, limit, look.snapshot.modules) + _resize(look, limit // 4)
+    if not look.snapshot.host_network_namespace:
+        note = commands.comment("one value for all: set it in the initial network namespace")
+        return (note, *lines)
+    return lines
+
+
+def _resize(look: Look, buckets: int) -> tuple[str, ...]:
+    """Return what makes the hash table as large as `buckets`, if it is smaller."""
+    if look.snapshot.conntrack_buckets >= buckets:
+        return ()
+    return commands.set_sysctl("net.netfilter.nf_conntrack_buckets", buckets, look.snapshot.modules)
+
+
+def conntrack_unlimited(look: Look) -> Iterator[Found]:
+    """The limit is 0."""
+    if look.snapshot.conntrack_limit == 0:
+        yield Found(
+            "The table of connections has no limit.",
+            f"{_MAX} is 0. Until Linux 6.18 that means no limit, later kernels refuse it: a flood"
+            " of connections takes all memory.",
+            {"limit": 0, "entries": look.snapshot.conntrack_entries},
+            commands.set_sysctl(_MAX, 262144, look.snapshot.modules),
+        )
+
+
+def conntrack_hash_too_small(look: Look) -> Iterator[Found]:
+    """There are too few buckets for the limit."""
+    limit, buckets = look.snapshot.conntrack_limit, look.snapshot.conntrack_buckets
+    if limit > CHAIN_LENGTH * buckets:
+        yield Found(
+            f"The hash table has {buckets} buckets for a limit of {limit} entries.",
+            f"More than {CHAIN_LENGTH} entries in a bucket make every packet slow. The buckets do"
+            " not follow the limit when that is raised.",
+            {"limit": limit, "buckets": buckets},
+            _resize(look, 1 << (limit // 4 - 1).bit_length()),
+        )
+
+
+# -- rates -------------------------------------------------------------------------------------
+
+NOT_MEASURED = "not measured here: netfilter_exporter check measures it over --interval"
+
+
+def _measured(check: Callable[[Look, float], Iterator[Found]]) -> Callable[[Look], Iterator[Found]]:
+    """Make a check of what happened between two looks, which needs that there are two."""
+
+    def run(look: Look) -> Iterator[Found]:
+        if not look.snapshot.conntrack_present:
+            return
+        if look.seconds is None:
+            yield unknown(NOT_MEASURED)
+        else:
+            yield from check(look, look.seconds)
+
+    return run
+
+
+@_measured
+def conntrack_dropping(look: Look, seconds: float) -> Iterator[Found]:
+    """Packets are dropped that are no clashes."""
+    drops, clashes = look.increase("drop"), look.increase("insert_failed")
+    lost = drops - clashes
+    if lost / seconds * WINDOW > DROPS:
+        yield Found(
+            f"Connection tracking dropped {count(lost, 'packet')} in {seconds:.1f} s.",
+            "Drops that are no clashes: the table is full, or an entry could not be made.",
+            {"drop": drops, "insert_failed": clashes, "seconds": round(seconds, 1)},
+            ("conntrack -S", f"sysctl {_MAX} net.netfilter.nf_conntrack_count", *_BIGGEST),
+        )
+
+
+@_measured
+def conntrack_evicting(look: Look, seconds: float) -> Iterator[Found]:
+    """Entries are evicted to make room."""
+    evicted = look.increase("early_drop")
+    if evicted:
+        yield Found(
+            f"{count(evicted, 'connection')} evicted from a full table in {seconds:.1f} s.",
+            "Connections that saw no reply yet lose their entry, so that a new one finds room.",
+            {"early_drop": evicted, "seconds": round(seconds, 1)},
+            (f"sysctl {_MAX} net.netfilter.nf_conntrack_count", *_BIGGEST),
+        )
+
+
+@_measured
+def conntrack_insert_failing(look: Look, seconds: float) -> Iterator[Found]:
+    """Connections find no place in the table."""
+    failed = look.increase("insert_failed")
+    if failed / seconds > FAILURES:
+        yield Found(
+            f"{count(failed, 'connection')} could not be entered in {seconds:.1f} s.",
+            "Two packets of one flow raced, as those of DNS do, or no port was left for a"
+            " translation.",
+            {"insert_failed": failed, "seconds": round(seconds, 1)},
+            ("conntrack -S",),
+        )
+
+
+@_measured
+def conntrack_invalid_packets(look: Look, seconds: float) -> Iterator[Found]:
+    """Packets belong to no connection."""
+    invalid = look.increase("invalid")
+    if invalid / seconds > INVALID:
+        yield Found(
+            f"{count(invalid, 'packet')} could not be tracked in {seconds:.1f} s.",
+            "What is invalid is not translated, and goes out with its private address.",
+            {"invalid": invalid, "seconds": round(seconds, 1)},
+            (
+                "sysctl -w net.netfilter.nf_conntrack_log_invalid=255",
+                commands.comment("see the kernel's log, and then set it back to 0"),
+            ),
+        )

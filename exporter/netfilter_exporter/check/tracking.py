@@ -1,0 +1,212 @@
+"""Checks of what makes NAT work at all: tracking, rules, forwarding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netfilter_exporter.check import commands
+from netfilter_exporter.check.findings import Found, count, unknown
+from netfilter_exporter.check.look import FAMILY, NEEDS_ROLE, Look
+from netfilter_exporter.kernel import forwarding, sysctl_names
+from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.families import Family
+from netfilter_exporter.kernel.modules import ModuleState
+
+_ENABLE = sysctl_names.CONNTRACK + "enable"
+
+
+def worst(errors: list[ReadError]) -> None:
+    """Raise the worst of `errors`, if there is one."""
+    if errors:
+        raise max(errors, key=lambda error: error.status.rank)
+
+
+# -- NetfilterConntrackDisabled ----------------------------------------------------------------
+
+
+def conntrack_disabled(look: Look) -> Iterator[Found]:
+    """Packets are proven not to be tracked, and NAT needs that they are."""
+    yield from _switched_off(look)
+    for family in Family:
+        rules = look.rules(family)
+        if rules or look.required(family):
+            if error := look.unproven(family):
+                yield unknown(f"{FAMILY[family]} tracking is not proven: {error}")
+            elif not look.tracked(family):
+                yield _untracked(look, family, rules)
+        elif look.undecided(family):
+            error = look.unread(family)
+            yield unknown(f"cannot tell: {error}" if error else NEEDS_ROLE[family])
+
+
+def _switched_off(look: Look) -> Iterator[Found]:
+    if look.snapshot.sysctls.values.get(_ENABLE) == 0:
+        yield Found(
+            "net.netfilter.nf_conntrack_enable is 0: connection tracking is switched off.",
+            "A vendor's kernel has this switch, mainline never had it. Without tracking no rule"
+            " translates.",
+            {"net.netfilter.nf_conntrack_enable": 0},
+            commands.set_sysctl("net.netfilter.nf_conntrack_enable", 1, look.snapshot.modules),
+        )
+
+
+def _untracked(look: Look, family: Family, rules: int) -> Found:
+    name = FAMILY[family]
+    present = look.snapshot.conntrack_present
+    evidence: dict[str, str | int] = {
+        "family": family.value,
+        "tracking": "off",
+        "rules": rules,
+        "conntrack": "present" if present else "absent",
+    }
+    if present:
+        evidence["entries"] = look.snapshot.conntrack_entries
+    if rules:
+        summary = f"{name}: {count(rules, 'NAT rule')} listed, and no packet is tracked."
+    else:
+        summary = f"{name}: NAT is required, and no packet is tracked."
+    return Found(summary, _why_untracked(present, rules), evidence, _track(look, family, rules))
+
+
+def _why_untracked(present: bool, rules: int) -> str:
+    if not present:
+        return "The core, nf_conntrack, is not in this boot. NAT is done by connection tracking."
+    if rules:
+        return (
+            "The core is there, but its hooks are not registered for this family: its half of the"
+            " module is missing, or was forced out. Rules are listed all the same."
+        )
+    return (
+        "The core is there, but no rule needs it, so its hooks are not registered: a loaded module"
+        " tracks nothing by itself. Entries that are left only wait for their end. Mostly"
+        " something has flushed the rules."
+    )
+
+
+def _track(look: Look, family: Family, rules: int) -> tuple[str, ...]:
+    modules = look.snapshot.modules
+    lines = commands.load(modules, commands.OF_FAMILY[family])
+    loads = any(line.startswith("modprobe") for line in lines)
+    if not modules.loading:
+        lines = (commands.comment("this kernel has everything built in: there is nothing to load"),)
+    if modules.forced_unload:
+        lines += (commands.comment("a module was forced out: if this does not help, reboot"),)
+    if not rules or not loads:
+        lines += restore_rules(look)
+    return lines
+
+
+def restore_rules(look: Look) -> tuple[str, ...]:
+    """Return what brings the rules back: whoever writes them, writes them again."""
+    managers = look.managers
+    if managers:
+        names = ", ".join(manager.name for manager in managers)
+        head = commands.comment(f"seen here, and made to write its rules again: {names}")
+        return (head, *(manager.remedy for manager in managers))
+    return (
+        commands.comment("load the rules again, from where this host keeps them, for example:"),
+        commands.comment("nft -f /etc/nftables.conf"),
+        commands.comment("iptables-restore < /etc/iptables/rules.v4"),
+    )
+
+
+# -- NetfilterNatRulesGone ---------------------------------------------------------------------
+
+
+def nat_rules_gone(look: Look) -> Iterator[Found]:
+    """NAT is required, and every ruleset was read, and there is no translating rule."""
+    errors: list[ReadError] = []
+    for family in Family:
+        unread = look.unread(family)
+        if look.rules(family):
+            continue
+        if unread and not look.unwanted(family):
+            errors.append(unread)
+        elif look.required(family):
+            yield Found(
+                f"{FAMILY[family]}: NAT is required, and there is no translating rule.",
+                "Every ruleset of this network namespace was read. A reload of the firewall, or"
+                " 'nft flush ruleset', removes the rules of others too.",
+                {"family": family.value, "rules": 0},
+                restore_rules(look),
+            )
+        elif look.undecided(family):
+            yield unknown(NEEDS_ROLE[family])
+    worst(errors)
+
+
+# -- NetfilterNatForwardingDisabled ------------------------------------------------------------
+
+
+def nat_forwarding_disabled(look: Look) -> Iterator[Found]:
+    """There are rules for forwarded traffic, and nothing is forwarded."""
+    rules = look.forwarded_rules(Family.IPV4)
+    if rules and not any(look.snapshot.ipv4_forwarding.values()):
+        yield _not_forwarding(look, Family.IPV4, rules, "net.ipv4.ip_forward")
+    rules = look.forwarded_rules(Family.IPV6)
+    if rules and not forwarding.read_ipv6(look.snapshot.paths):
+        if look.required(Family.IPV6):
+            yield _not_forwarding(look, Family.IPV6, rules, "net.ipv6.conf.all.forwarding")
+        elif look.undecided(Family.IPV6):
+            yield unknown(NEEDS_ROLE[Family.IPV6])
+
+
+def _not_forwarding(look: Look, family: Family, rules: int, name: str) -> Found:
+    value = look.snapshot.sysctls.values.get(sysctl_names.to_key(name), 0)
+    blame = tuple(
+        commands.comment(f"{verdict.wanted.origin} asks for {verdict.wanted.value}: change that")
+        for verdict in look.snapshot.sysctls_wanted.verdicts
+        if verdict.wanted.name == name and verdict.wanted.value == 0
+    )
+    return Found(
+        f"{FAMILY[family]}: {count(rules, 'NAT rule')} for forwarded traffic, and no interface"
+        " forwards.",
+        f"{name} is {value}: packets for other hosts are dropped before any rule sees them."
+        " Mostly 'sysctl --system' or a hardening file has reset it.",
+        {"family": family.value, "forwarded_rules": rules, name: value},
+        commands.set_sysctl(name, 1) + blame,
+    )
+
+
+# -- NetfilterConntrackNetlinkMissing ----------------------------------------------------------
+
+
+def conntrack_netlink_missing(look: Look) -> Iterator[Found]:
+    """The core is there, and what tells of its entries is not."""
+    modules = look.snapshot.modules
+    names = ("nfnetlink", "nf_conntrack_netlink")
+    if look.snapshot.conntrack_present and False in [modules.usable(name) for name in names]:
+        yield Found(
+            "ctnetlink is not in the kernel now.",
+            "conntrack(8) needs it and loads it; the exporter loads nothing, and cannot prove"
+            " tracking without it where hooks cannot be listed.",
+            {name: modules.known[name].state.value for name in names},
+            commands.load(modules, names),
+        )
+
+
+# -- NetfilterModuleForcedUnload ---------------------------------------------------------------
+
+
+def module_forced_unload(look: Look) -> Iterator[Found]:
+    """Somebody forced a module out, and tracking is off or its core is absent."""
+    modules = look.snapshot.modules
+    if not modules.forced_unload:
+        return
+    present = look.snapshot.conntrack_present
+    wanting = [family for family in Family if look.rules(family) or look.required(family)]
+    tracked = [look.tracked(family) for family in wanting or Family]
+    off = False in tracked if wanting else set(tracked) == {False}
+    if present and not off:
+        return
+    absent = [m.name for m in modules.info.values() if m.state is ModuleState.AVAILABLE]
+    yield Found(
+        "A kernel module was removed by force since the boot, and connections are not tracked.",
+        "A forced removal leaves rules that are listed and do nothing, on some kernels until the"
+        " next packet crashes them. The mark stays until the next boot.",
+        {"tainted": 8, "conntrack": "present" if present else "absent", "not_loaded": len(absent)},
+        (
+            *commands.load(modules, [n for f in wanting for n in commands.OF_FAMILY[f]]),
+            commands.comment("the memory of this kernel cannot be trusted any more: reboot soon"),
+        ),
+    )
