@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Callable
 
+from netfilter_exporter import expected
 from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
 from netfilter_exporter.config import Role
 from netfilter_exporter.kernel.errors import ReadError, raise_worst
@@ -100,6 +101,13 @@ def _expected(snapshot: Snapshot) -> Iterable[Sample]:
             yield (family.value,), int(role is Role.REQUIRED)
 
 
+def _expected_present(snapshot: Snapshot) -> Iterable[Sample]:
+    for kind, name, is_there in expected.presence(snapshot):
+        if is_there is not None:
+            yield (kind, name), int(is_there)
+    raise_worst(expected.unread(snapshot))
+
+
 def _capability_needed(snapshot: Snapshot) -> Iterable[Sample]:
     for name, needed in snapshot.capabilities_needed.items():
         if needed is not None:
@@ -181,6 +189,13 @@ COLLECTOR = Collector(
             source="--config.file: nat",
             samples=_expected,
             labels=("family",),
+        ),
+        Metric(
+            "expected_present",
+            "Whether the rule, interface or module that the configuration says must exist does.",
+            source="--config.file: expect",
+            samples=_expected_present,
+            labels=("kind", "name"),
         ),
         Metric(
             "notrack_rules",
