@@ -7,7 +7,8 @@ import contextlib
 import logging
 import re
 import time
-from typing import Callable, NamedTuple, Protocol, Union, cast
+from collections.abc import Mapping
+from typing import Any, Callable, NamedTuple, Protocol, Union, cast
 
 from netfilter_exporter.web.http import (
     HttpError,
@@ -22,6 +23,8 @@ _log = logging.getLogger(__name__)
 _HEAD_END = re.compile(rb"\n\r?\n")
 
 Answer = Union[Response, "asyncio.Future[Response]"]
+#: Whether a client with this certificate, or with none, may stay.
+Admission = Callable[[Union[Mapping[str, Any], None]], bool]
 Application = Callable[[Request], Answer]
 
 
@@ -58,8 +61,9 @@ class Keeper(Protocol):
 class Peer(asyncio.BufferedProtocol):
     """One connection: waits for a head, has it answered, waits for the next."""
 
-    def __init__(self, server: Keeper) -> None:
+    def __init__(self, server: Keeper, admits: Admission | None = None) -> None:
         self._server = server
+        self._admits = admits
         self._limits = server.limits
         self._received = bytearray()
         self._searched = 0  #: how much of it is known to hold no end of a head
@@ -75,6 +79,11 @@ class Peer(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        if self._admits and not self._admits(transport.get_extra_info("peercert")):
+            _log.info("a client's certificate has none of client_allowed_sans")
+            self._ending = True
+            self.abort()
+            return
         # So that pause_writing() and resume_writing() mean "something unsent" and "all sent".
         self._transport.set_write_buffer_limits(high=1, low=0)
         self._server.waits(self)
@@ -196,10 +205,8 @@ class Peer(asyncio.BufferedProtocol):
         """
         self._ending = True
         self._received.clear()
-        if self._unsent:
-            self._allow(self._limits.write_seconds)
-        elif more_may_come:
-            self._allow(self._limits.linger_seconds)
+        # Where there is TLS, even a close waits for the peer's word.
+        self._allow(self._limits.write_seconds if self._unsent else self._limits.linger_seconds)
         if more_may_come and not self._half_closed and self._transport.can_write_eof():
             with contextlib.suppress(OSError):  # the peer is gone already
                 self._transport.write_eof()

@@ -10,14 +10,23 @@ import asyncio
 import logging
 import resource
 import socket
-import ssl
+import sys
+from asyncio import sslproto
 from collections.abc import Iterable
+from typing import Any, Callable
 
 from netfilter_exporter.web.peer import Application, Limits, Peer
+from netfilter_exporter.web.tls import TlsSide
 
 _log = logging.getLogger(__name__)
 
 _ACCEPTS_AT_ONCE = 64  #: then the peers that are already here have their turn
+
+
+class _TlsLayer(sslproto.SSLProtocol):
+    """asyncio's, with a buffer that holds a record: its own is 256 KiB, for each connection."""
+
+    max_size = 16 * 1024
 
 
 class Server:
@@ -27,8 +36,9 @@ class Server:
         self,
         application: Application,
         limits: Limits | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], TlsSide | None] = lambda: None,
     ) -> None:
+        """`tls` is asked at each connection; None is plain HTTP."""
         self.application = application
         self.limits = limits or Limits()
         self.tls = tls
@@ -83,8 +93,9 @@ class Server:
                 self._starve(listener, error)
                 return
             connection.setblocking(False)
-            peer = Peer(self)
-            self._opening[peer] = asyncio.ensure_future(self._open(connection, peer))
+            tls = self.tls()
+            peer = Peer(self, tls.admits if tls else None)
+            self._opening[peer] = asyncio.ensure_future(self._open(connection, peer, tls))
             self._bound()
 
     def _starve(self, listener: socket.socket, error: OSError) -> None:
@@ -95,19 +106,33 @@ class Server:
         loop.call_later(self.limits.starved_seconds, self._accept_on, listener)
         self._shed()
 
-    async def _open(self, connection: socket.socket, peer: Peer) -> None:
+    async def _open(self, connection: socket.socket, peer: Peer, tls: TlsSide | None) -> None:
         """Make `connection` that of `peer`, after the TLS handshake where there is one."""
+        loop = asyncio.get_running_loop()
+        shaken: asyncio.Future[None] = loop.create_future()
+        layer = self._tls_layer(peer, tls, shaken) if tls else None
+        transport = None
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: peer,
-                connection,
-                ssl=self.tls,
-                ssl_handshake_timeout=self.limits.handshake_seconds if self.tls else None,
-            )
+            transport, _ = await loop.connect_accepted_socket(lambda: layer or peer, connection)
+            if layer:
+                await shaken
         except OSError as error:  # ssl.SSLError is one, and a timeout of the handshake
             _log.debug("connection refused: %s", error)
+        except asyncio.CancelledError:
+            if transport:
+                transport.abort()
+            raise
         finally:
             self._opening.pop(peer, None)
+
+    def _tls_layer(
+        self, peer: Peer, tls: TlsSide, shaken: asyncio.Future[None]
+    ) -> sslproto.SSLProtocol:
+        timeouts: dict[str, Any] = {"ssl_handshake_timeout": self.limits.handshake_seconds}
+        if sys.version_info >= (3, 11):
+            timeouts["ssl_shutdown_timeout"] = self.limits.linger_seconds
+        loop = asyncio.get_running_loop()
+        return _TlsLayer(loop, peer, tls.context, shaken, server_side=True, **timeouts)
 
     # -- who waits ---------------------------------------------------------------------------
 

@@ -1,0 +1,175 @@
+"""From the section tls_server_config to an SSLContext, and what a client's certificate says."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import ssl
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from netfilter_exporter.config_yaml import ConfigError
+from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.files import read_bytes
+from netfilter_exporter.web.tls_config import (
+    CIPHER_SUITES,
+    ClientAuth,
+    Curve,
+    Pem,
+    Tls,
+    Version,
+)
+
+_VERIFY = {
+    ClientAuth.NONE: ssl.CERT_NONE,
+    ClientAuth.IF_GIVEN: ssl.CERT_OPTIONAL,
+    ClientAuth.REQUIRED: ssl.CERT_REQUIRED,
+}
+_VERSIONS = {Version.TLS12: ssl.TLSVersion.TLSv1_2, Version.TLS13: ssl.TLSVersion.TLSv1_3}
+
+#: OpenSSL's names.
+_CURVES = {
+    Curve.P256: "prime256v1",
+    Curve.P384: "secp384r1",
+    Curve.P521: "secp521r1",
+    Curve.X25519: "X25519",
+}
+
+_REASONS = {
+    "KEY_VALUES_MISMATCH": "the key is not that of the certificate",
+    "BAD_PASSWORD_READ": "the key is encrypted: store it without a passphrase",
+    "BAD_DECRYPT": "the key is encrypted: store it without a passphrase",
+    "EE_KEY_TOO_SMALL": "the key is too small for OpenSSL's security level",
+    "CA_MD_TOO_WEAK": "signed with a digest too weak for OpenSSL's security level",
+}
+
+
+class TlsSide(NamedTuple):
+    """What a new connection is opened with."""
+
+    context: ssl.SSLContext
+    allowed_sans: frozenset[str] = frozenset()  #: of clients; empty where any will do
+
+    def admits(self, certificate: Mapping[str, Any] | None) -> bool:
+        """Tell whether a client may stay; `certificate` is verified, in the form of ssl."""
+        return not self.allowed_sans or not self.allowed_sans.isdisjoint(_names(certificate or {}))
+
+
+def files(tls: Tls) -> list[str]:
+    """Return the paths of the files that `tls` names."""
+    return [pem.file for pem in (tls.cert, tls.key, tls.client_ca) if pem and pem.file]
+
+
+def make(tls: Tls) -> TlsSide:
+    """Read the files and make the context; raises `ConfigError`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = _VERSIONS[tls.min_version]
+    context.maximum_version = _VERSIONS[tls.max_version]
+    # A client could make us do the costly half of a handshake again and again.
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    if not tls.prefer_server_cipher_suites:
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_alpn_protocols(["http/1.1"])
+    _load_certificate(context, tls)
+    if tls.client_ca:
+        _load_client_ca(context, tls, tls.client_ca)
+    context.verify_mode = _VERIFY[tls.client_auth_type]
+    _choose_ciphers(context, tls)
+    _choose_curves(context, tls)
+    return TlsSide(context, frozenset(map(_canonical, tls.client_allowed_sans)))
+
+
+def _error(tls: Tls, key: str, problem: str) -> ConfigError:
+    place = tls.place.below(key)
+    return ConfigError(f"{place.file}: {place.key}: {problem}")
+
+
+def _content(tls: Tls, key: str, pem: Pem) -> bytes:
+    if pem.file is None:
+        return (pem.text or "").encode()
+    try:
+        return read_bytes(pem.file)
+    except ReadError as error:
+        raise _error(tls, f"{key}_file", str(error)) from None
+
+
+def _load_certificate(context: ssl.SSLContext, tls: Tls) -> None:
+    certificate, key = _content(tls, "cert", tls.cert), _content(tls, "key", tls.key)
+    try:
+        # Without a password OpenSSL would ask for one at the terminal.
+        with _in_memory(certificate) as cert_path, _in_memory(key) as key_path:
+            context.load_cert_chain(cert_path, key_path, password=lambda: b"")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        where = f"{tls.cert.file or 'cert'}, {tls.key.file or 'key'}"
+        raise _error(tls, "cert", f"{where}: {_reason(error)}") from None
+
+
+@contextlib.contextmanager
+def _in_memory(content: bytes) -> Iterator[str]:
+    """Give `content` a path: load_cert_chain() takes no bytes, and a key belongs on no disk."""
+    descriptor = os.memfd_create("netfilter_exporter", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _load_client_ca(context: ssl.SSLContext, tls: Tls, pem: Pem) -> None:
+    try:
+        context.load_verify_locations(cadata=_content(tls, "client_ca", pem).decode("ascii"))
+    except (ssl.SSLError, ValueError) as error:
+        raise _error(tls, "client_ca", f"{pem.file or 'client_ca'}: {_reason(error)}") from None
+
+
+def _choose_ciphers(context: ssl.SSLContext, tls: Tls) -> None:
+    names = [name for name in map(CIPHER_SUITES.get, tls.cipher_suites) if name]
+    if not names:
+        return
+    # OpenSSL drops a name that it does not have without a word.
+    missing = ", ".join(name for name in names if not _has_cipher(name))
+    if missing:
+        raise _error(tls, "cipher_suites", f"this OpenSSL does not have {missing}")
+    context.set_ciphers(":".join(names))
+
+
+def _has_cipher(name: str) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(name)
+    except ssl.SSLError:
+        return False
+    return True
+
+
+def _choose_curves(context: ssl.SSLContext, tls: Tls) -> None:
+    names = [_CURVES[curve] for curve in tls.curve_preferences]
+    set_groups = getattr(context, "set_groups", None)  # Python 3.15
+    try:
+        if set_groups and names:
+            set_groups(":".join(names))
+        elif len(names) > 1:
+            raise _error(tls, "curve_preferences", "before 3.15 Python's ssl can set only one")
+        elif names:
+            context.set_ecdh_curve(names[0])
+    except (ssl.SSLError, ValueError):
+        problem = f"this Python's ssl cannot do {', '.join(names)}"
+        raise _error(tls, "curve_preferences", problem) from None
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "not PEM"
+    return _REASONS.get(reason, reason.lower().replace("_", " "))
+
+
+def _names(certificate: Mapping[str, Any]) -> frozenset[str]:
+    """Return the Subject Alternative Names of a certificate."""
+    return frozenset(_canonical(name) for _, name in certificate.get("subjectAltName", ()))
+
+
+def _canonical(name: str) -> str:
+    """Return an IP address in its one short form; OpenSSL writes IPv6 in full."""
+    try:
+        return str(ipaddress.ip_address(name.strip()))
+    except ValueError:
+        return name

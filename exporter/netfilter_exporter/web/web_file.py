@@ -1,0 +1,80 @@
+"""--web.config.file as it is now: read again when it, or a file that it names, has changed."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import NamedTuple
+
+from netfilter_exporter.config_yaml import ConfigError
+from netfilter_exporter.web import config as web_config
+from netfilter_exporter.web import tls
+from netfilter_exporter.web.config import WebConfig
+from netfilter_exporter.web.passwords import import_bcrypt
+from netfilter_exporter.web.tls import TlsSide
+
+_log = logging.getLogger(__name__)
+
+_Mark = tuple[int, int, int, int]
+
+
+class WebSettings(NamedTuple):
+    """The file, and what new connections are opened with; None is plain HTTP."""
+
+    config: WebConfig = WebConfig()
+    tls: TlsSide | None = None
+
+
+class WebFile:
+    """Keeps the last good reading of the file."""
+
+    def __init__(self, path: str | None) -> None:
+        """Read the file at `path`, where there is one; raises `ConfigError`."""
+        self._path = path
+        self._good = WebSettings()
+        #: Of the file and those that it names, before they were last read.
+        self._marks: dict[str, _Mark | None] = {}
+        self.reload()
+
+    def current(self) -> WebSettings:
+        """Return the settings as the files are now, or as they were when they were last good."""
+        if any(_mark(path) != mark for path, mark in self._marks.items()):
+            try:
+                self.reload()
+            except ConfigError as error:
+                # New files may come one after the other: the key fits when it is there too.
+                _log.error("the old web configuration stays: %s", error)
+            else:
+                _log.info("web configuration read again")
+        return self._good
+
+    def reload(self) -> None:
+        """Read the file again; where it is bad, raise `ConfigError` and keep the old settings."""
+        if self._path:
+            marks: dict[str, _Mark | None] = {}
+            try:
+                self._good = _read(self._path, marks)
+            finally:
+                self._marks = marks
+
+
+def _read(path: str, marks: dict[str, _Mark | None]) -> WebSettings:
+    marks[path] = _mark(path)
+    config = web_config.load(path)
+    if config.users:
+        import_bcrypt()
+    if config.http.http2:
+        _log.warning("%s: http_server_config.http2: only HTTP/1.1 is served", path)
+    if not config.tls:
+        return WebSettings(config)
+    marks.update((file, _mark(file)) for file in tls.files(config.tls))
+    return WebSettings(config, tls.make(config.tls))
+
+
+def _mark(path: str) -> _Mark | None:
+    """Return what differs when a file has been written or replaced; None where it is not there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
