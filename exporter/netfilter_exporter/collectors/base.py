@@ -7,9 +7,10 @@ samples out of a `Snapshot`. A collector is a file of rows. README's table is ma
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Callable, Generic, TypeVar, Union
 
+from netfilter_exporter.kernel.errors import ReadError, raise_worst
 from netfilter_exporter.snapshot import Snapshot
 
 T = TypeVar("T")
@@ -67,3 +68,19 @@ def value(read: Callable[[T], float | None]) -> Callable[[T], Iterable[Sample]]:
             yield (), number
 
     return samples
+
+
+def each(
+    readings: Iterable[tuple[tuple[str, ...], Callable[[], float | None]]],
+) -> Iterator[Sample]:
+    """Yield a sample for each (label values, reading); None is none. Raise the worst error last."""
+    errors: list[ReadError] = []
+    for labels, read in readings:
+        try:
+            number = read()
+        except ReadError as error:
+            errors.append(error)
+            continue
+        if number is not None:
+            yield labels, number
+    raise_worst(errors)

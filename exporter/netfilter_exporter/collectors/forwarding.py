@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Callable
 
-from netfilter_exporter.collectors.base import Collector, Metric, Sample
+from netfilter_exporter.collectors.base import Collector, Metric, Sample, each
 from netfilter_exporter.collectors.nat import readable
 from netfilter_exporter.kernel import forwarding
 from netfilter_exporter.kernel.families import Family
@@ -37,20 +37,23 @@ COUNTERS = {
 
 def _counter(name: str) -> Callable[[Snapshot], Iterable[Sample]]:
     def samples(snapshot: Snapshot) -> Iterable[Sample]:
-        counters: Mapping[Family, Mapping[str, int]] = {
-            Family.IPV4: snapshot.ipv4_counters,
-            Family.IPV6: snapshot.ipv6_counters,
-        }
-        for family, values in counters.items():
-            if name in values:
-                yield (family.value,), values[name]
+        return each(
+            (
+                ((Family.IPV4.value,), lambda: snapshot.ipv4_counters.get(name)),
+                ((Family.IPV6.value,), lambda: snapshot.ipv6_counters.get(name)),
+            )
+        )
 
     return samples
 
 
 def _enabled(snapshot: Snapshot) -> Iterable[Sample]:
-    yield (Family.IPV4.value,), int(any(snapshot.ipv4_forwarding.values()))
-    yield (Family.IPV6.value,), int(forwarding.read_ipv6(snapshot.paths))
+    return each(
+        (
+            ((Family.IPV4.value,), lambda: any(snapshot.ipv4_forwarding.values())),
+            ((Family.IPV6.value,), lambda: forwarding.read_ipv6(snapshot.paths)),
+        )
+    )
 
 
 def _interfaces_disabled(snapshot: Snapshot) -> Iterable[Sample]:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
-from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
-from netfilter_exporter.kernel.errors import ReadError, raise_worst
+from netfilter_exporter.collectors.base import Collector, Metric, Sample, each, value
 from netfilter_exporter.kernel.families import Family
 from netfilter_exporter.snapshot import Snapshot
 
 
 def _tracking(snapshot: Snapshot) -> Iterable[Sample]:
-    errors: list[ReadError] = []
-    for family in Family:
-        try:
-            yield (family.value,), int(snapshot.tracking(family))
-        except ReadError as error:  # noqa: PERF203 - there are two families
-            errors.append(error)
-    raise_worst(errors)
+    return each(((f.value,), functools.partial(snapshot.tracking, f)) for f in Family)
 
 
 def _netlink_available(snapshot: Snapshot) -> float | None:

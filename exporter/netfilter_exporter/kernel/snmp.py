@@ -32,6 +32,9 @@ IPV6 = {
 }
 
 
+_DIGITS = 20  # those of the largest u64
+
+
 def read_ipv4(paths: Paths) -> dict[str, int]:
     """Return the IPv4 counters that this kernel has, by our names."""
     counters = {}
@@ -87,6 +90,6 @@ def parse_lines(content: bytes, what: str) -> dict[str, int]:
 
 
 def _number(cell: bytes, what: str) -> int:
-    if not cell.isdigit():
+    if not cell.isdigit() or len(cell) > _DIGITS:
         raise Malformed(f"{what}: not a number: {cell[:20]!r}")
     return int(cell)
