@@ -51,6 +51,7 @@ ALERTS = (
     Alert("NetfilterModuleForcedUnload", (_WARNING,), tracking.module_forced_unload),
     Alert("NetfilterSysctlNotApplied", (_WARNING,), sysctls.sysctl_not_applied),
     Alert("NetfilterSysctlUnknown", (_WARNING,), sysctls.sysctl_unknown),
+    Alert("NetfilterExpectedMissing", (_WARNING,), rules.expected_missing),
     Alert("NetfilterExporterDown", (_WARNING,)),
     Alert("NetfilterCollectorFailing", (_WARNING, _INFO), exporter.collector_failing),
     Alert("NetfilterWrongNamespace", (_WARNING,), exporter.wrong_namespace),

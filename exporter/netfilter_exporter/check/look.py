@@ -10,6 +10,7 @@ from typing import NamedTuple
 from netfilter_exporter.check.services import Manager, managers
 from netfilter_exporter.config import Config, Role
 from netfilter_exporter.gather import Outcome, Run
+from netfilter_exporter.kernel import forwarding
 from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.kernel.families import Backend, Family
 from netfilter_exporter.kernel.reachability import RulesetFacts
@@ -68,6 +69,12 @@ class Look:
         """Tell whether the configuration says that this host must NAT."""
         return self.config.nat.role(family) is Role.REQUIRED
 
+    @functools.cached_property
+    def doing_nat(self) -> tuple[Family, ...]:
+        """The families in which this host translates, or has to; none that it must not."""
+        doing = (family for family in Family if self.rules(family) or self.required(family))
+        return tuple(family for family in doing if not self.unwanted(family))
+
     def unwanted(self, family: Family) -> bool:
         """Tell whether the configuration says that this host must not NAT."""
         return self.config.nat.role(family) is Role.NONE
@@ -108,6 +115,12 @@ class Look:
     def forwarded_rules(self, family: Family) -> int:
         """Return how many of them are for forwarded traffic."""
         return sum(ruleset.facts.forwarded[family] for ruleset in self.rulesets)
+
+    def forwards(self, family: Family) -> bool:
+        """Tell whether anything but lo forwards."""
+        if family is Family.IPV4:
+            return any(self.snapshot.ipv4_forwarding.values())
+        return forwarding.read_ipv6(self.snapshot.paths)
 
     # -- tracking --------------------------------------------------------------------------
 

@@ -86,18 +86,13 @@ def _findings(alert: Alert, look: Look) -> Iterator[Found]:
 # -- the verdict -------------------------------------------------------------------------------
 
 
-def _doing_nat(look: Look) -> list[Family]:
-    """Return the families in which this host translates, or has to."""
-    return [family for family in Family if look.rules(family) or look.required(family)]
-
-
 def _doubt(look: Look) -> str:
     """Return why it cannot be told whether NAT works, or nothing."""
     for family in Family:
         unread = look.unread(family)
         if unread and not look.unwanted(family):
             return f"the rules could not all be read: {unread}"
-    doing = _doing_nat(look)
+    doing = look.doing_nat
     if not doing and look.undecided(Family.IPV4):
         return f"there is no NAT rule: {NEEDS_ROLE[Family.IPV4]}, or nat: none"
     unproven = (look.unproven(family) for family in doing)
@@ -108,12 +103,12 @@ def _verdict(look: Look, findings: list[Finding], doubt: str) -> str:
     broken = [f for f in findings if f.severity in _EXIT]
     if broken:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        subject = "NAT" if _doing_nat(look) else "Connection tracking"
+        subject = "NAT" if look.doing_nat else "Connection tracking"
         state = "is broken" if broken[0].severity is Severity.CRITICAL else "needs attention"
         return f"{subject} {state}: {broken[0].summary.rstrip('.')}{more}"
     if doubt:
         return f"Cannot tell whether NAT works: {doubt}"
-    doing = _doing_nat(look)
+    doing = look.doing_nat
     if not doing:
         return "NAT is not wanted here, and nothing is broken."
     parts = (f"{FAMILY[family]} {count(look.rules(family), 'rule')}" for family in doing)

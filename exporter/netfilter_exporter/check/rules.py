@@ -6,10 +6,12 @@ import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 
+from netfilter_exporter import expected
 from netfilter_exporter.check import commands, handles
 from netfilter_exporter.check.findings import Found, Value, count
 from netfilter_exporter.check.look import FAMILY, Look, Readable
-from netfilter_exporter.check.tracking import worst
+from netfilter_exporter.check.tracking import restore_rules
+from netfilter_exporter.kernel.errors import raise_worst
 from netfilter_exporter.kernel.families import Backend, Family
 from netfilter_exporter.kernel.ruleset import Rule
 from netfilter_exporter.kernel.shadows import Hider, Shadow
@@ -17,7 +19,7 @@ from netfilter_exporter.kernel.shadows import Hider, Shadow
 
 def every_ruleset_read(look: Look) -> None:
     """Raise why a ruleset could not be read: what is not found may be in it."""
-    worst([error for family in Family if (error := look.unread(family))])
+    raise_worst([error for family in Family if (error := look.unread(family))])
 
 
 # -- NetfilterNatRulesUnreachable --------------------------------------------------------------
@@ -39,11 +41,11 @@ def _hidden(look: Look, ruleset: Readable) -> Iterator[Found]:
     for (table, families, hider), shadows in by_hider.items():
         cause = "nothing leads to them any more"
         if hider:
-            ends = f"rule {hider.position} of chain {hider.chain} ({described(hider.rule)})"
-            cause = f"{ends} takes every packet before them"
+            cause = f"rule {hider.position} of chain {hider.chain} ({described(hider.rule)})"
+            cause += " takes every packet first"
         place = commands.where(ruleset.backend, families, table)
         yield Found(
-            f"{place}: {count(len(shadows), 'translating rule')} never reached: {cause}.",
+            f"{place}: {count(len(shadows), 'translating rule')} not reached: {cause}.",
             "A rule without a match takes every packet; what follows it in its chain is listed and"
             " never asked.",
             _evidence(ruleset.backend, table, hider, shadows),
@@ -113,26 +115,35 @@ def _dormant(ruleset: Readable) -> Iterator[Found]:
 
 def nat_interface_missing(look: Look) -> Iterator[Found]:
     """A translating rule, or the jump to it, names an interface that the host lacks."""
-    named: dict[str, set[str]] = defaultdict(set)
+    named: dict[str, list[tuple[Readable, Family, str]]] = defaultdict(list)
     for ruleset in look.rulesets:
         for family, chain, interface in ruleset.facts.interfaces:
             if interface not in look.snapshot.interfaces:
-                named[interface].add(f"{ruleset.backend.value} {FAMILY[family]} {chain}")
+                named[interface].append((ruleset, family, chain))
     for interface, places in sorted(named.items()):
+        where = {f"{r.backend.value} {FAMILY[family]} {chain}" for r, family, chain in places}
+        lists = {_LISTS[ruleset.backend, family] for ruleset, family, _ in places}
         quoted = shlex.quote(interface)
         yield Found(
             f"NAT rules name the interface {interface}, which is not there.",
             "They match nothing. An interface that was renamed, or a tunnel that is down.",
-            {"interface": interface, "named_in": ", ".join(sorted(places))},
+            {"interface": interface, "named_in": ", ".join(sorted(where))},
             (
                 "ip -br link",
-                commands.comment("the rules that name it:"),
-                f"nft list ruleset | grep -nF {quoted}; iptables-legacy-save | grep -nF {quoted}",
+                *(f"{command} | grep -nF {quoted}" for command in sorted(lists)),
                 commands.comment("bring it up, or write the new name into these rules, or:"),
                 commands.comment(f"ip link set dev NAME name {quoted}"),
             ),
         )
     every_ruleset_read(look)
+
+
+_LISTS = {
+    (Backend.NFTABLES, Family.IPV4): "nft list ruleset",
+    (Backend.NFTABLES, Family.IPV6): "nft list ruleset",
+    (Backend.LEGACY, Family.IPV4): "iptables-legacy-save -t nat",
+    (Backend.LEGACY, Family.IPV6): "ip6tables-legacy-save -t nat",
+}
 
 
 # -- NetfilterNatBackendsMixed -----------------------------------------------------------------
@@ -189,3 +200,27 @@ def notrack_rules(look: Look) -> Iterator[Found]:
                 ),
             )
     every_ruleset_read(look)
+
+
+# -- NetfilterExpectedMissing ------------------------------------------------------------------
+
+
+def expected_missing(look: Look) -> Iterator[Found]:
+    """The configuration says that it must exist, and it does not."""
+    for kind, name, is_there in expected.presence(look.snapshot):
+        if is_there is False:
+            yield Found(
+                f"The {kind} {name} is missing, which the configuration expects.",
+                "",
+                {"kind": kind, "name": name},
+                _bring_back(look, kind, name),
+            )
+    raise_worst(expected.unread(look.snapshot))
+
+
+def _bring_back(look: Look, kind: str, name: str) -> tuple[str, ...]:
+    if kind == "module":
+        return commands.load(look.snapshot.modules, [name])
+    if kind == "interface":
+        return ("ip -br link", commands.comment(f"create {name}, or bring it up"))
+    return restore_rules(look)

@@ -1,4 +1,4 @@
-"""Checks of sysctls that somebody asks for, and of the host's own configuration file."""
+"""Checks of sysctls that somebody asks for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from netfilter_exporter.check import commands
 from netfilter_exporter.check.findings import Found, Value
 from netfilter_exporter.check.look import Look
-from netfilter_exporter.check.tracking import worst
 from netfilter_exporter.kernel import sysctl_names
+from netfilter_exporter.kernel.errors import raise_worst
 from netfilter_exporter.kernel.sysctl import Verdict
 
 
@@ -18,7 +18,7 @@ def sysctl_not_applied(look: Look) -> Iterator[Found]:
     for verdict in verdicts.verdicts:
         if verdict.mismatch:
             yield _mismatch(look, verdict)
-    worst(list(verdicts.errors))
+    raise_worst(list(verdicts.errors))
 
 
 def _mismatch(look: Look, verdict: Verdict) -> Found:
@@ -63,4 +63,4 @@ def sysctl_unknown(look: Look) -> Iterator[Found]:
             {"name": wanted.name, "wanted": wanted.value, "asked_by": wanted.origin},
             (commands.comment(f"remove {wanted.name} from {wanted.origin}"),),
         )
-    worst(list(verdicts.errors))
+    raise_worst(list(verdicts.errors))

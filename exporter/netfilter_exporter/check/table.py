@@ -12,6 +12,7 @@ from netfilter_exporter.kernel.sysctl_names import MAX, to_name
 
 #: Of the limit.
 FILLING, FULL = 0.80, 0.95
+_LEAST_LIMIT = 65536  #: of the limits that are recommended: 20 MB of memory when it is reached
 #: Entries for each bucket: more make every lookup slow.
 CHAIN_LENGTH = 8
 
@@ -34,7 +35,7 @@ def conntrack_table_filling(look: Look) -> Iterator[Found]:
     if limit <= 0 or entries <= FILLING * limit:
         return
     full = entries > FULL * limit
-    larger = 1 << (2 * limit - 1).bit_length()
+    larger = max(1 << (2 * limit - 1).bit_length(), _LEAST_LIMIT)
     yield Found(
         f"The table of connections is {entries / limit:.0%} full: {entries} of {limit}.",
         "At the limit every new connection is dropped, without a word to its sender.",
@@ -67,7 +68,7 @@ def conntrack_unlimited(look: Look) -> Iterator[Found]:
             f"{_MAX} is 0. Until Linux 6.18 that means no limit, later kernels refuse it: a flood"
             " of connections takes all memory.",
             {"limit": 0, "entries": look.snapshot.conntrack_entries},
-            commands.set_sysctl(_MAX, 262144, look.snapshot.modules),
+            commands.set_sysctl(_MAX, 4 * _LEAST_LIMIT, look.snapshot.modules),
         )
 
 

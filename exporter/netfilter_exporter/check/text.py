@@ -33,7 +33,9 @@ class _Text:
                 yield from self._wrapped(line, "  ok  ", "      ", _GREEN)
         if report.broken:
             yield from self._heading("What is wrong")
-            for finding in report.broken:
+            for number, finding in enumerate(report.broken):
+                if number:
+                    yield ""
                 yield from self._finding(finding)
         if report.untold:
             yield from self._heading("What cannot be told")
@@ -58,7 +60,6 @@ class _Text:
             yield "    do:"
             for line in finding.remedy:
                 yield f"      {line}"  # never wrapped: it is to be pasted
-        yield ""
 
     def _untold(self, findings: Iterable[Finding]) -> Iterator[str]:
         alerts: dict[str, list[str]] = defaultdict(list)

@@ -7,18 +7,16 @@ from collections.abc import Iterator
 from netfilter_exporter.check import commands
 from netfilter_exporter.check.findings import Found, count, unknown
 from netfilter_exporter.check.look import FAMILY, NEEDS_ROLE, Look
-from netfilter_exporter.kernel import forwarding, sysctl_names
-from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel import sysctl_names
+from netfilter_exporter.kernel.errors import ReadError, raise_worst
 from netfilter_exporter.kernel.families import Family
 from netfilter_exporter.kernel.modules import ModuleState
 
 _ENABLE = sysctl_names.CONNTRACK + "enable"
-
-
-def worst(errors: list[ReadError]) -> None:
-    """Raise the worst of `errors`, if there is one."""
-    if errors:
-        raise max(errors, key=lambda error: error.status.rank)
+_FORWARDING = {
+    Family.IPV4: sysctl_names.IP_FORWARD,
+    Family.IPV6: sysctl_names.IPV6_FORWARDING,
+}
 
 
 # -- NetfilterConntrackDisabled ----------------------------------------------------------------
@@ -29,12 +27,14 @@ def conntrack_disabled(look: Look) -> Iterator[Found]:
     yield from _switched_off(look)
     for family in Family:
         rules = look.rules(family)
+        if look.unwanted(family):
+            continue
         if rules or look.required(family):
             if error := look.unproven(family):
                 yield unknown(f"{FAMILY[family]} tracking is not proven: {error}")
             elif not look.tracked(family):
                 yield _untracked(look, family, rules)
-        elif look.undecided(family):
+        else:
             error = look.unread(family)
             yield unknown(f"cannot tell: {error}" if error else NEEDS_ROLE[family])
 
@@ -118,9 +118,9 @@ def nat_rules_gone(look: Look) -> Iterator[Found]:
     errors: list[ReadError] = []
     for family in Family:
         unread = look.unread(family)
-        if look.rules(family):
+        if look.rules(family) or look.unwanted(family):
             continue
-        if unread and not look.unwanted(family):
+        if unread:
             errors.append(unread)
         elif look.required(family):
             yield Found(
@@ -130,9 +130,9 @@ def nat_rules_gone(look: Look) -> Iterator[Found]:
                 {"family": family.value, "rules": 0},
                 restore_rules(look),
             )
-        elif look.undecided(family):
+        else:
             yield unknown(NEEDS_ROLE[family])
-    worst(errors)
+    raise_worst(errors)
 
 
 # -- NetfilterNatForwardingDisabled ------------------------------------------------------------
@@ -140,19 +140,19 @@ def nat_rules_gone(look: Look) -> Iterator[Found]:
 
 def nat_forwarding_disabled(look: Look) -> Iterator[Found]:
     """There are rules for forwarded traffic, and nothing is forwarded."""
-    rules = look.forwarded_rules(Family.IPV4)
-    if rules and not any(look.snapshot.ipv4_forwarding.values()):
-        yield _not_forwarding(look, Family.IPV4, rules, "net.ipv4.ip_forward")
-    rules = look.forwarded_rules(Family.IPV6)
-    if rules and not forwarding.read_ipv6(look.snapshot.paths):
-        if look.required(Family.IPV6):
-            yield _not_forwarding(look, Family.IPV6, rules, "net.ipv6.conf.all.forwarding")
-        elif look.undecided(Family.IPV6):
-            yield unknown(NEEDS_ROLE[Family.IPV6])
+    for family in Family:
+        rules = look.forwarded_rules(family)
+        if not rules or look.unwanted(family) or look.forwards(family):
+            continue
+        if family is Family.IPV4 or look.required(family):
+            yield _not_forwarding(look, family, rules)
+        else:  # many a host has IPv6 rules that nobody uses
+            yield unknown(NEEDS_ROLE[family])
 
 
-def _not_forwarding(look: Look, family: Family, rules: int, name: str) -> Found:
-    value = look.snapshot.sysctls.values.get(sysctl_names.to_key(name), 0)
+def _not_forwarding(look: Look, family: Family, rules: int) -> Found:
+    name = sysctl_names.to_name(_FORWARDING[family])
+    value = look.snapshot.sysctls.values.get(_FORWARDING[family], 0)
     blame = tuple(
         commands.comment(f"{verdict.wanted.origin} asks for {verdict.wanted.value}: change that")
         for verdict in look.snapshot.sysctls_wanted.verdicts
@@ -172,14 +172,17 @@ def _not_forwarding(look: Look, family: Family, rules: int, name: str) -> Found:
 
 
 def conntrack_netlink_missing(look: Look) -> Iterator[Found]:
-    """The core is there, and what tells of its entries is not."""
+    """What lists connections is not there, and it is missed: tracking cannot be proven."""
     modules = look.snapshot.modules
     names = ("nfnetlink", "nf_conntrack_netlink")
-    if look.snapshot.conntrack_present and False in [modules.usable(name) for name in names]:
+    if not look.doing_nat or False not in [modules.usable(name) for name in names]:
+        return
+    blind = all(look.tracked(family) is None for family in Family)
+    if blind or look.snapshot.capabilities["conntrack_netlink"] is False:
         yield Found(
             "ctnetlink is not in the kernel now.",
-            "conntrack(8) needs it and loads it; the exporter loads nothing, and cannot prove"
-            " tracking without it where hooks cannot be listed.",
+            "conntrack(8) needs it. The exporter loads nothing, and cannot prove tracking without it"
+            " where hooks cannot be listed.",
             {name: modules.known[name].state.value for name in names},
             commands.load(modules, names),
         )
