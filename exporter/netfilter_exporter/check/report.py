@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from netfilter_exporter.check.alerts import ALERTS, Alert
 from netfilter_exporter.check.findings import (
@@ -44,6 +44,16 @@ class Report:
     @property
     def untold(self) -> tuple[Finding, ...]:
         return tuple(f for f in self.findings if f.severity is Severity.UNKNOWN)
+
+
+def by_summary(findings: Iterable[Finding]) -> dict[str, list[str]]:
+    """Return the alerts of which the same is said, each once."""
+    alerts: dict[str, list[str]] = {}
+    for one in findings:
+        names = alerts.setdefault(one.summary, [])
+        if one.alert not in names:
+            names.append(one.alert)
+    return alerts
 
 
 def evaluate(look: Look) -> Report:

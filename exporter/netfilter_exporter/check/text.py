@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from netfilter_exporter.check.findings import Finding, Severity
-from netfilter_exporter.check.report import Report
+from netfilter_exporter.check.report import Report, by_summary
 
 _RESET = "\x1b[0m"
 _BOLD, _RED, _YELLOW, _BLUE, _GREEN = (f"\x1b[{code}m" for code in ("1", "1;31", "33", "34", "32"))
@@ -62,11 +61,7 @@ class _Text:
                 yield f"      {line}"  # never wrapped: it is to be pasted
 
     def _untold(self, findings: Iterable[Finding]) -> Iterator[str]:
-        alerts: dict[str, list[str]] = defaultdict(list)
-        for finding in findings:
-            if finding.alert not in alerts[finding.summary]:
-                alerts[finding.summary].append(finding.alert)
-        for summary, names in alerts.items():
+        for summary, names in by_summary(findings).items():
             yield from self._wrapped(f"{summary}:", "  ", "  ")
             yield from self._wrapped(", ".join(names), "    ", "    ")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable
 from typing import Callable, NamedTuple
 from urllib.parse import parse_qs
 
-from netfilter_exporter import __version__
-from netfilter_exporter.gather import PAGE_TIMEOUT
+from netfilter_exporter.check import page
+from netfilter_exporter.check.look import Look
+from netfilter_exporter.check.report import evaluate
+from netfilter_exporter.gather import PAGE_TIMEOUT, Run
+from netfilter_exporter.kernel.errors import Status
 from netfilter_exporter.web.http import HTML, HttpError, Request, Response, accepts_gzip
 from netfilter_exporter.web.peer import Answer
 from netfilter_exporter.web.scrapes import Form, Scrapes, Wanted
@@ -21,26 +23,6 @@ _SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,9})?", re.ASCII)
 #: What of Prometheus' own timeout is left for the way, and the least that is taken for real.
 _TIMEOUT_MARGIN = 0.5
 _LEAST_TIMEOUT = 1.0
-
-_LANDING = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>netfilter exporter</title>
-</head>
-<body>
-<h1>netfilter exporter</h1>
-<p>Version {version}. <a href="{telemetry_path}">Metrics</a></p>
-<h2>Collectors</h2>
-<ul>
-{collectors}
-</ul>
-</body>
-</html>
-"""
 
 _LANDING_HEADERS = (("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),)
 
@@ -76,17 +58,22 @@ class Pages:
             return Response(405, b"method not allowed\n", headers=(("Allow", allowed),))
         return route.answer(request)
 
-    def _landing(self, _: Request) -> Response:
-        collectors = "\n".join(
-            f"<li><b>{html.escape(name)}</b>: {html.escape(collector.help)}</li>"
-            for name, collector in self._scrapes.collectors.items()
-        )
-        page = _LANDING.format(
-            version=__version__,
-            telemetry_path=html.escape(self._telemetry_path),
-            collectors=collectors,
-        )
-        return Response(200, page.encode(), HTML, _LANDING_HEADERS)
+    def _landing(self, request: Request) -> Answer:
+        gzip = accepts_gzip(request.headers.get("accept-encoding", ""))
+        wanted = Wanted(tuple(self._scrapes.collectors), PAGE_TIMEOUT)
+        return self._scrapes.page(wanted, Form("", gzip, self._findings))
+
+    def _findings(self, run: Run) -> Response:
+        """Return the page that tells a person what is broken; rates need `check`."""
+        try:
+            report = evaluate(Look(run))
+        finally:
+            if not any(o.status is Status.TIMEOUT for o in run.outcomes.values()):
+                run.snapshot.close()  # a fact that no collector has read may have opened it again
+        collectors = self._scrapes.collectors
+        rows = [(name, collectors[name].help, outcome) for name, outcome in run.outcomes.items()]
+        body = page.render(report, rows, self._telemetry_path)
+        return Response(200, body, HTML, _LANDING_HEADERS)
 
     def _metrics(self, request: Request) -> Answer:
         headers = request.headers

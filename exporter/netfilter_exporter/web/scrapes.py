@@ -14,8 +14,8 @@ from prometheus_client.metrics_core import Metric as ClientMetric
 
 from netfilter_exporter.collectors.base import Collector
 from netfilter_exporter.exposition import Exposition
-from netfilter_exporter.gather import Gatherer
-from netfilter_exporter.meta import Family, page_families
+from netfilter_exporter.gather import Gatherer, Run
+from netfilter_exporter.meta import page_families
 from netfilter_exporter.web.http import HttpError, Response
 
 _log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class Form(NamedTuple):
 
     accept: str
     gzip: bool
+    make: Callable[[Run], Response] | None = None  #: makes another page than that of the metrics
 
 
 class _Collection:
@@ -120,7 +121,6 @@ class Scrapes:
             run = self._gatherer.gather(
                 [self.collectors[name] for name in wanted.collectors], wanted.timeout
             )
-            families = page_families(run)
             extra = tuple(self._extra())
         except Exception as error:
             return [(future, error) for _, future in self._seal(wanted)]
@@ -128,7 +128,7 @@ class Scrapes:
         waiting = self._seal(wanted)
         for form, _ in waiting:
             if form not in results:
-                results[form] = self._response(families, extra, form)
+                results[form] = self._response(run, extra, form)
         return [(future, results[form]) for form, future in waiting]
 
     def _seal(self, wanted: Wanted) -> list[tuple[Form, asyncio.Future[Response]]]:
@@ -136,18 +136,21 @@ class Scrapes:
         with self._lock:
             return self._collections.pop(wanted).waiting
 
-    def _response(
-        self, families: list[Family], extra: tuple[ClientMetric, ...], form: Form
-    ) -> _Result:
+    def _response(self, run: Run, extra: tuple[ClientMetric, ...], form: Form) -> _Result:
         try:
-            body, content_type = self._exposition.render(families, form.accept, extra)
+            response = form.make(run) if form.make else self._metrics(run, extra, form.accept)
         except Exception as error:
             return error
         if not form.gzip:
-            return Response(200, body, content_type)
+            return response
         squeeze = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP, _MEMORY)
-        body = squeeze.compress(body) + squeeze.flush()
-        return Response(200, body, content_type, (("Content-Encoding", "gzip"),))
+        body = squeeze.compress(response.body) + squeeze.flush()
+        headers = (*response.headers, ("Content-Encoding", "gzip"))
+        return response._replace(body=body, headers=headers)
+
+    def _metrics(self, run: Run, extra: tuple[ClientMetric, ...], accept: str) -> Response:
+        body, content_type = self._exposition.render(page_families(run), accept, extra)
+        return Response(200, body, content_type)
 
 
 def _deliver(deliveries: list[tuple[asyncio.Future[Response], _Result]]) -> None:
