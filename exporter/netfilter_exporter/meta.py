@@ -8,6 +8,7 @@ from typing import Any
 
 from netfilter_exporter import __version__
 from netfilter_exporter.collectors.base import Metric, Sample, value
+from netfilter_exporter.config import NamespaceRule
 from netfilter_exporter.gather import Run
 from netfilter_exporter.kernel.errors import ReadError
 
@@ -43,6 +44,12 @@ def _omitted(run: Run) -> Iterable[Sample]:
                 yield (name,), count
 
 
+def _host_network_namespace(run: Run) -> float | None:
+    if run.snapshot.host.config.network_namespace is NamespaceRule.ANY:
+        return None
+    return int(run.snapshot.host_network_namespace)
+
+
 ROWS: tuple[Metric[Run], ...] = (
     Metric(
         "exporter_build_info",
@@ -54,9 +61,9 @@ ROWS: tuple[Metric[Run], ...] = (
     Metric(
         "exporter_host_network_namespace",
         "Whether this is the initial network namespace (1) or another (0), such as a pod's, which"
-        " looks healthy and says nothing about the host.",
+        " looks healthy and says nothing about the host. Absent where the configuration says any.",
         source="/proc/sys/net/core/netdev_budget, /proc/sys/net/nf_conntrack_max",
-        samples=value(lambda run: int(run.snapshot.host_network_namespace)),
+        samples=value(_host_network_namespace),
     ),
     Metric(
         "scrape_collector_success",

@@ -144,10 +144,12 @@ class Snapshot:
 
     def netfilter(self, module: str) -> Connection:
         """Return the netfilter connection if asking `module` loads nothing, else raise."""
+        if self.modules.usable(module) is False:
+            if self.modules.loading:
+                raise NoData(f"{module} is not loaded")
+            raise Unsupported(f"{module} is not in this kernel")
         if self.modules.may_ask(module):
             return self.connection(NETLINK_NETFILTER)
-        if self.modules.usable(module) is False:
-            raise NoData(f"{module} is not loaded")
         raise Inconclusive(f"{module}: cannot tell whether it is loaded; asking might load it")
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ import socket
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.conntrack import COLUMNS, CpuStatistics, Statistics
-from netfilter_exporter.kernel.errors import Malformed
+from netfilter_exporter.kernel.errors import Malformed, Unsupported
 from netfilter_exporter.kernel.families import NFPROTO_UNSPEC, Family
 from netfilter_exporter.kernel.netlink import (
     Connection,
@@ -93,7 +93,10 @@ def parse_statistics(payload: memoryview) -> CpuStatistics:
 
 
 def find_entry(connection: Connection, flow: Tuple) -> bytes | None:
-    """Return the CTA_ID of the entry of `flow`, None where there is no entry."""
+    """Return the CTA_ID of the entry of `flow`, None where there is no entry.
+
+    Raises `Unsupported` where the kernel has no ctnetlink: nfnetlink says EINVAL then.
+    """
     try:
         answer = connection.ask(
             "ctnetlink CT_GET", IPCTNL_MSG_CT_GET, nfgenmsg(flow.family.nfproto) + flow.pack()
@@ -101,6 +104,8 @@ def find_entry(connection: Connection, flow: Tuple) -> bytes | None:
     except NetlinkError as error:
         if error.errno == errno.ENOENT:
             return None
+        if error.errno == errno.EINVAL:
+            raise Unsupported("this kernel has no ctnetlink (nf_conntrack_netlink)") from None
         raise
     found = attribute_map(answer, _NFGENMSG)
     if CTA_TUPLE_ORIG not in found:

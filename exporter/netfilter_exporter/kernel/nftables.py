@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from netfilter_exporter.kernel.errors import Malformed, ReadError
+from netfilter_exporter.kernel.errors import Malformed, NoData, ReadError
 from netfilter_exporter.kernel.families import (
     FAMILIES_OF,
     HOOKS,
@@ -90,8 +90,16 @@ class ParsedChain(NamedTuple):
 
 
 def read_generation(connection: Connection) -> int:
-    """Return the generation of this namespace's ruleset; each committed batch adds one."""
-    answer = connection.ask("nftables GETGEN", NFT_MSG_GETGEN, nfgenmsg(NFPROTO_UNSPEC))
+    """Return the generation of this namespace's ruleset; each committed batch adds one.
+
+    Raises `NoData` where the kernel has no nf_tables, and so no ruleset: EINVAL says so.
+    """
+    try:
+        answer = connection.ask("nftables GETGEN", NFT_MSG_GETGEN, nfgenmsg(NFPROTO_UNSPEC))
+    except NetlinkError as error:
+        if error.errno == errno.EINVAL:
+            raise NoData("this kernel has no nf_tables") from None
+        raise
     return be32(attribute_map(answer, _NFGENMSG)[NFTA_GEN_ID])
 
 
