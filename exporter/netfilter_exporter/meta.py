@@ -50,6 +50,16 @@ def _host_network_namespace(run: Run) -> float | None:
     return int(run.snapshot.host_network_namespace)
 
 
+def _reload_successful(run: Run) -> float | None:
+    loads = run.snapshot.host.loads
+    return int(loads.successful) if loads else None
+
+
+def _reload_time(run: Run) -> float | None:
+    loads = run.snapshot.host.loads
+    return loads.success_time if loads else None
+
+
 ROWS: tuple[Metric[Run], ...] = (
     Metric(
         "exporter_build_info",
@@ -103,6 +113,28 @@ ROWS: tuple[Metric[Run], ...] = (
         samples=_omitted,
         labels=("metric",),
     ),
+    Metric(
+        "config_last_reload_successful",
+        "Whether the files of --config.file and --web.config.file were good when they were last"
+        " read (1); where one was not (0), what it said before stays. Only where they are served.",
+        source="the exporter itself",
+        samples=value(_reload_successful),
+    ),
+    Metric(
+        "config_last_reload_success_timestamp_seconds",
+        "When both files were last read and good, in seconds since the epoch.",
+        source="the exporter itself",
+        samples=value(_reload_time),
+    ),
+)
+
+#: Beside ROWS, where a page is written with --textfile.directory.
+TEXTFILE_ROW: Metric[float] = Metric(
+    "textfile_timestamp_seconds",
+    "When the page was written with --textfile.directory, in seconds since the epoch: nothing else"
+    " tells that a text file is old.",
+    source="the exporter itself",
+    samples=value(lambda now: now),
 )
 
 

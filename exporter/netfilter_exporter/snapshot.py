@@ -6,6 +6,7 @@ for one scrape, so that all collectors, and the checks, see the same facts.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Callable, Generic, NamedTuple, TypeVar, cast
 
@@ -41,6 +42,7 @@ from netfilter_exporter.kernel.reachability import RulesetFacts
 from netfilter_exporter.kernel.rulesets import LegacyReader, Nftables, NftablesReader
 from netfilter_exporter.kernel.sysctl_d import SysctlD
 from netfilter_exporter.kernel.system import Interface, System
+from netfilter_exporter.loads import Loads
 
 T = TypeVar("T")
 
@@ -104,17 +106,35 @@ def _ruleset(
         return Ruleset(backend, families, None, error)
 
 
+def _module_reader(system: System, config: Config) -> ModuleReader:
+    return ModuleReader(system.paths, (*config.modules.watch, *config.expect.modules))
+
+
 class Host:
     """The host, and what is remembered of it from one look to the next."""
 
-    def __init__(self, system: System, config: Config = Config()) -> None:  # noqa: B008 - frozen
+    def __init__(
+        self,
+        system: System,
+        config: Config = Config(),  # noqa: B008 - frozen
+        loads: Loads | None = None,
+    ) -> None:
+        """`loads` tells how configurations were read, where they are read again."""
         self.system = system
         self.config = config
+        self.loads = loads
         self.conntrack_counters = CounterMemory()
         self.nftables = NftablesReader()
         self.legacy = {family: LegacyReader(family) for family in Family}
-        self.modules = ModuleReader(system.paths, (*config.modules.watch, *config.expect.modules))
+        self.modules = _module_reader(system, config)
         self.sysctl_d = SysctlD(system.paths)
+
+    def configured(self, config: Config) -> Host:
+        """Return the same host, with all that is remembered of it, under another configuration."""
+        host = copy.copy(self)
+        host.config = config
+        host.modules = _module_reader(self.system, config)
+        return host
 
     def snapshot(self, timeout: float) -> Snapshot:
         """Return a fresh look, whose netlink requests together take at most `timeout` seconds."""

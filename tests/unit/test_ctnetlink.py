@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from netfilter_exporter.kernel import ctnetlink
 from netfilter_exporter.kernel.conntrack import COLUMNS
-from netfilter_exporter.kernel.errors import Malformed, ReadError, Status
+from netfilter_exporter.kernel.errors import Malformed, ReadError, Status, Unsupported
 from netfilter_exporter.kernel.families import Family
 from netfilter_exporter.kernel.netlink import NetlinkError, attribute_map, nest, nfgenmsg, pack
 from support import corpus, wire
