@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Union
 
 from netfilter_exporter.kernel.families import Family
-from netfilter_exporter.kernel.xtables import LAYOUTS, Info
+from netfilter_exporter.kernel.xtables import IPT_SO_GET_ENTRIES, LAYOUTS, Info
 
 ACCEPT, DROP, RETURN = -2, -1, -5
 #: Valid hooks of a table, by number.
@@ -94,3 +94,11 @@ def _sized(name: bytes, data: bytes) -> bytes:
     """Return a struct xt_entry_match or xt_entry_target, aligned to eight bytes."""
     data = data.ljust((len(data) + 7) & ~7, b"\0")
     return struct.pack("=H29sB", 32 + len(data), name, 0) + data
+
+
+def answer(name: str, info: Info, blob: bytes, request: bytes, option: int) -> bytes:
+    """Return what getsockopt fills in for IPT_SO_GET_INFO, or else for IPT_SO_GET_ENTRIES."""
+    if option == IPT_SO_GET_ENTRIES:
+        return request + blob
+    numbers = (info.valid_hooks, *info.hook_entry, *info.underflow, info.entries, info.size)
+    return struct.pack("=32s13I", name.encode(), *numbers)

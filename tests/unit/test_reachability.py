@@ -181,10 +181,14 @@ def test_a_dormant_table_translates_nothing():
     assert not any(facts.unreachable.values())
 
 
-def test_extensions_are_remembered():
-    """Which family's actions are xt targets decides which modules they need."""
-    facts = analyse([nat_table(BOTH, post=[MASQUERADE._replace(extension=True, families=IPV4)])])
-    assert facts.extension == {(Family.IPV4, Action.MASQUERADE)}
+def test_translations_are_told_one_by_one():
+    """With the families that meet them, and whether their action is an xt target."""
+    rules = [MASQUERADE._replace(extension=True, families=IPV4), MASQUERADE]
+    facts = analyse([nat_table(BOTH, post=rules)])
+    assert {(found.families, found.chain, found.extension) for found in facts.translations} == {
+        (IPV4, "post", True),
+        (BOTH, "post", False),
+    }
 
 
 # -- families ------------------------------------------------------------------------------------

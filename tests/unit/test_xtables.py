@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import struct
 
 import pytest
@@ -218,12 +219,10 @@ class Socket:
         if option == IPT_SO_GET_INFO:
             if len(self.tables) > 1:
                 self.tables.pop(0)
-            numbers = (info.valid_hooks, *info.hook_entry, *info.underflow, info.entries)
-            return memoryview(struct.pack("=32sI5I5III", b"nat", *numbers, info.size))
-        if request[32:36] != struct.pack("=I", info.size):
-            raise from_oserror(OSError(errno.EAGAIN, "Resource temporarily unavailable"), "get")
-        assert size == 40 + info.size
-        return memoryview(request + blob)
+        elif request[32:36] != struct.pack("=I", info.size):
+            raise from_oserror(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)), "getsockopt")
+        assert option == IPT_SO_GET_INFO or size == 40 + info.size
+        return memoryview(xt.answer("nat", info, blob, request, option))
 
 
 def test_a_table_that_is_replaced_meanwhile_is_asked_for_again():

@@ -29,11 +29,9 @@ def _by_family(family: Family) -> tuple[str, ...]:
 
 
 def _by_rules(backend: Backend, facts: RulesetFacts) -> Iterator[str]:
-    for (family, action), count in facts.rules.items():
-        if not count:
-            continue
-        yield from _by_family(family)
-        yield "nat_nftables" if backend is Backend.NFTABLES else f"nat_legacy_{family.value}"
-        if action is Action.MASQUERADE:
-            target = (family, action) in facts.extension
-            yield "masquerade_legacy" if target else "masquerade_nftables"
+    for found in facts.translations:
+        for family in found.families:
+            yield from _by_family(family)
+            yield "nat_nftables" if backend is Backend.NFTABLES else f"nat_legacy_{family.value}"
+            if found.action is Action.MASQUERADE:
+                yield "masquerade_legacy" if found.extension else "masquerade_nftables"

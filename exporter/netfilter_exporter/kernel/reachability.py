@@ -64,8 +64,6 @@ class RulesetFacts:
     notrack: Counter[Family] = dataclasses.field(default_factory=Counter)
     #: family, chain and name of every interface that a translating rule needs
     interfaces: set[tuple[Family, str, str]] = dataclasses.field(default_factory=set)
-    #: families and actions of rules whose action is an xt target
-    extension: set[tuple[Family, Action]] = dataclasses.field(default_factory=set)
     #: families of which a notrack or zone rule may touch loopback
     loopback_untracked: set[Family] = dataclasses.field(default_factory=set)
     #: families of which a forward base chain has the policy drop
@@ -280,11 +278,9 @@ def _add_translations(facts: RulesetFacts, table: Table, visits: list[Visit]) ->
         for chain, rule, action, families in _rules(visits)
     )
     facts.translations.update(found)
-    for (families, action, *_, extension), count in found.items():
+    for (families, action, *_), count in found.items():
         for family in _ORDERED[families]:
             facts.rules[family, action] += count
-            if extension:
-                facts.extension.add((family, action))
     forwarded = [v for v in visits if v.hit.rule.action in FORWARDED.get(v.hook, ())]
     for families, count in Counter(families for *_, families in _rules(forwarded)).items():
         for family in _ORDERED[families]:

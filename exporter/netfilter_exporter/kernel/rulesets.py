@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from netfilter_exporter.kernel import nftables, xtables
+from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.kernel.families import Family
 from netfilter_exporter.kernel.netlink import Connection
 from netfilter_exporter.kernel.reachability import RulesetFacts, analyse
@@ -72,6 +73,9 @@ class LegacyReader:
                 self._facts = analyse(table for _, table in read)
                 self._state = {name: info for name, (info, _) in zip(wanted, read)}
                 self._read_at = system.clock()
+        except NoData as error:  # it was listed: that it cannot be had does not make it empty
+            raise ReadError(f"legacy {self._family.value}: a table went: {error}") from None
+        else:
             return self._facts
         finally:
             connection.close()
