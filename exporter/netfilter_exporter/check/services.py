@@ -21,7 +21,10 @@ class Manager(NamedTuple):
 #: of their processes, which the kernel cuts at fifteen characters.
 _BY_PROCESS = (
     (("firewalld",), Manager("firewalld", "firewall-cmd --reload")),
-    (("dockerd",), Manager("Docker", "systemctl restart docker")),
+    (
+        ("dockerd",),
+        Manager("Docker", "systemctl restart docker  # stops containers without live-restore"),
+    ),
     (("conmon", "podman"), Manager("Podman", "podman network reload --all")),
     (("libvirtd",), Manager("libvirt", "systemctl restart libvirtd")),
     (("virtnetworkd",), Manager("libvirt", "systemctl restart virtnetworkd")),

@@ -181,8 +181,8 @@ def conntrack_netlink_missing(look: Look) -> Iterator[Found]:
     if blind or look.snapshot.capabilities["conntrack_netlink"] is False:
         yield Found(
             "ctnetlink is not in the kernel now.",
-            "conntrack(8) needs it. The exporter loads nothing, and without it, and without a list of"
-            " hooks, cannot prove tracking.",
+            "conntrack(8) needs it. The exporter loads nothing: without it, tracking stays unproven"
+            " where hooks cannot be listed.",
             {name: modules.known[name].state.value for name in names},
             commands.load(modules, names),
         )
