@@ -4,73 +4,101 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Callable
 
-from prometheus_client import ProcessCollector
-
-from netfilter_exporter import __version__, collectors, flags, logs
+from netfilter_exporter import __version__, collectors, flags, logs, textfile
 from netfilter_exporter.check import command
 from netfilter_exporter.collectors.base import Collector
 from netfilter_exporter.config import Config, ConfigError, load
+from netfilter_exporter.daemon import Daemon
 from netfilter_exporter.flags import Flags
 from netfilter_exporter.gather import Gatherer
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.snapshot import Host
-from netfilter_exporter.web.listen import CannotListen, bound_address, listen
-from netfilter_exporter.web.pages import Pages
-from netfilter_exporter.web.scrapes import Scrapes
-from netfilter_exporter.web.server import Server
+from netfilter_exporter.web.listen import CannotListen, listen
+from netfilter_exporter.web.systemd import activated_sockets
+from netfilter_exporter.web.web_file import WebFile
 
 _log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until a signal says stop, or check once; return the exit code."""
+    """Serve until a signal says stop, or do what is asked for once; return the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     if list(arguments[:1]) == ["check"]:
         return command.main(arguments[1:])
     found = collectors.load()
     chosen = flags.parse(arguments, found)
     logs.setup(chosen.log_level, chosen.log_format)
+    if chosen.config_check:
+        return _check(chosen)
     try:
-        config = load(chosen.config_file) if chosen.config_file else Config()
-        if chosen.config_check:
-            _log.info("the configuration is good")
-            return 0
-        listeners = [listen(address) for address in chosen.listen_addresses]
+        config = _load(chosen)
+        if chosen.textfile_directory is not None:
+            return _write(chosen, config, found)
+        web_file = WebFile(chosen.web_config_file)
+        listeners = _listeners(chosen)
     except (ConfigError, CannotListen) as error:
         _log.error("%s", error)
         return 1
     _log.info("netfilter_exporter %s, collectors: %s", __version__, ", ".join(chosen.collectors))
-    asyncio.run(_serve(chosen, config, found, listeners))
+    asyncio.run(_serve(chosen, config, web_file, found, listeners))
     return 0
 
 
 async def _serve(
     chosen: Flags,
     config: Config,
+    web_file: WebFile,
     found: Mapping[str, Collector],
     listeners: Sequence[socket.socket],
 ) -> None:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    scrapes = Scrapes(
-        Gatherer(Host(System(chosen.paths), config), chosen.options | config.collectors),
-        {name: found[name] for name in chosen.collectors},
-        extra=ProcessCollector(registry=None).collect if chosen.exporter_metrics else tuple,
-        max_requests=chosen.max_requests,
-    )
-    server = Server(Pages(scrapes, found, chosen.telemetry_path))
-    scrapes.start()
-    for listener in listeners:
-        _log.info("listening on %s", bound_address(listener))
-    server.start(listeners)
-    await stop.wait()
-    _log.info("stopping")
-    await server.stop()
-    scrapes.stop()
+    await Daemon(chosen, config, web_file, found).serve(listeners)
+
+
+def _load(chosen: Flags) -> Config:
+    return load(chosen.config_file) if chosen.config_file else Config()
+
+
+def _check(chosen: Flags) -> int:
+    """Tell what is wrong with each of the two files."""
+    problems = [_problem(lambda: _load(chosen)), _problem(lambda: WebFile(chosen.web_config_file))]
+    for problem in filter(None, problems):
+        _log.error("%s", problem)
+    if any(problems):
+        return 1
+    _log.info("the configuration is good")
+    return 0
+
+
+def _problem(read: Callable[[], object]) -> ConfigError | None:
+    try:
+        read()
+    except ConfigError as error:
+        return error
+    return None
+
+
+def _listeners(chosen: Flags) -> list[socket.socket]:
+    if chosen.systemd_socket:
+        return activated_sockets()
+    return [listen(address) for address in chosen.listen_addresses]
+
+
+def _write(chosen: Flags, config: Config, found: Mapping[str, Collector]) -> int:
+    """Write the page of --textfile.directory."""
+    gatherer = Gatherer(Host(System(chosen.paths), config), chosen.options | config.collectors)
+    try:
+        path = textfile.write(
+            chosen.textfile_directory or ".", gatherer, [found[name] for name in chosen.collectors]
+        )
+    except OSError as error:
+        _log.error("%s: %s", chosen.textfile_directory, error.strerror or error)
+        return 1
+    finally:
+        gatherer.close()
+    _log.info("written: %s", path)
+    return 0

@@ -27,11 +27,14 @@ class Flags:
     options: frozenset[str]  #: of the rows that are opt-in
     paths: Paths
     listen_addresses: tuple[Address, ...]
+    systemd_socket: bool
+    web_config_file: str | None
     telemetry_path: str
     max_requests: int
     exporter_metrics: bool
     config_file: str | None
     config_check: bool
+    textfile_directory: str | None
     log_level: str
     log_format: str
 
@@ -44,11 +47,14 @@ def parse(argv: Sequence[str] | None, collectors: Mapping[str, Collector]) -> Fl
         options=frozenset(args.options),
         paths=Paths(args.procfs, args.sysfs, args.rootfs),
         listen_addresses=tuple(args.listen_addresses or [parse_address(DEFAULT_ADDRESS)]),
+        systemd_socket=args.systemd_socket,
+        web_config_file=args.web_config_file,
         telemetry_path=args.telemetry_path,
         max_requests=args.max_requests,
         exporter_metrics=args.exporter_metrics,
         config_file=args.config_file,
         config_check=args.config_check,
+        textfile_directory=args.textfile_directory,
         log_level=args.log_level,
         log_format=args.log_format,
     )
@@ -98,6 +104,7 @@ def _parser(collectors: Mapping[str, Collector]) -> argparse.ArgumentParser:
     _add_web(parser.add_argument_group("web"))
     _add_collectors(parser.add_argument_group("collectors"), collectors)
     _add_config(parser.add_argument_group("configuration"))
+    _add_textfile(parser.add_argument_group("text file"))
     _add_paths(parser.add_argument_group("paths"))
     _add_log(parser.add_argument_group("log"))
     return parser
@@ -129,6 +136,18 @@ def _add_web(group: argparse._ArgumentGroup) -> None:
         action="append",
         help="address to serve on, as :PORT, HOST:PORT or [IPV6]:PORT; may be repeated"
         f" (default: {DEFAULT_ADDRESS})",
+    )
+    group.add_argument(
+        "--web.systemd-socket",
+        dest="systemd_socket",
+        action="store_true",
+        help="serve on the sockets of a systemd .socket unit instead of addresses",
+    )
+    group.add_argument(
+        "--web.config.file",
+        dest="web_config_file",
+        metavar="FILE",
+        help="YAML file with TLS, users, rate limit and headers, in the format of exporter-toolkit",
     )
     group.add_argument(
         "--web.telemetry-path",
@@ -195,7 +214,16 @@ def _add_config(group: argparse._ArgumentGroup) -> None:
         "--config.check",
         dest="config_check",
         action="store_true",
-        help="check the configuration and exit",
+        help="check the configuration files and exit",
+    )
+
+
+def _add_textfile(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--textfile.directory",
+        dest="textfile_directory",
+        metavar="DIR",
+        help="write one page into DIR, for node_exporter's textfile collector, and exit",
     )
 
 

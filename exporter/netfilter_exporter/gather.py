@@ -66,11 +66,14 @@ class Gatherer:
     """Runs collectors on a host, one collection at a time."""
 
     def __init__(self, host: Host, options: Collection[str] = ()) -> None:
-        self._host = host
-        self._options = options
+        self._setting = host, options
         self._worker: _Worker | None = None
         self._hung: dict[str, _Worker] = {}
         self._complaints = Complaints()
+
+    def reconfigure(self, host: Host, options: Collection[str]) -> None:
+        """Use these from the next collection on; the one that is under way keeps its own."""
+        self._setting = host, options
 
     def gather(self, collectors: Iterable[Collector], timeout: float = PAGE_TIMEOUT) -> Run:
         """Run `collectors` on a fresh snapshot, for at most `timeout` seconds.
@@ -80,11 +83,12 @@ class Gatherer:
         again before it has come back.
         """
         page_end = time.monotonic() + timeout
-        run = Run(self._host.snapshot(timeout), {})
+        host, options = self._setting
+        run = Run(host.snapshot(timeout), {})
         pending = list(collectors)
         while pending:
             self._hung = {name: hung for name, hung in self._hung.items() if hung.is_alive()}
-            task = _Task(run.snapshot, pending, self._options, frozenset(self._hung))
+            task = _Task(run.snapshot, pending, options, frozenset(self._hung))
             worker = self._worker or _Worker()
             late = worker.do(task, page_end)
             self._worker = worker if late is None else None

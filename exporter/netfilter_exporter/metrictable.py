@@ -14,7 +14,7 @@ END = "<!-- metrics:end -->"
 
 def metric_table(collectors: Mapping[str, Collector]) -> str:
     """Return the table in Markdown: the exporter's own rows, then those of each collector."""
-    sections = [_section("The exporter itself", meta.ROWS)]
+    sections = [_section("The exporter itself", (*meta.ROWS, meta.TEXTFILE_ROW))]
     sections.extend(
         _section(f"Collector `{collector.name}`: {collector.help}", collector.metrics)
         for collector in collectors.values()

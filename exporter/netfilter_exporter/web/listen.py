@@ -65,5 +65,7 @@ def _resolve(address: Address) -> tuple[socket.AddressFamily, tuple[str, int]]:
 
 def bound_address(listener: socket.socket) -> str:
     """Return where `listener` listens, with the port that the kernel chose for 0."""
-    host, port = listener.getsockname()[:2]
-    return str(Address(host, port))
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:  # from systemd
+        return str(name)
+    return str(Address(*name[:2]))

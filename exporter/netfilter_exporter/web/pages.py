@@ -13,10 +13,11 @@ from netfilter_exporter.check.report import evaluate
 from netfilter_exporter.gather import PAGE_TIMEOUT, Run
 from netfilter_exporter.kernel.errors import Status
 from netfilter_exporter.web.http import HTML, HttpError, Request, Response, accepts_gzip
-from netfilter_exporter.web.peer import Answer
+from netfilter_exporter.web.peer import Answer, Application
 from netfilter_exporter.web.scrapes import Form, Scrapes, Wanted
 
 _READING = frozenset({"GET", "HEAD"})
+_CHANGING = frozenset({"POST", "PUT"})
 _QUERY_FIELDS = 100
 _SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,9})?", re.ASCII)
 
@@ -37,7 +38,13 @@ class Route(NamedTuple):
 class Pages:
     """Answers requests by their path."""
 
-    def __init__(self, scrapes: Scrapes, known: Iterable[str], telemetry_path: str) -> None:
+    def __init__(
+        self,
+        scrapes: Scrapes,
+        known: Iterable[str],
+        telemetry_path: str,
+        reload: Application | None = None,
+    ) -> None:
         """`known` are the names of all collectors, those that are switched off too."""
         self._scrapes = scrapes
         self._known = frozenset(known)
@@ -47,6 +54,8 @@ class Pages:
             "/-/healthy": Route(_healthy),
             telemetry_path: Route(self._metrics),
         }
+        if reload:
+            self._routes["/-/reload"] = Route(reload, _CHANGING)
 
     def __call__(self, request: Request) -> Answer:
         """Return the response, or the future of it; raise `HttpError`."""

@@ -7,6 +7,7 @@ import os
 from typing import NamedTuple
 
 from netfilter_exporter.config_yaml import ConfigError
+from netfilter_exporter.loads import Loads
 from netfilter_exporter.web import config as web_config
 from netfilter_exporter.web import tls
 from netfilter_exporter.web.config import WebConfig
@@ -30,6 +31,7 @@ class WebFile:
 
     def __init__(self, path: str | None) -> None:
         """Read the file at `path`, where there is one; raises `ConfigError`."""
+        self.loads = Loads()  #: is told of each reading
         self._path = path
         self._good = WebSettings()
         #: Of the file and those that it names, before they were last read.
@@ -53,7 +55,8 @@ class WebFile:
         if self._path:
             marks: dict[str, _Mark | None] = {}
             try:
-                self._good = _read(self._path, marks)
+                with self.loads.reading("web"):
+                    self._good = _read(self._path, marks)
             finally:
                 self._marks = marks
 

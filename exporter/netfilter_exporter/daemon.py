@@ -1,0 +1,76 @@
+"""Serving until a signal says stop: what cli.py has chosen, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+
+from prometheus_client import ProcessCollector
+
+from netfilter_exporter.collectors.base import Collector
+from netfilter_exporter.config import Config
+from netfilter_exporter.flags import Flags
+from netfilter_exporter.gather import Gatherer
+from netfilter_exporter.kernel.system import System
+from netfilter_exporter.loads import Loads
+from netfilter_exporter.reload import Reloader
+from netfilter_exporter.snapshot import Host
+from netfilter_exporter.web import systemd
+from netfilter_exporter.web.guard import Guard
+from netfilter_exporter.web.listen import bound_address
+from netfilter_exporter.web.pages import Pages
+from netfilter_exporter.web.scrapes import Scrapes
+from netfilter_exporter.web.server import Server
+from netfilter_exporter.web.web_file import WebFile
+
+_log = logging.getLogger(__name__)
+
+
+class Daemon:
+    """The exporter as it serves."""
+
+    def __init__(
+        self, chosen: Flags, config: Config, web_file: WebFile, found: Mapping[str, Collector]
+    ) -> None:
+        """`found` are all collectors; the event loop must run."""
+        self._chosen = chosen
+        loads = Loads()
+        web_file.loads = loads
+        self._host = Host(System(chosen.paths), config, loads)
+        self._gatherer = Gatherer(self._host, chosen.options | config.collectors)
+        self._scrapes = Scrapes(
+            self._gatherer,
+            {name: found[name] for name in chosen.collectors},
+            extra=ProcessCollector(registry=None).collect if chosen.exporter_metrics else tuple,
+            max_requests=chosen.max_requests,
+        )
+        self._reloader = Reloader(chosen.config_file, web_file, self._apply, loads)
+        pages = Pages(self._scrapes, found, chosen.telemetry_path, self._reloader.answer)
+        self._guard = Guard(pages, web_file)
+        self._server = Server(self._guard, tls=lambda: web_file.current().tls)
+
+    def _apply(self, config: Config) -> None:
+        host = self._host.configured(config)
+        self._gatherer.reconfigure(host, self._chosen.options | config.collectors)
+
+    async def serve(self, listeners: Sequence[socket.socket]) -> None:
+        """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reloader.on_signal)
+        self._scrapes.start()
+        for listener in listeners:
+            _log.info("listening on %s", bound_address(listener))
+        self._server.start(listeners)
+        systemd.notify("READY=1")
+        await stop.wait()
+        _log.info("stopping")
+        systemd.notify("STOPPING=1")
+        await self._server.stop()
+        self._scrapes.stop()
+        self._guard.close()
