@@ -1,0 +1,137 @@
+"""What is told of tracking is what the kernel does."""
+
+import pytest
+
+from support import inside
+from support.page import Page
+
+RAW = "type filter hook output priority raw"
+TRACKED = "iptables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE"
+
+
+def told(namespace):
+    """Return what a scrape tells of tracking by family, and the status of each source."""
+    page = Page(namespace.call(inside.scrape, ("tracking",)))
+    samples = page.samples("conntrack_tracking")
+    sources = {
+        sample.labels["source"]: sample.labels["status"]
+        for sample in page.samples("source_status")
+        if sample.value
+    }
+    return {sample.labels["family"]: sample.value for sample in samples}, sources
+
+
+def listed(namespace):
+    """Return the entries that conntrack lists in both families."""
+    families = ("ipv4", "ipv6")
+    return [namespace.run("conntrack", "-L", "-f", family) for family in families]
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("true", {"ipv4": 0, "ipv6": 0}),
+        (TRACKED, {"ipv4": 1, "ipv6": 0}),
+        (TRACKED.replace("ip", "ip6", 1), {"ipv4": 0, "ipv6": 1}),
+        ("nft 'table inet t { chain c { type filter hook input priority 0; ct state new; }; }'",
+         {"ipv4": 1, "ipv6": 1}),
+        ("nft 'table ip t { chain c { type nat hook postrouting priority 100; }; }'",
+         {"ipv4": 0, "ipv6": 0}),
+    ],
+)  # fmt: skip
+def test_each_family_is_tracked_or_not(namespace, rule, expected):
+    """A rule that needs connection tracking switches it on in its family; no rule, no tracking."""
+    namespace.sh(rule)
+    assert told(namespace)[0] == expected
+    assert listed(namespace) == ["", ""]
+
+
+def test_tracking_that_ends_is_seen_at_once(namespace):
+    """When the last rule is flushed, the next scrape says so; and when it is back."""
+    for _ in range(3):
+        namespace.sh(TRACKED)
+        assert told(namespace)[0]["ipv4"] == 1
+        namespace.run("iptables-legacy", "-w", "-t", "nat", "-F")
+        assert told(namespace)[0]["ipv4"] == 0
+
+
+def test_many_probes_leave_no_entry(namespace):
+    """Fifty probes are fifty proofs, and nothing stays in the table."""
+    namespace.sh(TRACKED)
+    assert namespace.call(inside.probe, 50) == [True] * 50
+    assert listed(namespace) == ["", ""]
+    assert namespace.run("conntrack", "-C").strip() == "0"
+
+
+def test_a_probe_deletes_no_other_entry(namespace):
+    """Flows of others stay as they are."""
+    namespace.sh(TRACKED)
+    namespace.call(inside.send, "127.0.0.1", 9)
+    before = namespace.run("conntrack", "-L").count("dport=9")
+    namespace.call(inside.probe, 50)
+    assert (before, namespace.run("conntrack", "-L").count("dport=9")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "iptables-legacy -w -t raw -A OUTPUT -o lo -j CT --notrack",
+        "iptables-legacy -w -t raw -A OUTPUT -p udp -j CT --zone 7",
+        "iptables-nft -w -t raw -A OUTPUT -o lo -j CT --notrack",
+        f"nft 'table ip r {{ chain c {{ {RAW}; notrack; }}; }}'",
+        f"nft 'table inet r {{ chain d {{ notrack; }}; chain c {{ {RAW}; oifname lo jump d; }}; }}'",
+        f"nft 'table ip r {{ chain c {{ {RAW}; ct zone set 9; }}; }}'",
+    ],
+)
+def test_what_hides_loopback_makes_a_miss_prove_nothing(namespace, rule):
+    """A gateway that keeps loopback untracked, or in a zone, is healthy: no sample, and why."""
+    namespace.sh(f"nft 'add table ip r; add table inet r; add chain inet r d; delete table ip r;"
+                 f" delete table inet r'; {TRACKED}; {rule}")  # fmt: skip
+    tracking, sources = told(namespace)
+    assert "ipv4" not in tracking
+    assert sources["probe_ipv4"] == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "iptables-legacy -w -t raw -A OUTPUT -o wan0 -j CT --notrack",
+        "iptables-legacy -w -t raw -A OUTPUT ! -o lo -j CT --notrack",
+        "iptables-legacy -w -t raw -A PREROUTING -i lan0 -j CT --notrack",
+        f"nft 'table ip r {{ chain c {{ {RAW}; oifname != lo notrack; }}; }}'",
+    ],
+)
+def test_what_does_not_touch_loopback_hides_nothing(namespace, rule):
+    """With such rules, and no other, a miss is proof; and with tracking a hit is."""
+    namespace.sh(rule)
+    assert told(namespace)[0]["ipv4"] == 0
+    namespace.sh(TRACKED)
+    assert told(namespace)[0]["ipv4"] == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "proves"),
+    [
+        ("iptables-legacy -w -A OUTPUT -o lo -j DROP", False),
+        ("iptables-legacy -w -A INPUT -i lo -j DROP", True),
+        ("iptables-legacy -w -t nat -A POSTROUTING -j MASQUERADE", False),
+        ("iptables-legacy -w -t nat -A OUTPUT -p udp -j REDIRECT --to-ports 9", True),
+        (
+            "nft 'table ip t { chain c { type filter hook prerouting priority -350; drop; }; }'",
+            True,
+        ),
+    ],
+)
+def test_filters_do_not_lie(namespace, rule, proves):
+    """What was sent and tracked is proof, delivered or not; what was refused proves nothing."""
+    namespace.sh(f"{TRACKED}; {rule}")
+    tracking, sources = told(namespace)
+    assert tracking.get("ipv4") == (1 if proves else None)
+    assert sources["probe_ipv4"] == ("ok" if proves else "inconclusive")
+    assert listed(namespace)[0] == ""
+
+
+def test_a_host_without_a_loopback_address_proves_nothing(namespace):
+    """Where there is nothing to send from, nothing is told."""
+    namespace.sh(f"{TRACKED}; ip address flush dev lo")
+    assert told(namespace)[0] == {}

@@ -1,0 +1,155 @@
+"""What runs inside a network namespace: a process that does what a test asks of it.
+
+Started as ``python -m support.inside``; see support.namespace. Functions that are called in it are
+named here, or in a test module, and what they take and return can be pickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import pickle
+import socket
+import sys
+import traceback
+from collections.abc import Sequence
+
+from netfilter_exporter import collectors
+from netfilter_exporter.exposition import Exposition
+from netfilter_exporter.gather import Gatherer
+from netfilter_exporter.kernel.families import Family
+from netfilter_exporter.kernel.probe import tracks
+from netfilter_exporter.kernel.reachability import RulesetFacts
+from netfilter_exporter.kernel.system import System
+from netfilter_exporter.meta import page_families
+from netfilter_exporter.snapshot import Host
+
+CAP_DAC_READ_SEARCH, CAP_NET_ADMIN = 2, 12
+_CAPABILITY_VERSION_3 = 0x20080522
+_PR_SET_DUMPABLE, _PR_SET_KEEPCAPS = 4, 8
+_NOBODY = 65534
+
+
+@functools.cache
+def host() -> Host:
+    """Return the host as this process sees it; one for all its scrapes."""
+    return Host(System())
+
+
+@functools.cache
+def _gatherer() -> Gatherer:
+    return Gatherer(host())
+
+
+def scrape(names: Sequence[str] = (), times: int = 1) -> str:
+    """Scrape so many times and return the last page; `names` are collectors, all if none."""
+    text = b""
+    for _ in range(times):
+        chosen = [c for name, c in collectors.load().items() if not names or name in names]
+        text, _ = Exposition().render(page_families(_gatherer().gather(chosen)), accept="")
+    return text.decode()
+
+
+def ruleset(source: str) -> RulesetFacts:
+    """Return what the exporter reads now: of nftables, legacy_ipv4 or legacy_ipv6."""
+    snapshot = host().snapshot(timeout=60.0)
+    with contextlib.closing(snapshot):
+        if source == "nftables":
+            return snapshot.nftables.facts
+        facts: RulesetFacts = getattr(snapshot, source)
+        return facts
+
+
+def probe(times: int) -> list[bool]:
+    """Send so many probes of IPv4 and return what each proved."""
+    snapshot = host().snapshot(timeout=60.0)
+    connection = snapshot.netfilter("nf_conntrack_netlink")
+    proofs = []
+    for _ in range(times):
+        pair = host().system.loopback(Family.IPV4)
+        with contextlib.closing(pair):
+            proofs.append(tracks(connection, pair, Family.IPV4, blind=False))
+    snapshot.close()
+    return proofs
+
+
+def generation() -> int:
+    """Return the generation of the nftables ruleset."""
+    snapshot = host().snapshot(timeout=60.0)
+    with contextlib.closing(snapshot):
+        return snapshot.nftables.generation
+
+
+def descriptors() -> int:
+    """Return how many files and sockets this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def drop_privileges(*capabilities: int) -> None:
+    """Become nobody, with these capabilities and no other; for new threads of this one too."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    scrape()  # whatever is imported late is out of reach later
+    host.cache_clear()
+    _gatherer.cache_clear()
+    libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    os.setgroups([])
+    os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+    os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    mask = sum(1 << capability for capability in capabilities)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    data = (ctypes.c_uint32 * 6)(mask, mask, 0, 0, 0, 0)
+    if libc.capset(header, data) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
+    libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+
+def listen(address: str, port: int) -> None:
+    """Bind the socket of `heard`."""
+    _listener(address, port)
+
+
+@functools.cache
+def _listener(address: str, port: int) -> socket.socket:
+    opened = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    opened.bind((address, port))
+    opened.settimeout(1.0)
+    return opened
+
+
+def heard(address: str, port: int) -> str | None:
+    """Return the address that the next datagram came from, None where none comes."""
+    try:
+        _, sender = _listener(address, port).recvfrom(64)
+    except socket.timeout:
+        return None
+    return str(sender[0])
+
+
+def send(address: str, port: int, times: int = 1) -> None:
+    """Send datagrams from one socket."""
+    kind = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(kind, socket.SOCK_DGRAM) as opened:
+        for _ in range(times):
+            opened.sendto(b"x", (address, port))
+
+
+def main() -> int:
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    while True:
+        try:
+            function, arguments = pickle.load(requests)
+        except EOFError:
+            return 0
+        try:
+            answer = True, function(*arguments)
+        except BaseException:
+            answer = False, traceback.format_exc()
+        pickle.dump(answer, answers)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
