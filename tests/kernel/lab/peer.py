@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 
 ECHO_PORT = 7
+DISCARD_PORT = 9
 _CLONE_NEWNET = 0x40000000
 _PATIENCE = 0.25  #: seconds for an answer; from one namespace to another it takes a few ms
 
@@ -29,13 +30,17 @@ def enter(namespace: str) -> None:
 
 
 def exchange(address: str, port: int, count: int, *, tcp: bool = True) -> int:
-    """Start `count` new UDP flows and a TCP connection; return how many were answered."""
+    """Start `count` new UDP flows and a TCP connection; return how many were answered.
+
+    Nothing answers on another port than the one that echoes: those are not waited for.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     opened = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(count)]
     if tcp:
         opened.append(socket.socket(family, socket.SOCK_STREAM))
     try:
-        return _answered([each for each in opened if _begin(each, address, port)])
+        begun = [each for each in opened if _begin(each, address, port)]
+        return 0 if port == DISCARD_PORT else _answered(begun)
     finally:
         for each in opened:
             each.close()
@@ -103,18 +108,20 @@ def _serve(namespace: str, commands: socket.socket) -> None:
     for family in (socket.AF_INET, socket.AF_INET6):
         _echo_udp(family)
         _echo_tcp(family)
+    discard = _bound(socket.AF_INET, socket.SOCK_DGRAM, DISCARD_PORT)  # never read
     commands.sendall(b"ready\n")
     for line in commands.makefile("r"):
         answered = exchange(**json.loads(line))
         commands.sendall(b"%d\n" % answered)
+    discard.close()
 
 
-def _bound(family: int, kind: int) -> socket.socket:
+def _bound(family: int, kind: int, port: int = ECHO_PORT) -> socket.socket:
     opened = socket.socket(family, kind)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if family == socket.AF_INET6:
         opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    opened.bind(("", ECHO_PORT))
+    opened.bind(("", port))
     return opened
 
 

@@ -12,7 +12,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from lab.peer import ECHO_PORT, Peer, exchange
+from lab.exporter import Exporter
+from lab.peer import DISCARD_PORT, ECHO_PORT, Peer, exchange
 
 LAN, WAN = "lan", "wan"
 CLIENT, CLIENT6 = "10.0.1.2", "fd00:1::2"
@@ -23,6 +24,8 @@ PUBLISHED = 8080  #: the router's port that is forwarded to the client
 VIRTUAL = "198.51.100.1"  #: no host's; OUTPUT may send it to the server
 
 _FLOWS = 3
+_MANY = 12
+_BULK = 200
 
 
 class CommandFailed(Exception):
@@ -37,6 +40,7 @@ class Router:
         self._undo: list[tuple[str, str]] = []
         self._hidden: list[tuple[Path, Path]] = []
         self._written: list[Path] = []
+        self.exporter: Exporter | None = None  #: once the host is set up
         self.client: Peer | None = None
         self.server: Peer | None = None
         if network:
@@ -103,10 +107,16 @@ class Router:
 
         out, out6: from the client to the server; in: from the server to what the router
         publishes for the client; local: from the router to an address that OUTPUT translates;
-        host: from the router itself to the server.
+        host: from the router itself to the server; many: more than a handful to one address, as
+        out; bulk: a load from the client that nobody answers.
         """
         assert self.client
         assert self.server
+        if kind == "bulk":
+            self.client.flows(SERVER, DISCARD_PORT, _BULK, tcp=False)
+            return True
+        if kind == "many":
+            return self.client.flows(SERVER, ECHO_PORT, _MANY, tcp=False) == _MANY
         if kind == "out":
             answered = self.client.flows(SERVER, ECHO_PORT, _FLOWS)
         elif kind == "out6":

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
-
 from pathlib import Path
 
 from support import debian
@@ -180,5 +178,3 @@ def _link_tools(target: Path) -> None:
         link = target / name
         if not link.exists() and not link.is_symlink():
             link.symlink_to(destination)
-
-

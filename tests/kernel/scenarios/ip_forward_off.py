@@ -1,5 +1,5 @@
 from lab.scenario import Rises, Scenario
-from scenarios._hosts import NFT_MASQUERADE, ipv4_nat
+from scenarios._hosts import nft_nat, working
 
 
 def fault(router):
@@ -8,12 +8,12 @@ def fault(router):
 
 SCENARIO = Scenario(
     about="ip_forward is switched off: rules and tracking are fine, nothing is forwarded.",
-    setup=lambda router: router.nft(NFT_MASQUERADE),
+    setup=nft_nat,
     fault=fault,
     works={"out": (True, False)},
-    before=ipv4_nat("nftables"),
+    before=working("nftables"),
     after={
-        **ipv4_nat("nftables"),
+        **working("nftables"),
         'forwarding_enabled{family="ipv4"}': 0,
         'ip_in_address_errors_total{family="ipv4"}': Rises(20),
     },

@@ -1,0 +1,25 @@
+from lab.scenario import Scenario
+from scenarios._hosts import kube_proxy, probed, rules
+
+
+def setup(router):
+    probed(router)
+    router.run("iptables-nft-restore", kube_proxy(5000))
+
+
+HEALTHY = {
+    'conntrack_tracking{family="ipv4"}': 1,
+    rules("nftables", "dnat"): 5000,
+    rules("nftables", "masquerade"): 1,
+    "nat_unreachable_rules": 0,
+    "nat_missing_interface": None,
+    'forwarding_enabled{family="ipv4"}': 1,
+}
+
+SCENARIO = Scenario(
+    about="A node with 5 000 services, as kube-proxy writes them with iptables-nft.",
+    setup=setup,
+    works={"out": (True, True)},
+    before=HEALTHY,
+    after=HEALTHY,
+)
