@@ -228,3 +228,11 @@ def test_families_are_hidden_apart():
     ]
     facts = analyse([nat_table(BOTH, post=post, user=[MASQUERADE])])
     assert (unreachable(facts), unreachable(facts, Family.IPV6)) == ({}, {"post": 1})
+
+
+def test_a_translation_of_one_family_hides_nothing_of_the_other():
+    """In an inet table "dnat ip to" has no match, and yet IPv6 passes it by."""
+    rules = [Rule(action=Action.DNAT, families=IPV4), Rule(action=Action.DNAT, families=IPV6)]
+    facts = analyse([nat_table(BOTH, pre=rules)])
+    assert (unreachable(facts), unreachable(facts, Family.IPV6)) == ({}, {})
+    assert unreachable(analyse([nat_table(IPV4, pre=[rules[0], MASQUERADE])])) == {"pre": 1}

@@ -65,11 +65,11 @@ def test_an_interface_is_needed_by_the_families_that_meet_the_rule():
 
 
 @pytest.mark.parametrize("hook", list(Hook))
-@pytest.mark.parametrize("priority", [-400, RAW, -201, -199, -150, 0, 100])
+@pytest.mark.parametrize("priority", [-400, RAW, -200, -199, -150, 0, 100])
 def test_only_what_comes_before_tracking_prevents_it(hook, priority):
-    """notrack works before priority -200, at the two hooks where packets enter."""
+    """notrack works up to priority -200, at the two hooks where packets enter."""
     facts = analyse([filter_table(hook, priority, NOTRACK)])
-    works = hook in {Hook.PREROUTING, Hook.OUTPUT} and priority < -200
+    works = hook in {Hook.PREROUTING, Hook.OUTPUT} and priority <= -200
     assert facts.notrack[Family.IPV4] == int(works)
     assert facts.loopback_untracked == (IPV4 if works else set())
 
