@@ -44,8 +44,12 @@ class Place(NamedTuple):
 
     def error(self, node: yaml.Node, problem: str, allowed: str) -> ConfigError:
         """Return the error of `node`; `allowed` says what would do."""
-        at = _at(self.file, node.start_mark)
-        return ConfigError(f"{at}: {self.key or 'the document'}: {problem}; allowed: {allowed}")
+        key = self.key or "the document"
+        return ConfigError(f"{self.at(node)}: {key}: {problem}; allowed: {allowed}")
+
+    def at(self, node: yaml.Node) -> str:
+        """Return where `node` is, as messages say it."""
+        return _at(self.file, node.start_mark)
 
 
 def read(path: str) -> str:

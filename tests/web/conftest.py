@@ -5,22 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import shutil
 import socket
 import struct
 import threading
 import time
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from netfilter_exporter.collectors.base import Collector, Metric, value
 from netfilter_exporter.gather import Gatherer
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.snapshot import Host
+from netfilter_exporter.web.guard import Guard
 from netfilter_exporter.web.listen import listen, parse_address
 from netfilter_exporter.web.pages import Pages
 from netfilter_exporter.web.peer import Limits
 from netfilter_exporter.web.scrapes import Scrapes
 from netfilter_exporter.web.server import Server
+from netfilter_exporter.web.web_file import WebFile
 
 #: Far more than anything here takes, so that a test ends when something hangs.
 PATIENCE = 20
@@ -35,7 +45,17 @@ def collector(name, read=lambda _: 1, **row):
 class Running:
     """A server that runs until it is closed."""
 
-    def __init__(self, collectors, *, limits=None, max_requests=0, path="/metrics", known=()):
+    def __init__(
+        self,
+        collectors,
+        *,
+        limits=None,
+        max_requests=0,
+        path="/metrics",
+        known=(),
+        web_config=None,
+    ):
+        self.web_file = WebFile(web_config and str(web_config))
         self._collectors = {item.name: item for item in collectors}
         self._known = {*self._collectors, *known}
         self._path = path
@@ -51,7 +71,8 @@ class Running:
     async def _serve(self):
         gatherer = Gatherer(Host(System()))
         scrapes = Scrapes(gatherer, self._collectors, max_requests=self._max_requests)
-        self.server = Server(Pages(scrapes, self._known, self._path), self._limits)
+        self.guard = Guard(Pages(scrapes, self._known, self._path), self.web_file)
+        self.server = Server(self.guard, self._limits, lambda: self.web_file.current().tls)
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         scrapes.start()
@@ -60,6 +81,7 @@ class Running:
         await self._stop.wait()
         await self.server.stop()
         scrapes.stop()
+        self.guard.close()
         gatherer.close()
 
     def stop(self):
@@ -130,6 +152,42 @@ def eventually(true, seconds=PATIENCE):
     while not true():
         assert time.monotonic() < end, "did not come true"
         time.sleep(0.005)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """Return a folder with a server's certificate, its authority, and those of clients."""
+    folder = tmp_path_factory.mktemp("certificates")
+    authority, stranger = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    issued = {
+        "": authority.issue_cert("localhost", "127.0.0.1"),
+        "other-": authority.issue_cert("other.example"),
+        "client-": authority.issue_cert("prometheus.example", "2001:db8::1"),
+        "stranger-": stranger.issue_cert("prometheus.example"),
+    }
+    for name, certificate in issued.items():
+        certificate.private_key_pem.write_to_path(str(folder / f"{name}key.pem"))
+        (folder / f"{name}cert.pem").write_bytes(certificate.cert_chain_pems[0].bytes())
+    key = load_pem_private_key(issued[""].private_key_pem.bytes(), None)
+    secret = BestAvailableEncryption(b"secret")
+    (folder / "encrypted-key.pem").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secret)
+    )
+    return folder
+
+
+@pytest.fixture
+def web_config(certificates, tmp_path):
+    """Return a function that writes a web configuration, beside the certificates it may name."""
+    folder = tmp_path / "web"
+    shutil.copytree(certificates, folder)
+
+    def write(text):
+        (folder / "web.yml").write_text(text)
+        return folder / "web.yml"
+
+    return write
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def _headers(node: yaml.Node, place: Place) -> tuple[tuple[str, str], ...]:
     return tuple(headers)
 
 
-_HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+_HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
 
 
 def _users(node: yaml.Node, place: Place) -> tuple[tuple[str, str], ...]:

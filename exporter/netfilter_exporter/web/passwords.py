@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Protocol, cast
 
-from netfilter_exporter.config_yaml import ConfigError
 from netfilter_exporter.web.http import HttpError
 
 _REMEMBERED = 256
@@ -26,14 +25,8 @@ class _Bcrypt(Protocol):
 
 
 def import_bcrypt() -> _Bcrypt:
-    """Return the package bcrypt, which is optional; raises `ConfigError`."""
-    try:
-        return cast("_Bcrypt", importlib.import_module("bcrypt"))
-    except ImportError:
-        raise ConfigError(
-            "basic_auth_users: needs the Python package bcrypt: install netfilter_exporter[auth]"
-            " or python3-bcrypt"
-        ) from None
+    """Return the package bcrypt; raises ImportError where this optional package is not there."""
+    return cast("_Bcrypt", importlib.import_module("bcrypt"))
 
 
 class Passwords:

@@ -38,8 +38,6 @@ _CURVES = {
 
 _REASONS = {
     "KEY_VALUES_MISMATCH": "the key is not that of the certificate",
-    "BAD_PASSWORD_READ": "the key is encrypted: store it without a passphrase",
-    "BAD_DECRYPT": "the key is encrypted: store it without a passphrase",
     "EE_KEY_TOO_SMALL": "the key is too small for OpenSSL's security level",
     "CA_MD_TOO_WEAK": "signed with a digest too weak for OpenSSL's security level",
 }
@@ -81,25 +79,30 @@ def make(tls: Tls) -> TlsSide:
 
 
 def _error(tls: Tls, key: str, problem: str) -> ConfigError:
-    place = tls.place.below(key)
-    return ConfigError(f"{place.file}: {place.key}: {problem}")
+    return ConfigError(f"{tls.origin}: tls_server_config.{key}: {problem}")
 
 
-def _content(tls: Tls, key: str, pem: Pem) -> bytes:
-    if pem.file is None:
-        return (pem.text or "").encode()
+def _content(tls: Tls, key: str, pem: Pem, holds: str) -> bytes:
+    """Return what `pem` stands for, which has to have a part whose name ends with `holds`."""
     try:
-        return read_bytes(pem.file)
+        content = read_bytes(pem.file) if pem.file else (pem.text or "").encode()
     except ReadError as error:
         raise _error(tls, f"{key}_file", str(error)) from None
+    where = pem.file or "this"
+    if f"{holds}-----".encode() not in content:
+        raise _error(tls, key, f"{where} holds no {holds} in PEM")
+    if b"ENCRYPTED" in content:
+        raise _error(tls, key, f"{where} is encrypted: store it without a passphrase")
+    return content
 
 
 def _load_certificate(context: ssl.SSLContext, tls: Tls) -> None:
-    certificate, key = _content(tls, "cert", tls.cert), _content(tls, "key", tls.key)
+    certificate = _content(tls, "cert", tls.cert, "CERTIFICATE")
+    key = _content(tls, "key", tls.key, "PRIVATE KEY")
     try:
-        # Without a password OpenSSL would ask for one at the terminal.
         with _in_memory(certificate) as cert_path, _in_memory(key) as key_path:
-            context.load_cert_chain(cert_path, key_path, password=lambda: b"")
+            # Without a password OpenSSL might ask for one at the terminal.
+            context.load_cert_chain(cert_path, key_path, password=b"")
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         where = f"{tls.cert.file or 'cert'}, {tls.key.file or 'key'}"
         raise _error(tls, "cert", f"{where}: {_reason(error)}") from None
@@ -117,10 +120,12 @@ def _in_memory(content: bytes) -> Iterator[str]:
 
 
 def _load_client_ca(context: ssl.SSLContext, tls: Tls, pem: Pem) -> None:
+    content = _content(tls, "client_ca", pem, "CERTIFICATE")
     try:
-        context.load_verify_locations(cadata=_content(tls, "client_ca", pem).decode("ascii"))
+        context.load_verify_locations(cadata=content.decode("latin-1"))
     except (ssl.SSLError, ValueError) as error:
-        raise _error(tls, "client_ca", f"{pem.file or 'client_ca'}: {_reason(error)}") from None
+        where = pem.file or "client_ca"
+        raise _error(tls, "client_ca", f"{where}: {_reason(error)}") from None
 
 
 def _choose_ciphers(context: ssl.SSLContext, tls: Tls) -> None:
@@ -158,8 +163,10 @@ def _choose_curves(context: ssl.SSLContext, tls: Tls) -> None:
 
 
 def _reason(error: Exception) -> str:
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "not PEM"
-    return _REASONS.get(reason, reason.lower().replace("_", " "))
+    if not isinstance(error, ssl.SSLError):
+        return str(error)
+    reason = error.reason or ""
+    return _REASONS.get(reason, reason.lower().replace("_", " ") or "not PEM")
 
 
 def _names(certificate: Mapping[str, Any]) -> frozenset[str]:

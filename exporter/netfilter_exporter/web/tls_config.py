@@ -62,7 +62,7 @@ class Pem:
 class Tls:
     """What stands in tls_server_config."""
 
-    place: Place  #: of the section, for messages
+    origin: str  #: file and place of the section, for messages
     cert: Pem
     key: Pem
     client_ca: Pem | None = None
@@ -139,7 +139,7 @@ def read(node: yaml.Node, place: Place) -> Tls | None:
     if not cert or not key:
         missing = "key" if cert else "cert"
         raise fail(f"{missing}_file is missing", f"{missing}_file or {missing}")
-    tls = Tls(place, cert, key, client_ca, **values)
+    tls = Tls(place.at(node), cert, key, client_ca, **values)
     _check_clients(tls, fail)
     if (tls.min_version, tls.max_version) == (Version.TLS13, Version.TLS12):
         raise fail("min_version is above max_version", "one that is not above the other")

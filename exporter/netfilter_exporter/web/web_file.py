@@ -65,13 +65,23 @@ def _read(path: str, marks: dict[str, _Mark | None]) -> WebSettings:
     marks[path] = _mark(path)
     config = web_config.load(path)
     if config.users:
-        import_bcrypt()
+        _require_bcrypt(path)
     if config.http.http2:
         _log.warning("%s: http_server_config.http2: only HTTP/1.1 is served", path)
     if not config.tls:
         return WebSettings(config)
     marks.update((file, _mark(file)) for file in tls.files(config.tls))
     return WebSettings(config, tls.make(config.tls))
+
+
+def _require_bcrypt(path: str) -> None:
+    try:
+        import_bcrypt()
+    except ImportError:
+        raise ConfigError(
+            f"{path}: basic_auth_users: passwords cannot be checked without the Python package"
+            " bcrypt: install netfilter_exporter[auth], or the distribution's python3-bcrypt"
+        ) from None
 
 
 def _mark(path: str) -> _Mark | None:
