@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from netfilter_exporter.config import ExpectedRule
 from netfilter_exporter.kernel.errors import ReadError
@@ -38,16 +38,17 @@ def _rule_is_there(snapshot: Snapshot, rule: ExpectedRule) -> bool | None:
         if rule.family in ruleset.families and rule.backend in {None, ruleset.backend}
     ]
     for ruleset in candidates:
-        if ruleset.facts and any(_fits(rule, found) for found in ruleset.facts.translations):
+        translations = ruleset.facts.translations if ruleset.facts else {}
+        if any(_fits(rule, found, chains) for found, chains in translations.items()):
             return True
     return None if any(ruleset.facts is None for ruleset in candidates) else False
 
 
-def _fits(rule: ExpectedRule, found: Translation) -> bool:
+def _fits(rule: ExpectedRule, found: Translation, chains: Collection[str]) -> bool:
     return (
         rule.action is found.action
         and rule.family in found.families
         and rule.table in {None, found.table}
-        and rule.chain in {None, found.chain}
+        and (rule.chain is None or rule.chain in chains)
         and (rule.interface is None or rule.interface in found.interfaces)
     )

@@ -1,6 +1,5 @@
 """expected.py: what the configuration says must exist, held against the host."""
 
-from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +12,7 @@ from netfilter_exporter.kernel.reachability import RulesetFacts, Translation
 from netfilter_exporter.kernel.ruleset import Action
 from netfilter_exporter.snapshot import Ruleset
 
-MASQUERADE = Translation(IPV4, Action.MASQUERADE, "nat", "post", ("wan0",), extension=False)
+MASQUERADE = Translation(IPV4, Action.MASQUERADE, "nat", ("wan0",), extension=False)
 
 
 def host(expect: str, *rulesets: Ruleset, usable: "bool | None" = None) -> SimpleNamespace:
@@ -28,7 +27,9 @@ def host(expect: str, *rulesets: Ruleset, usable: "bool | None" = None) -> Simpl
 
 
 def nftables(*found: Translation) -> Ruleset:
-    return Ruleset(Backend.NFTABLES, BOTH, RulesetFacts(translations=Counter(found)))
+    return Ruleset(
+        Backend.NFTABLES, BOTH, RulesetFacts(translations=dict.fromkeys(found, {"post"}))
+    )
 
 
 UNREAD = Ruleset(Backend.LEGACY, IPV4, None, Denied("ip_tables_names"))

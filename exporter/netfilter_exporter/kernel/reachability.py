@@ -173,7 +173,7 @@ def _add_untracked(facts: RulesetFacts, graph: Graph, bases: Mapping[str, Hook])
         name
         for name, hook in bases.items()
         if hook in {Hook.PREROUTING, Hook.OUTPUT}
-        and graph.table.chains[name].priority < PRIORITY_CONNTRACK
+        and graph.table.chains[name].priority <= PRIORITY_CONNTRACK
     ]
     for alike in graph.alike(graph.walk(before_tracking)):
         for hit in alike.hits:

@@ -48,11 +48,14 @@ class Rule(NamedTuple):
     extension: bool = False  #: its action is an xt target, also where nftables carries it
     comment: str = ""  #: of an unconditional rule
 
-    @property
-    def hides(self) -> bool:
-        """Whether no packet gets beyond it: deliberately narrow, a match may always fail."""
+    def hides(self, families: frozenset[Family]) -> bool:
+        """Tell whether no packet of `families` gets beyond it.
+
+        Deliberately narrow: a match may always fail. ``dnat ip to`` in an inet table has none, and
+        yet IPv6 passes it by.
+        """
         final = self.action is not None or self.verdict not in {None, Verdict.JUMP}
-        return final and not self.conditional
+        return final and not self.conditional and self.families >= families
 
 
 class Chain(NamedTuple):

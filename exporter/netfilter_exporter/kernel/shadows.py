@@ -55,6 +55,7 @@ def find_hider(
 def hider_in(table: Table, chain: str) -> Hider | None:
     """Return the first rule of `chain` that no packet gets beyond."""
     rules = table.chains[chain].rules if chain in table.chains else ()
-    return next(
-        (Hider(chain, number, rule) for number, rule in enumerate(rules, 1) if rule.hides), None
-    )
+    for number, rule in enumerate(rules, 1):
+        if rule.hides(table.families):
+            return Hider(chain, number, rule)
+    return None
