@@ -28,7 +28,7 @@ def host(expect: str, *rulesets: Ruleset, usable: "bool | None" = None) -> Simpl
 
 def nftables(*found: Translation) -> Ruleset:
     return Ruleset(
-        Backend.NFTABLES, BOTH, RulesetFacts(translations=dict.fromkeys(found, {"post"}))
+        Backend.NFTABLES, BOTH, RulesetFacts(translations={kind: {"post"} for kind in found})
     )
 
 

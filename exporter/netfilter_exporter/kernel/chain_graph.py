@@ -166,7 +166,7 @@ class Graph:
         hits: list[Hit] = []
         edges: list[Edge] = []
         live = True
-        rules, families = self._rules(name), self.table.families
+        rules = self._rules(name)
         for rule in rules:
             if rule.targets or rule.maps:
                 passing = _ways(rule, live=live)
