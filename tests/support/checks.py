@@ -1,0 +1,62 @@
+"""The report on a recorded host."""
+
+from __future__ import annotations
+
+from netfilter_exporter import collectors, config
+from netfilter_exporter.check.findings import Finding
+from netfilter_exporter.check.look import Counters, Look
+from netfilter_exporter.check.report import Report, evaluate
+from netfilter_exporter.exposition import Exposition
+from netfilter_exporter.gather import Gatherer, Run
+from netfilter_exporter.meta import page_families
+from netfilter_exporter.snapshot import Host
+from support.host import FakeHost
+from support.page import Page
+
+#: The alerts' names without what they share.
+PREFIX = "Netfilter"
+
+
+def scrape(host: FakeHost, configuration: str = "") -> Run:
+    """Return one run of all collectors, with the text of a configuration file."""
+    parsed = config.parse(configuration, "check.yml")
+    gatherer = Gatherer(Host(host.system, parsed))
+    try:
+        return gatherer.gather(collectors.load().values())
+    finally:
+        gatherer.close()
+
+
+def check(host: FakeHost, configuration: str = "", before: Counters | None = None) -> Report:
+    """Return the report on `host`; `before` are counters of a look before."""
+    return report_on(scrape(host, configuration), before)
+
+
+def report_on(run: Run, before: Counters | None = None) -> Report:
+    """Return the report on a run that has been made."""
+    return evaluate(Look(run, before))
+
+
+def page_of(run: Run) -> Page:
+    """Return the page of metrics of the same run."""
+    text, _ = Exposition().render(page_families(run), accept="")
+    return Page(text.decode())
+
+
+def names(report: Report) -> dict[str, str]:
+    """Return the severity of each alert that was found, the worst of it, by short name."""
+    found: dict[str, str] = {}
+    for finding in report.broken:  # the worst come first
+        found.setdefault(finding.alert.removeprefix(PREFIX), finding.severity.value)
+    return found
+
+
+def one(report: Report, name: str) -> Finding:
+    """Return the only finding of an alert that is not unknown."""
+    (finding,) = [f for f in report.broken if f.alert == PREFIX + name]
+    return finding
+
+
+def untold(report: Report, name: str) -> list[str]:
+    """Return why an alert cannot be told."""
+    return [f.summary for f in report.untold if f.alert == PREFIX + name]
