@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import os
 import shutil
 import socket
 import struct
@@ -24,6 +25,7 @@ from netfilter_exporter.collectors.base import Collector, Metric, value
 from netfilter_exporter.gather import Gatherer
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.snapshot import Host
+from netfilter_exporter.web import web_file
 from netfilter_exporter.web.guard import Guard
 from netfilter_exporter.web.listen import listen, parse_address
 from netfilter_exporter.web.pages import Pages
@@ -184,10 +186,17 @@ def web_config(certificates, tmp_path):
     shutil.copytree(certificates, folder)
 
     def write(text):
-        (folder / "web.yml").write_text(text)
+        (folder / "web.new").write_text(text)
+        os.replace(folder / "web.new", folder / "web.yml")  # nobody sees a part of it
         return folder / "web.yml"
 
     return write
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Files are read again without waiting until they have settled."""
+    monkeypatch.setattr(web_file, "SETTLED_SECONDS", 0)
 
 
 @pytest.fixture

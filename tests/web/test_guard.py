@@ -175,6 +175,7 @@ def test_memory_of_guesses_is_bounded(serve, web_config, monkeypatch):
     assert (len(known._right), len(known._wrong)) == (1, 3)
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_password_that_was_changed_is_no_longer_right(serve, web_config):
     """What was remembered is of the hash that stood in the file then."""
     server = serve(web_config=web_config(f"basic_auth_users: {{alice: {hashed('old one')}}}"))
@@ -206,6 +207,7 @@ def test_a_token_comes_back_each_interval():
     assert [bucket.allows() for _ in range(3)] == [True, True, False]
 
 
+@pytest.mark.usefixtures("at_once")
 def test_reading_the_file_again_fills_no_bucket(serve, web_config):
     """Only another limit is a fresh start."""
     text = "rate_limit: {interval: 1h, burst: 1}"

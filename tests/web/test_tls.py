@@ -240,6 +240,7 @@ def serial(server, context):
         return peer.getpeercert()["serialNumber"]
 
 
+@pytest.mark.usefixtures("at_once")
 def test_new_certificates_are_taken_at_once(serve, web_config, client, certificates, caplog):
     """A renewed certificate needs no restart; while its key is not there yet, the old one stays."""
     file = web_config(TLS)
@@ -259,6 +260,7 @@ def test_new_certificates_are_taken_at_once(serve, web_config, client, certifica
         assert receive_response(kept)[0].startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_bad_file_changes_nothing(serve, web_config, client, caplog):
     """Not even where it is gone: TLS never becomes plain HTTP by a mistake."""
     file = web_config(TLS)
@@ -272,6 +274,7 @@ def test_a_bad_file_changes_nothing(serve, web_config, client, caplog):
     assert server.get("/-/healthy")[0] == 200  # plain, as asked for
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_file_that_is_named_and_missing_is_waited_for(serve, web_config, client):
     """When it appears, it is read, although the configuration itself has not changed."""
     file = web_config(TLS)
@@ -282,6 +285,21 @@ def test_a_file_that_is_named_and_missing_is_waited_for(serve, web_config, clien
     shutil.copy(file.parent / "cert.pem", file.parent / "new.pem")
     assert get(server, client())[0] == 200
     assert server.web_file.loads.successful
+
+
+def test_a_file_that_is_being_written_is_not_read(serve, web_config, client):
+    """Its beginning alone could be good, and let in everybody: it is read when it has settled."""
+    file = web_config(TLS)
+    server = serve(web_config=file)
+    file.write_text("")  # as an editor does, before it writes the rest
+    assert get(server, client())[0] == 200
+    file.write_text(TLS + "  max_version: TLS12\n")
+    eventually(lambda: spoken_version(server, client()) == "TLSv1.2", 3)
+
+
+def spoken_version(server, context):
+    with connect(server, context) as peer:
+        return peer.version()
 
 
 # -- peers that do not speak TLS ---------------------------------------------------------------

@@ -95,6 +95,8 @@ class Peer(asyncio.BufferedProtocol):
         self._stop_timer()
         if self.answer:
             self.answer.cancel()
+        # Before Python 3.11 asyncio's TLS takes one for unclosed that its peer has closed.
+        self._transport.close()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's name
         return self._server.receive_buffer

@@ -1,9 +1,13 @@
-"""--web.config.file as it is now: read again when it, or a file that it names, has changed."""
+"""--web.config.file as it is now: read again when it, or a file that it names, has changed.
+
+Without a signal, as exporter-toolkit does it: whoever renews certificates need not know of us.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import time
 from typing import NamedTuple
 
 from netfilter_exporter.config_yaml import ConfigError
@@ -16,7 +20,21 @@ from netfilter_exporter.web.tls import TlsSide
 
 _log = logging.getLogger(__name__)
 
-_Mark = tuple[int, int, int, int]
+#: A file that was written less long ago may not be whole: without its end it could be good, and
+#: let in everybody, or speak plain HTTP.
+SETTLED_SECONDS = 1.0
+
+
+class _Mark(NamedTuple):
+    """What differs when a file has been written or replaced."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    def settled(self) -> bool:
+        return abs(time.time() - self.ctime_ns / 1e9) >= SETTLED_SECONDS
 
 
 class WebSettings(NamedTuple):
@@ -40,7 +58,8 @@ class WebFile:
 
     def current(self) -> WebSettings:
         """Return the settings as the files are now, or as they were when they were last good."""
-        if any(_mark(path) != mark for path, mark in self._marks.items()):
+        marks = {path: _mark(path) for path in self._marks}
+        if marks != self._marks and all(mark is None or mark.settled() for mark in marks.values()):
             try:
                 self.reload()
             except ConfigError as error:
@@ -85,9 +104,9 @@ def _require_bcrypt(path: str) -> None:
 
 
 def _mark(path: str) -> _Mark | None:
-    """Return what differs when a file has been written or replaced; None where it is not there."""
+    """Return the mark of the file at `path`; None where it is not there."""
     try:
         found = os.stat(path)
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return _Mark(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
