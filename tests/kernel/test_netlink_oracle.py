@@ -1,0 +1,56 @@
+"""What is read over netlink is what pyroute2 reads."""
+
+import collections
+
+import pytest
+
+from netfilter_exporter.kernel.netlink import NETLINK_NETFILTER
+from netfilter_exporter.kernel.nftables import read_tables
+from support import inside, random_rules
+from support.namespace import Failed
+
+pyroute2 = pytest.importorskip("pyroute2")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_tables_chains_and_rules_are_those_of_pyroute2(namespace, seed):
+    """Names of tables and base chains, and the number of rules of each chain, agree."""
+    try:
+        namespace.run("nft", "-f", "-", stdin=random_rules.nft(seed))
+    except Failed:
+        namespace.run("nft", "table ip t { chain c { accept; }; }")
+    assert namespace.call(ours) == namespace.call(theirs)
+
+
+def ours():
+    """Return the number of rules by families, table and chain; runs inside the namespace."""
+    snapshot = inside.host().snapshot(timeout=60.0)
+    try:
+        _, tables = read_tables(snapshot.connection(NETLINK_NETFILTER))
+    finally:
+        snapshot.close()
+    return {
+        (len(table.families), table.name, name): len(chain.rules)
+        for table in tables
+        for name, chain in table.chains.items()
+    }
+
+
+def theirs():
+    """Return the same of base chains, and of chains with rules, as pyroute2 reads them."""
+    from pyroute2.nftables.main import NFTables  # noqa: PLC0415 - inside the namespace
+
+    counts = collections.Counter()
+    with NFTables(nfgen_family=0) as nft:
+        for chain in nft.get_chains():
+            if chain.get_attr("NFTA_CHAIN_HOOK"):
+                counts[key(chain, "NFTA_CHAIN_TABLE", "NFTA_CHAIN_NAME")] += 0
+        for rule in nft.get_rules():
+            counts[key(rule, "NFTA_RULE_TABLE", "NFTA_RULE_CHAIN")] += 1
+    return dict(counts)
+
+
+def key(message, table, chain):
+    """Return how many families see the table, its name, and that of the chain."""
+    families = {1: 2, 2: 1, 10: 1}[message["nfgen_family"]]
+    return families, message.get_attr(table), message.get_attr(chain)
