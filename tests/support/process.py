@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import re
 import subprocess
@@ -73,3 +74,13 @@ def running(
     finally:
         process.kill()
         process.wait()
+
+
+def get(
+    port: int, path: str = "/metrics", host: str = "127.0.0.1", method: str = "GET"
+) -> tuple[int, str]:
+    """Return status and body of a request."""
+    with contextlib.closing(http.client.HTTPConnection(host, port, timeout=20)) as client:
+        client.request(method, path)
+        response = client.getresponse()
+        return response.status, response.read().decode()

@@ -12,13 +12,7 @@ import time
 
 import pytest
 
-import netfilter_exporter
-
-COMMAND = [sys.executable, "-m", "netfilter_exporter"]
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": os.path.dirname(os.path.dirname(netfilter_exporter.__file__)),
-}
+from support.process import COMMAND, ENVIRONMENT, get
 
 
 @contextlib.contextmanager
@@ -37,13 +31,6 @@ def exporter(*flags, command=None):
     finally:
         process.kill()
         process.communicate()
-
-
-def get(port, path="/metrics", host="127.0.0.1"):
-    with contextlib.closing(http.client.HTTPConnection(host, port, timeout=20)) as client:
-        client.request("GET", path)
-        response = client.getresponse()
-        return response.status, response.read().decode()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
