@@ -16,7 +16,7 @@ from support import archive, recording
 from support.archive import Entry
 from support.host import deny
 
-GETGEN, GETTABLE, GETRULE = 0x0A10, 0x0A01, 0x0A07
+GETGEN, GETTABLE = 0x0A10, 0x0A01
 GET_INFO = 64
 PATHS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
 
@@ -112,7 +112,7 @@ def test_an_unknown_question_is_remembered(fake_host):
     """What was not recorded is refused, and a test can tell."""
     host = fake_host("6.1/nat-nft")
     with pytest.raises(netlink.NetlinkError) as met:
-        connect(host).dump("rules", GETRULE, netlink.nfgenmsg(99), bytes)
+        connect(host).dump("tables", GETTABLE, netlink.nfgenmsg(99), bytes)
     assert met.value.errno == errno.EINVAL
     assert len(host.kernel.unknown) == 1
 
