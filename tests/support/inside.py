@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import itertools
 import os
 import pickle
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 
@@ -133,6 +135,16 @@ def send(address: str, port: int, times: int = 1) -> None:
     with socket.socket(kind, socket.SOCK_DGRAM) as opened:
         for _ in range(times):
             opened.sendto(b"x", (address, port))
+
+
+def flood(seconds: float) -> None:
+    """Open a new flow on loopback every 5 ms, whatever the kernel answers."""
+    end = time.monotonic() + seconds
+    ports = itertools.cycle(range(20000, 60000))
+    while time.monotonic() < end:
+        with contextlib.suppress(PermissionError):  # the answer of a full table
+            send("127.0.0.1", next(ports))
+        time.sleep(0.005)
 
 
 def main() -> int:

@@ -1,0 +1,241 @@
+"""`netfilter_exporter check` on the running kernel: it tells what is broken, and how to mend it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import inside
+from support.router import WAN, Router
+
+MASQUERADE = "iptables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE"
+NFT = """
+table ip nat {
+  chain post {
+    type nat hook postrouting priority 100
+    oifname "wan0" masquerade
+  }
+}
+"""
+JUMP = """
+iptables-legacy -w -t nat -N OUT
+iptables-legacy -w -t nat -A POSTROUTING -j OUT
+iptables-legacy -w -t nat -A OUT -j MASQUERADE
+"""
+LIMIT = Path("/proc/sys/net/netfilter/nf_conntrack_max")
+
+#: What may be run of a remedy: it changes the namespace of the test alone.
+HARMLESS = ("sysctl -w net.ipv", "nft delete rule", "nft add table", "iptables-legacy -t nat -D")
+
+
+class Checked:
+    """What the command told."""
+
+    def __init__(self, code, text):
+        assert code in {0, 1, 2, 3}, text
+        self.code = code
+        self.document = json.loads(text)
+        self.found = {
+            f["alert"].removeprefix("Netfilter"): f
+            for f in self.document["findings"]
+            if f["severity"] != "unknown"
+        }
+
+
+@pytest.fixture
+def router(namespaces):
+    """A router between a client and a server."""
+    return Router(namespaces)
+
+
+@pytest.fixture
+def check(router, tmp_path):
+    """Return a function that runs the command on the router."""
+    config = tmp_path / "check.yml"
+    config.write_text("nat: {ipv4: required, ipv6: none}\nnetwork_namespace: any\n")
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+
+    def command(*flags, meanwhile=lambda: None):
+        process = subprocess.Popen(
+            [
+                *("nsenter", f"--net=/run/netns/{router.router.name}"),
+                *(sys.executable, "-m", "netfilter_exporter", "check"),
+                *("--json", f"--config.file={config}", "--interval=0.1", *flags),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        meanwhile()
+        text, errors = process.communicate(timeout=60)
+        assert errors == ""
+        return Checked(process.returncode, text)
+
+    return command
+
+
+def follow(router, finding):
+    """Run those commands of a remedy that change nothing but the namespace."""
+    ran = [line for line in finding["remedy"] if line.startswith(HARMLESS)]
+    assert ran, finding["remedy"]
+    for line in ran:
+        router.router.sh(line)
+
+
+@pytest.mark.parametrize("rules", [MASQUERADE, f"nft -f - <<'EOF'\n{NFT}EOF"])
+def test_a_gateway_that_works(router, check, rules):
+    """Where packets are translated, it says so, and ends with 0."""
+    router.router.sh(rules)
+    assert router.source() == WAN
+    checked = check()
+    assert checked.document["verdict"] == "NAT works: IPv4 1 rule, tracking proven."
+    assert (checked.code, checked.found) == (0, {})
+
+
+def test_forwarding_that_was_switched_off(router, check):
+    """ip_forward=0 is critical, and the command that is printed mends it."""
+    router.router.sh(MASQUERADE)
+    router.router.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
+    assert router.source() is None
+    checked = check()
+    assert (checked.code, list(checked.found)) == (2, ["NatForwardingDisabled"])
+    follow(router, checked.found["NatForwardingDisabled"])
+    assert router.source() == WAN
+    assert check().code == 0
+
+
+@pytest.mark.parametrize(
+    ("rules", "hide"),
+    [
+        (MASQUERADE, "iptables-legacy -w -t nat -I POSTROUTING -m comment --comment tmp -j ACCEPT"),
+        (f"nft -f - <<'EOF'\n{NFT}EOF", 'nft insert rule ip nat post accept comment "tmp"'),
+        (
+            MASQUERADE.replace("legacy", "nft"),
+            "iptables-nft -t nat -I POSTROUTING -j RETURN -m comment --comment tmp",
+        ),
+        (
+            JUMP,
+            "iptables-legacy -w -t nat -I POSTROUTING -m comment --comment tmp -j ACCEPT",
+        ),
+    ],
+    ids=["legacy", "nft", "iptables-nft", "legacy-jump"],
+)
+def test_a_rule_that_hides_another(router, check, rules, hide):
+    """The rule is named, and deleting it as is printed makes the other work."""
+    router.router.sh(f"{rules}\n{hide}")
+    assert router.source() not in {WAN, None}
+    checked = check()
+    assert (checked.code, list(checked.found)) == (1, ["NatRulesUnreachable"])
+    finding = checked.found["NatRulesUnreachable"]
+    assert finding["evidence"]["position"] == 1
+    if "iptables-nft" not in hide:  # there it is a match of its own, which is not read
+        assert finding["evidence"]["comment"] == "tmp"
+    follow(router, finding)
+    assert router.source() == WAN
+    assert check().code == 0
+
+
+def test_a_dormant_table(router, check):
+    """A table that was put to sleep translates nothing, and the printed command wakes it."""
+    router.router.run("nft", "-f", "-", stdin=NFT)
+    router.router.sh("nft 'add table ip nat { flags dormant; }'")
+    assert router.source() not in {WAN, None}
+    checked = check()
+    assert "NatRulesUnreachable" in checked.found
+    follow(router, checked.found["NatRulesUnreachable"])
+    assert router.source() == WAN
+    assert check().code == 0
+
+
+def test_rules_that_were_flushed(router, check):
+    """A flush is critical where NAT is required: nothing is tracked, no rule is left."""
+    router.router.run("nft", "-f", "-", stdin=NFT)
+    assert router.source() == WAN
+    router.router.run("nft", "flush", "ruleset")
+    checked = check()
+    assert (checked.code, sorted(checked.found)) == (2, ["ConntrackDisabled", "NatRulesGone"])
+    assert checked.found["ConntrackDisabled"]["evidence"]["entries"] > 0
+    router.router.run("nft", "-f", "-", stdin=NFT)
+    assert check().code == 0
+
+
+def test_both_backends(router, check):
+    """Rules in nftables and legacy tables are a warning until one of them is empty."""
+    router.router.sh(f"{MASQUERADE}; nft -f - <<'EOF'\n{NFT}EOF")
+    checked = check()
+    assert (checked.code, list(checked.found)) == (1, ["NatBackendsMixed"])
+    router.router.run("iptables-legacy", "-w", "-t", "nat", "-F")
+    assert check().code == 0
+
+
+def test_an_interface_that_was_renamed(router, check):
+    """A rule for an interface that is not there any more is a warning."""
+    router.router.sh(MASQUERADE)
+    router.router.sh("ip link set wan0 down; ip link set wan0 name wan1")
+    checked = check()
+    assert checked.found["NatInterfaceMissing"]["evidence"]["interface"] == "wan0"
+    assert checked.code == 1
+
+
+def test_notrack_is_worth_a_word(router, check):
+    """notrack beside NAT is told, and is no failure."""
+    router.router.sh(
+        f"{MASQUERADE}; iptables-legacy -w -t raw -A PREROUTING -p esp -j CT --notrack"
+    )
+    checked = check()
+    assert (checked.code, list(checked.found)) == (0, ["NotrackRules"])
+
+
+@pytest.fixture
+def small_table():
+    """A limit of the table that is soon reached; it is one for the whole machine, and put back."""
+    before = LIMIT.read_text()
+    if not os.access(LIMIT, os.W_OK):
+        pytest.skip("not in the initial network namespace: the limit cannot be set")
+    LIMIT.write_text("100")
+    yield
+    LIMIT.write_text(before)
+
+
+@pytest.mark.usefixtures("small_table")
+def test_a_full_table(router, check):
+    """At its limit the table is critical, and so are the packets that it drops meanwhile."""
+    router.router.sh(MASQUERADE)
+    for port in range(10000, 10100):
+        router.router.call(inside.send, "127.0.0.1", port)
+
+    def flood():
+        router.router.call(inside.flood, 4.0)
+
+    checked = check("--interval=2", meanwhile=flood)
+    assert checked.code == 2
+    assert checked.found["ConntrackTableFilling"]["severity"] == "critical"
+    assert checked.document["interval_seconds"] >= 2
+    assert {"ConntrackDropping", "ConntrackEvicting"} & checked.found.keys()
+
+
+def test_nobody_can_say_that_it_works(router, tmp_path):
+    """Without CAP_NET_ADMIN the verdict is that it cannot be told, and the exit code 3."""
+    router.router.sh(MASQUERADE)
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    done = subprocess.run(
+        [
+            *("nsenter", f"--net=/run/netns/{router.router.name}"),
+            *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"),
+            *(sys.executable, "-B", "-m", "netfilter_exporter", "check", "--interval=0"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path, "HOME": str(tmp_path)},
+    )
+    first, *rest = done.stdout.splitlines()
+    assert first.startswith(("Cannot tell whether NAT works", "Connection tracking needs"))
+    assert any("denied" in line for line in rest)
+    assert done.returncode in {1, 3}
