@@ -56,7 +56,9 @@ class Running:
         path="/metrics",
         known=(),
         web_config=None,
+        system=None,
     ):
+        self._system = system or System()
         self.web_file = WebFile(web_config and str(web_config))
         self._collectors = {item.name: item for item in collectors}
         self._known = {*self._collectors, *known}
@@ -71,7 +73,7 @@ class Running:
         assert self._started.wait(PATIENCE)
 
     async def _serve(self):
-        gatherer = Gatherer(Host(System()))
+        gatherer = self.gatherer = Gatherer(Host(self._system))
         scrapes = Scrapes(gatherer, self._collectors, max_requests=self._max_requests)
         self.guard = Guard(Pages(scrapes, self._known, self._path), self.web_file)
         self.server = Server(self.guard, self._limits, lambda: self.web_file.current().tls)
