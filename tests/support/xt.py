@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Union
 
 from netfilter_exporter.kernel.families import Family
-from netfilter_exporter.kernel.xtables import IPT_SO_GET_ENTRIES, LAYOUTS, Info
+from netfilter_exporter.kernel.xt_entry import LAYOUTS
+from netfilter_exporter.kernel.xtables import IPT_SO_GET_ENTRIES, Info
 
 ACCEPT, DROP, RETURN = -2, -1, -5
 #: Valid hooks of a table, by number.

@@ -43,12 +43,7 @@ class Hit(NamedTuple):
     passing: int  #: the ways that its matches let pass; without _LIVE where it is hidden
 
 
-class Edge(NamedTuple):
-    """A way to another chain."""
-
-    target: str
-    passing: int
-    rule: Rule
+Edge = tuple[str, int]  #: the chain that a jump leads to, and the ways that it lets pass
 
 
 class Looked(NamedTuple):
@@ -57,6 +52,7 @@ class Looked(NamedTuple):
     size: int
     hits: tuple[Hit, ...]
     edges: list[Edge]
+    needing: list[tuple[Rule, int, str]]  #: jumps that need an interface, as rule and `Edge`
 
 
 class Alike(NamedTuple):
@@ -97,7 +93,7 @@ class Graph:
                 reached[name] = before | new
                 if name not in self.looked:
                     self.looked[name] = self._look(name)
-                for target, passing, _ in self.looked[name].edges:
+                for target, passing in self.looked[name].edges:
                     passed = _pass(new, passing)
                     if passed:
                         coming[target] = coming.get(target, 0) | passed
@@ -131,11 +127,7 @@ class Graph:
         for name, ways in reached.items():
             looked = self.looked[name]
             rules = [(hit.rule, hit.passing) for hit in looked.hits if hit.rule.action]
-            rules += [
-                (rule, passing)
-                for target, passing, rule in looked.edges
-                if rule.interfaces and target in self._leading
-            ]
+            rules += [(rule, p) for rule, p, target in looked.needing if target in self._leading]
             for rule, passing in rules:
                 for interface in rule.interfaces:
                     for family in _meet(_merged(ways), passing).live:
@@ -165,25 +157,27 @@ class Graph:
     def _look(self, name: str) -> Looked:
         hits: list[Hit] = []
         edges: list[Edge] = []
+        needing: list[tuple[Rule, int, str]] = []
         live = True
         rules = self._rules(name)
         for rule in rules:
-            if rule.targets or rule.maps:
+            targets = self._targets(rule) if rule.maps else rule.targets
+            if targets:
                 passing = _ways(rule, live=live)
-                edges.extend([Edge(target, passing, rule) for target in self._targets(rule)])
+                edges += [(target, passing) for target in targets]
+                if rule.interfaces:
+                    needing += [(rule, passing, target) for target in targets]
             if _is_of_interest(rule):
                 hits.append(Hit(rule, _ways(rule, live=live)))
             if live and not rule.conditional and rule.hides(self.table.families):
                 live = False
-        return Looked(len(rules), tuple(hits), edges)
+        return Looked(len(rules), tuple(hits), edges, needing)
 
     def _rules(self, name: str) -> Sequence[Rule]:
         chain = self.table.chains.get(name)
         return chain.rules if chain else ()
 
     def _targets(self, rule: Rule) -> tuple[str, ...]:
-        if not rule.maps:
-            return rule.targets
         return rule.targets + tuple(t for name in rule.maps for t in self.table.maps.get(name, ()))
 
     @functools.cached_property
@@ -191,7 +185,7 @@ class Graph:
         """The looked-at chains in which, or behind which, there is a translating rule."""
         comes_from: dict[str, list[str]] = collections.defaultdict(list)
         for name, looked in self.looked.items():
-            for target, _, _ in looked.edges:
+            for target, _ in looked.edges:
                 comes_from[target].append(name)
         todo = [n for n, found in self.looked.items() if any(h.rule.action for h in found.hits)]
         leading: set[str] = set()
@@ -205,7 +199,7 @@ class Graph:
     @functools.cached_property
     def _jumps(self) -> dict[str, list[tuple[str, bool]]]:
         return {
-            name: [(target, bool(passing & _LIVE)) for target, passing, _ in looked.edges]
+            name: [(target, bool(passing & _LIVE)) for target, passing in looked.edges]
             for name, looked in self.looked.items()
         }
 

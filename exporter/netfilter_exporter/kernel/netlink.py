@@ -237,13 +237,19 @@ def _raise_error(what: str, payload: memoryview) -> None:
 
 def attributes(payload: memoryview, start: int = 0) -> Iterator[tuple[int, memoryview]]:
     """Yield (type, value) for each attribute from `start` to the end of `payload`."""
-    offset, end = start, len(payload)
+    for type_, at, end in attribute_places(payload, start, len(payload)):
+        yield type_, payload[at:end]
+
+
+def attribute_places(payload: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (type, start, end) for the value of each attribute in that part of `payload`."""
+    offset = start
     unpack = _ATTRIBUTE.unpack_from
     while end - offset >= 4:
         length, type_ = unpack(payload, offset)
         if length < 4 or offset + length > end:
             raise Malformed(f"netlink attribute {type_} claims {length} of {end - offset} bytes")
-        yield type_ & NLA_TYPE_MASK, payload[offset + 4 : offset + length]
+        yield type_ & NLA_TYPE_MASK, offset + 4, offset + length
         offset += (length + 3) & ~3
 
 
@@ -281,6 +287,6 @@ def be32(value: memoryview) -> int:
     return int.from_bytes(value, "big")
 
 
-def text(value: memoryview) -> str:
+def text(value: bytes | memoryview) -> str:
     """Return a NUL-terminated name; bytes that are no UTF-8 are kept readable."""
     return bytes(value).split(b"\0", 1)[0].decode("utf-8", "backslashreplace")

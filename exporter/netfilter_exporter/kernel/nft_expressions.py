@@ -11,7 +11,13 @@ from typing import Callable, NamedTuple
 
 from netfilter_exporter.kernel.errors import Malformed
 from netfilter_exporter.kernel.families import BOTH, FAMILIES_OF, IPV4, IPV6, Family
-from netfilter_exporter.kernel.netlink import attribute_map, attributes, be32, text
+from netfilter_exporter.kernel.netlink import (
+    attribute_map,
+    attribute_places,
+    attributes,
+    be32,
+    text,
+)
 from netfilter_exporter.kernel.ruleset import Action, Rule, Verdict
 
 NFTA_LIST_ELEM = 1
@@ -80,10 +86,14 @@ XT_ACTIONS = {
 }
 
 _ETHERTYPE_FAMILIES = {b"\x08\x00": IPV4, b"\x86\xdd": IPV6}
+_COMPARED = {NFT_META_IIFNAME, NFT_META_OIFNAME, NFT_META_NFPROTO, NFT_META_PROTOCOL}
 #: The number of NFTA_IMMEDIATE_DREG, NFTA_MATCH_NAME and NFTA_TARGET_NAME.
 _FIRST = 1
 _ATTRIBUTE = struct.Struct("=HH")
 _ELEMENT = struct.Struct("=HHHH")  # the list element's header and that of the name in it
+#: Where the chain that an immediate verdict leads to is named, and the set of a lookup.
+_CHAIN = (NFTA_EXPR_DATA, NFTA_IMMEDIATE_DATA, NFTA_DATA_VERDICT, NFTA_VERDICT_CHAIN)
+_SET = (NFTA_EXPR_DATA, NFTA_LOOKUP_SET)
 _XT_CT = struct.Struct("=HH")  # struct xt_ct_target_info begins with flags and zone
 
 
@@ -147,9 +157,10 @@ def _immediate(data: memoryview) -> Effect:
 
 def _meta(data: memoryview) -> Effect:
     found = attribute_map(data)
-    if NFTA_META_SREG in found:
-        return NOTHING  # it sets a mark or the like
-    return Effect(loads=(_number(found, NFTA_META_DREG), _number(found, NFTA_META_KEY)))
+    key = _number(found, NFTA_META_KEY)
+    if NFTA_META_SREG in found or key not in _COMPARED:
+        return NOTHING  # it sets a mark or the like, or is compared with what tells us nothing
+    return Effect(loads=(_number(found, NFTA_META_DREG), key))
 
 
 def _lookup(data: memoryview) -> Effect:
@@ -273,14 +284,17 @@ class Decoded(NamedTuple):
 
     rule: Rule
     unread: list[slice]
-    target: slice | None  #: the name of the chain that it jumps to, without the NUL
+    targets: list[slice]  #: where those of the rule are named
+    maps: list[slice]
 
 
 def decode(message: memoryview, start: int, end: int) -> Decoded:
     """Decode the NFTA_RULE_EXPRESSIONS nest at `start` to `end` of an NFT_MSG_NEWRULE."""
     effects: list[Effect] = []
     unread: list[slice] = []
-    target = loaded = None
+    targets: list[slice] = []
+    maps: list[slice] = []
+    loaded = None
     offset = start
     while end - offset >= _ELEMENT.size:
         length, _, name_length, name_type = _ELEMENT.unpack_from(message, offset)
@@ -300,11 +314,15 @@ def decode(message: memoryview, start: int, end: int) -> Decoded:
             effect = _FIXED.get(name, MATCH)
             unread.append(slice(data, after))
         if effect.targets:
-            target = _find(message, data, after, effect.targets[0])
+            targets += _find(message, data, after, _CHAIN)
+        elif name == b"lookup":
+            places = _find(message, data, after, _SET)
+            unread += places
+            maps += places if effect.maps else ()
         loaded = effect.loads
         effects.append(effect)
         offset = (after + 3) & ~3
-    return Decoded(combine(effects), unread, target)
+    return Decoded(combine(effects), [*unread, *targets], targets, maps)
 
 
 def _data(element: memoryview) -> memoryview:
@@ -330,7 +348,12 @@ def _end_of_first(message: memoryview, data: int, after: int) -> int:
     return min(first + ((length + 3) & ~3), after)
 
 
-def _find(message: memoryview, start: int, end: int, name: str) -> slice | None:
-    """Return where the last thing of an immediate verdict, the name of its chain, stands."""
-    at = bytes(message[start:end]).rfind(name.encode() + b"\0")
-    return None if at < 0 else slice(start + at, start + at + len(name.encode()))
+def _find(message: memoryview, start: int, end: int, path: tuple[int, ...]) -> list[slice]:
+    """Return where the value of the attribute at `path` into the nests stands, if it is there."""
+    for wanted in path:
+        places = attribute_places(message, start, end)
+        found = [(at, stop) for type_, at, stop in places if type_ == wanted]
+        if not found:
+            return []
+        start, end = found[-1]
+    return [slice(start, end)]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import collections
 import errno
-import struct
+import functools
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -21,10 +22,10 @@ from netfilter_exporter.kernel.families import (
     Hook,
 )
 from netfilter_exporter.kernel.netlink import (
-    NLA_TYPE_MASK,
     Connection,
     NetlinkError,
     attribute_map,
+    attribute_places,
     attributes,
     be32,
     nfgenmsg,
@@ -33,7 +34,7 @@ from netfilter_exporter.kernel.netlink import (
 )
 from netfilter_exporter.kernel.nft_expressions import decode, parse_verdict
 from netfilter_exporter.kernel.ruleset import Chain, Rule, Table
-from netfilter_exporter.kernel.shapes import Parsed, Shapes
+from netfilter_exporter.kernel.shapes import Parsed, Shapes, unpacker
 
 _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
 NFT_MSG_GETTABLE = _SUBSYSTEM | 1
@@ -66,7 +67,6 @@ NFTA_SET_ELEM_LIST_ELEMENTS = 3
 NFTA_SET_ELEM_DATA = 2
 
 _NFGENMSG = 4  # sizeof(struct nfgenmsg)
-_ATTRIBUTE = struct.Struct("=HH")
 
 #: Readings that a change of the ruleset may spoil before it is given up.
 _ATTEMPTS = 4
@@ -122,7 +122,8 @@ def _read_once(connection: Connection) -> list[Table]:
     everything = nfgenmsg(NFPROTO_UNSPEC)
     tables = connection.dump("nftables GETTABLE", NFT_MSG_GETTABLE, everything, parse_table)
     chains = connection.dump("nftables GETCHAIN", NFT_MSG_GETCHAIN, everything, Shapes(parse_chain))
-    rules = connection.dump("nftables GETRULE", NFT_MSG_GETRULE, everything, Shapes(parse_rule))
+    parse = Shapes(functools.partial(parse_rule, names=Names()))
+    rules = connection.dump("nftables GETRULE", NFT_MSG_GETRULE, everything, parse)
     maps = {
         (key[0], key[1], name): _read_map(connection, key, name) for key, name in _maps_used(rules)
     }
@@ -175,7 +176,7 @@ def parse_chain(payload: memoryview) -> Parsed[ParsedChain | None]:
     """Parse an NFT_MSG_NEWCHAIN; None for a user chain, which only its rules tell of."""
     if len(payload) < _NFGENMSG:
         raise Malformed(f"nftables: a chain of {len(payload)} bytes")
-    values = {type_: slice(at, end) for type_, at, end in _attributes(payload)}
+    values = {type_: slice(at, end) for type_, at, end in _places(payload)}
     if NFTA_CHAIN_HOOK not in values:
         return Parsed(lambda _: None, values.values())
     return Parsed(parse_base_chain, ())
@@ -208,30 +209,53 @@ def parse_elements(payload: memoryview) -> tuple[str, ...]:
     return tuple(chain for chain in chains if chain)
 
 
-def parse_rule(payload: memoryview) -> Parsed[ParsedRule]:
-    """Parse an NFT_MSG_NEWRULE; rules of one shape share what they do, not whom they jump to."""
-    values = {type_: slice(at, end) for type_, at, end in _attributes(payload)}
+class Names(dict[bytes, str]):
+    """Names of chains as they stand in messages; one that is met again is the same object."""
+
+    def __missing__(self, raw: bytes) -> str:
+        name = self[raw] = text(raw)
+        return name
+
+
+def parse_rule(payload: memoryview, names: Names | None = None) -> Parsed[ParsedRule]:
+    """Parse an NFT_MSG_NEWRULE; rules of one shape share what they do, not where they lead.
+
+    `names` are those that were met in the same reading.
+    """
+    known = Names() if names is None else names
+    values = {type_: slice(at, end) for type_, at, end in _places(payload)}
     for type_ in (NFTA_RULE_TABLE, NFTA_RULE_CHAIN):
         if type_ not in values:
             raise Malformed("nftables: a rule without a table or a chain")
     table = payload[0], text(payload[values[NFTA_RULE_TABLE]])
-    nest = values.get(NFTA_RULE_EXPRESSIONS, slice(0, 0))
-    rule, unread, target = decode(payload, nest.start, nest.stop)
-    if not rule.conditional and NFTA_RULE_USERDATA in values:
-        rule = rule._replace(comment=parse_comment(payload[values.pop(NFTA_RULE_USERDATA)]))
-    unread += [values[type_] for type_ in values if type_ not in _RULE_READ]
     chain = values[NFTA_RULE_CHAIN]
+    nest = values.get(NFTA_RULE_EXPRESSIONS, slice(0, 0))
+    rule, unread, *named = decode(payload, nest.start, nest.stop)
     unread.append(chain)
-    if target is not None:
-        unread.append(target)
-    head, tail = rule[:2], rule[3:]  # before and behind Rule.targets
+    unread += [values[type_] for type_ in values if type_ not in _RULE_READ]
+    has_comment = not rule.conditional and NFTA_RULE_USERDATA in values
+    named.append([values[NFTA_RULE_USERDATA]] if has_comment else [])
+    in_message = sorted(itertools.chain(*named), key=lambda part: part.start)
+    chain_of = unpacker(len(payload), [chain])
+    if not in_message:
+        return Parsed(lambda message: (table, known[chain_of(message)[0]], rule), unread)
+    pick = unpacker(len(payload), in_message)
+    made: dict[tuple[bytes, ...], Rule] = {}
 
     def make(message: memoryview) -> ParsedRule:
-        name = str(message[chain], "utf-8", "backslashreplace").rstrip("\0")
-        if target is None:
-            return table, name, rule
-        jumps_to = str(message[target], "utf-8", "backslashreplace")
-        return table, name, Rule._make((*head, (jumps_to,), *tail))
+        picked = pick(message)
+        if picked not in made:
+            starting = dict(zip((part.start for part in in_message), picked))
+            targets, maps, comments = ([starting[at.start] for at in parts] for parts in named)
+            made[picked] = Rule(
+                rule.conditional,
+                rule.verdict,
+                tuple([known[name] for name in targets]),
+                tuple([known[name] for name in maps]),
+                *rule[4:-1],
+                *map(parse_comment, comments),
+            )
+        return table, known[chain_of(message)[0]], made[picked]
 
     return Parsed(make, unread)
 
@@ -240,18 +264,12 @@ def parse_rule(payload: memoryview) -> Parsed[ParsedRule]:
 _RULE_READ = {NFTA_RULE_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS}
 
 
-def _attributes(payload: memoryview) -> Iterator[tuple[int, int, int]]:
+def _places(payload: memoryview) -> Iterator[tuple[int, int, int]]:
     """Yield (type, start, end) for the value of each attribute of an nfnetlink message."""
-    offset, end = _NFGENMSG, len(payload)
-    while end - offset >= _ATTRIBUTE.size:
-        length, type_ = _ATTRIBUTE.unpack_from(payload, offset)
-        if length < _ATTRIBUTE.size or offset + length > end:
-            raise Malformed(f"nftables: attribute {type_} is cut")
-        yield type_ & NLA_TYPE_MASK, offset + _ATTRIBUTE.size, offset + length
-        offset += (length + 3) & ~3
+    return attribute_places(payload, _NFGENMSG, len(payload))
 
 
-def parse_comment(userdata: memoryview) -> str:
+def parse_comment(userdata: bytes) -> str:
     """Return the comment in NFTA_RULE_USERDATA, which libnftnl fills with (type, length, value)."""
     offset = 0
     while offset + 2 <= len(userdata):

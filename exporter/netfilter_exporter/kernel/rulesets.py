@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from netfilter_exporter.kernel import nftables, xtables
@@ -23,6 +26,18 @@ class Nftables(NamedTuple):
     facts: RulesetFacts
 
 
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector from going over a hundred thousand objects that make no cycle."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class NftablesReader:
     """Remembers the facts of the last generation."""
 
@@ -42,9 +57,10 @@ class NftablesReader:
         last = self._last if module == self._module else None
         if last is not None and nftables.read_generation(connection) == last.generation:
             return last
-        generation, tables = nftables.read_tables(connection)
+        with _no_collection():
+            generation, tables = nftables.read_tables(connection)
+            self._last = Nftables(generation, analyse(tables))
         self._module = module
-        self._last = Nftables(generation, analyse(tables))
         return self._last
 
 
@@ -69,8 +85,9 @@ class LegacyReader:
             state = {name: xtables.read_info(connection, name) for name in wanted}
             age = system.clock() - self._read_at
             if self._facts is None or state != self._state or age >= LEGACY_AGE:
-                read = [xtables.read_table(connection, self._family, name) for name in wanted]
-                self._facts = analyse(table for _, table in read)
+                with _no_collection():
+                    read = [xtables.read_table(connection, self._family, name) for name in wanted]
+                    self._facts = analyse(table for _, table in read)
                 self._state = {name: info for name, (info, _) in zip(wanted, read)}
                 self._read_at = system.clock()
         except NoData as error:  # it was listed: that it cannot be had does not make it empty

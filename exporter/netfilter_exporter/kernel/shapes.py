@@ -8,7 +8,10 @@ This is exact: the way of a parser through a message depends on nothing but the 
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import itertools
+import struct
 from collections.abc import Iterable
 from typing import Callable, Generic, TypeVar
 
@@ -16,6 +19,10 @@ T = TypeVar("T")
 
 #: Shapes that are remembered of messages of one size; the others are parsed.
 LIMIT = 16
+
+
+#: Returns some parts of a message, in their order.
+Unpack = Callable[[memoryview], "tuple[bytes, ...]"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,24 +42,31 @@ class Shapes(Generic[T]):
 
     def __init__(self, parse: Callable[[memoryview], Parsed[T]]) -> None:
         self._parse = parse
-        self._known: dict[int, list[tuple[int, int, Callable[[memoryview], T]]]] = {}
+        self._known: dict[int, list[tuple[Unpack, tuple[bytes, ...], Callable[[memoryview], T]]]]
+        self._known = collections.defaultdict(list)
 
     def __call__(self, message: memoryview) -> T:
         """Return the result of the message; raises what the parser raises."""
-        number = int.from_bytes(message, "little")
-        known = self._known.setdefault(len(message), [])
-        for mask, value, make in known:
-            if number & mask == value:
+        known = self._known[len(message)]
+        for unpack, read, make in known:
+            if unpack(message) == read:
                 return make(message)
         parsed = self._parse(message)
         if len(known) < LIMIT:
-            mask = _mask(len(message), parsed.unread)
-            known.append((mask, number & mask, parsed.make))
+            unpack = unpacker(len(message), parsed.unread, wanted=False)
+            known.append((unpack, unpack(message), parsed.make))
         return parsed.make(message)
 
 
-def _mask(size: int, unread: Iterable[slice]) -> int:
-    mask = bytearray(b"\xff") * size
-    for part in unread:
-        mask[part] = bytes(len(mask[part]))
-    return int.from_bytes(mask, "little")
+def unpacker(size: int, parts: Iterable[slice], *, wanted: bool = True) -> Unpack:
+    """Return what unpacks `parts` of a message of `size` bytes, or all the others.
+
+    One call that takes half a microsecond, which is less than comparing part after part.
+    """
+    of_parts = bytearray(size)
+    for part in parts:
+        of_parts[part] = b"\1" * len(of_parts[part])
+    format_ = "="
+    for in_parts, run in itertools.groupby(of_parts):
+        format_ += f"{len(list(run))}{'s' if bool(in_parts) is wanted else 'x'}"
+    return struct.Struct(format_).unpack

@@ -8,8 +8,9 @@ Sizes are those of 64-bit kernels; a 32-bit process gets `Unsupported`.
 
 from __future__ import annotations
 
+import functools
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.errors import (
@@ -22,9 +23,17 @@ from netfilter_exporter.kernel.errors import (
 from netfilter_exporter.kernel.families import Backend, Family, Hook
 from netfilter_exporter.kernel.files import Paths, read_bytes
 from netfilter_exporter.kernel.netlink import text
-from netfilter_exporter.kernel.nft_expressions import NOTHING, interface_match, xt_target
 from netfilter_exporter.kernel.ruleset import Chain, Rule, Table, Verdict
+from netfilter_exporter.kernel.shapes import Shapes
 from netfilter_exporter.kernel.system import Xtables
+from netfilter_exporter.kernel.xt_entry import (
+    LAYOUTS,
+    OFFSETS,
+    TARGET,
+    Layout,
+    parse_entry,
+    parse_verdict,
+)
 
 IPT_SO_GET_INFO = 64  # IP6T_SO_GET_INFO is the same
 IPT_SO_GET_ENTRIES = 65
@@ -36,37 +45,7 @@ TABLES = {"nat": ("nat", -100), "raw": ("filter", -300), "filter": ("filter", 0)
 
 _INFO = struct.Struct("=32sI5I5III")  # struct ipt_getinfo
 _GET_ENTRIES = struct.Struct("=32sI4x")  # struct ipt_get_entries, up to its entries
-_TARGET = struct.Struct("=H29sB")  # struct xt_entry_target and xt_entry_match, up to their data
-_OFFSETS = struct.Struct("=HH")  # target_offset and next_offset
-_VERDICT = struct.Struct("=i")
-
 _ATTEMPTS = 4
-_IFNAMSIZ = 16
-_INV_VIA_IN, _INV_VIA_OUT = 0x01, 0x02  # IPT_INV_VIA_*; IP6T_INV_VIA_* are the same
-
-VERDICTS = {
-    -1: Verdict.DROP,  # -NF_DROP - 1
-    -2: Verdict.ACCEPT,  # -NF_ACCEPT - 1
-    -4: Verdict.QUEUE,  # -NF_QUEUE - 1
-    -5: Verdict.RETURN,  # XT_RETURN
-}
-
-
-class Layout(NamedTuple):
-    """Where things are in an entry of one family."""
-
-    interfaces: int  #: iniface, outiface, iniface_mask, outiface_mask: 16 bytes each
-    flags: int  #: invflags is behind it
-    goto: int  #: IPT_F_GOTO or IP6T_F_GOTO
-    header: int  #: sizeof(struct ipt_ip) or ip6t_ip6: what the entry itself compares
-    offsets: int  #: target_offset and next_offset
-    size: int  #: sizeof(struct ipt_entry) or ip6t_entry: the first match is there
-
-
-LAYOUTS = {
-    Family.IPV4: Layout(16, 82, 0x02, 84, 88, 112),
-    Family.IPV6: Layout(64, 131, 0x04, 136, 140, 168),
-}
 
 
 class Info(NamedTuple):
@@ -121,8 +100,9 @@ def parse_table(content: memoryview, info: Info, family: Family, name: str) -> T
     layout = LAYOUTS[family]
     type_, priority = TABLES[name]
     entries = list(_entries(content, layout))
-    headers = [entry for entry in entries if entry.target == _ERROR]
-    names = {entry.end: text(content[entry.data : entry.end]) for entry in headers[:-1]}
+    headers = [(data, end) for _, data, end, is_header in entries if is_header]
+    names = {end: text(content[data:end]) for data, end in headers[:-1]}
+    parse = Shapes(functools.partial(parse_entry, layout=layout, names=names))
     bases = {
         info.hook_entry[hook]: (hook, info.underflow[hook])
         for hook in Hook
@@ -131,18 +111,18 @@ def parse_table(content: memoryview, info: Info, family: Family, name: str) -> T
     chains: dict[str, Chain] = {}
     rules: list[Rule] = []
     hook, policy_at = Hook.PREROUTING, -1
-    for entry in entries:
-        if entry.start in bases:
-            hook, policy_at = bases[entry.start]
+    for start, _, end, is_header in entries:
+        if start in bases:
+            hook, policy_at = bases[start]
             rules = []
-        elif entry.start in names:
+        elif start in names:
             rules = []
-            chains[names[entry.start]] = Chain(rules)
-        if entry.start == policy_at:
-            drops = _verdict(content, entry) is Verdict.DROP
+            chains[names[start]] = Chain(rules)
+        if start == policy_at:
+            drops = parse_verdict(content[start:end], layout) is Verdict.DROP
             chains[hook.name] = Chain(rules, hook, type_, priority, drops)
-        elif entry.target != _ERROR:
-            rules.append(_rule(content, entry, layout, names))
+        elif not is_header:
+            rules.append(parse(content[start:end]))
     whole = headers and all(chains.get(user, Chain([])).rules for user in names.values())
     if not whole or len(chains) != len(bases) + len(headers) - 1:
         raise Malformed(f"legacy {name}: a chain does not begin or end where it should")
@@ -151,109 +131,20 @@ def parse_table(content: memoryview, info: Info, family: Family, name: str) -> T
     return Table(Backend.LEGACY, frozenset({family}), name, chains, {})
 
 
-class Entry(NamedTuple):
-    """Where an entry is, and the name of its target."""
-
-    start: int
-    data: int  #: of the target
-    end: int
-    target: bytes
+_ERROR = b"ERROR\0"  #: the target of the entry before a user chain, and of the last one
 
 
-_ERROR = b"ERROR"
-
-
-def _entries(content: memoryview, layout: Layout) -> Iterator[Entry]:
+def _entries(content: memoryview, layout: Layout) -> Iterator[tuple[int, int, int, bool]]:
+    """Yield for each entry its start, that of its target's data, its end, and if it is a header."""
     offset, end = 0, len(content)
+    smallest = layout.size + TARGET.size
     while offset < end:
-        if end - offset < layout.size + _TARGET.size:
+        if end - offset < smallest:
             raise Malformed(f"legacy table: {end - offset} stray bytes")
-        target, next_ = _OFFSETS.unpack_from(content, offset + layout.offsets)
-        if not layout.size <= target <= next_ - _TARGET.size or offset + next_ > end:
+        target, next_ = OFFSETS.unpack_from(content, offset + layout.offsets)
+        if not layout.size <= target <= next_ - TARGET.size or offset + next_ > end:
             raise Malformed(f"legacy table: an entry claims {next_} of {end - offset} bytes")
-        _, name, _ = _TARGET.unpack_from(content, offset + target)
-        after = offset + next_
-        yield Entry(offset, offset + target + _TARGET.size, after, _name(name))
-        offset = after
-
-
-def _name(field: bytes) -> bytes:
-    """Return the name in a fixed field; old kernels (seen on 4.9) leave garbage behind the NUL."""
-    return field.partition(b"\0")[0]
-
-
-def _verdict(content: memoryview, entry: Entry) -> Verdict | None:
-    return VERDICTS.get(_number(content, entry)) if entry.target == b"" else None
-
-
-def _number(content: memoryview, entry: Entry) -> int:
-    if entry.end - entry.data < _VERDICT.size:
-        raise Malformed("legacy table: a verdict is cut")
-    return int(_VERDICT.unpack_from(content, entry.data)[0])
-
-
-def _rule(content: memoryview, entry: Entry, layout: Layout, names: Mapping[int, str]) -> Rule:
-    header = content[entry.start : entry.start + layout.header]
-    conditional, comment = _matches(content, entry, layout)
-    goto = header[layout.flags] & layout.goto
-    if not conditional:
-        compared = bytearray(header)
-        compared[layout.flags] &= ~layout.goto
-        conditional = any(compared)
-    interfaces, loopback = _interfaces(header, layout) if conditional else ((), True)
-    verdict: Verdict | None = None
-    targets: tuple[str, ...] = ()
-    effect = NOTHING
-    if entry.target:
-        effect = xt_target(entry.target, content[entry.data : entry.end])
-        verdict = effect.verdict
-    elif (number := _number(content, entry)) < 0:
-        verdict = VERDICTS.get(number)
-    elif number in names:  # a rule without a target jumps to the next one
-        verdict = Verdict.GOTO if goto else Verdict.JUMP
-        targets = (names[number],)
-    return Rule(
-        conditional=conditional,
-        verdict=verdict,
-        targets=targets,
-        action=effect.action,
-        interfaces=interfaces,
-        loopback=loopback,
-        notrack=effect.notrack,
-        zone=effect.zone,
-        extension=effect.extension,
-        comment="" if conditional else comment,
-    )
-
-
-def _matches(content: memoryview, entry: Entry, layout: Layout) -> tuple[bool, str]:
-    """Tell whether the entry has a match that can fail, and return its comment."""
-    offset, end = entry.start + layout.size, entry.data - _TARGET.size
-    comment = ""
-    while offset < end:
-        if end - offset < _TARGET.size:
-            raise Malformed("legacy table: a match is cut")
-        size, name, _ = _TARGET.unpack_from(content, offset)
-        if not _TARGET.size <= size <= end - offset:
-            raise Malformed(f"legacy table: a match claims {size} of {end - offset} bytes")
-        if _name(name) != b"comment":
-            return True, ""
-        comment = text(content[offset + _TARGET.size : offset + size])
-        offset += size
-    return False, comment
-
-
-def _interfaces(header: memoryview, layout: Layout) -> tuple[tuple[str, ...], bool]:
-    """Return the names that the entry needs, and whether loopback traffic can match it."""
-    names: tuple[str, ...] = ()
-    loopback = True
-    inverted = header[layout.flags + 1]
-    for number, flag in enumerate((_INV_VIA_IN, _INV_VIA_OUT)):
-        at = layout.interfaces + number * _IFNAMSIZ
-        mask = bytes(header[at + 2 * _IFNAMSIZ : at + 3 * _IFNAMSIZ]).rstrip(b"\0")
-        if mask:  # it covers the name, and of an exact one the NUL behind it too
-            compared = bytes(header[at : at + len(mask)])
-            found, passes = interface_match(compared, positive=not inverted & flag)
-            names += found
-            loopback = loopback and passes
-    return names, loopback
+        name = offset + target + 2
+        is_header = content[name : name + len(_ERROR)] == _ERROR
+        yield offset, offset + target + TARGET.size, offset + next_, is_header
+        offset += next_
