@@ -48,7 +48,7 @@ def _entry(
     out: BinaryIO, name: str, mode: int, content: bytes, device: tuple[int, int] = (0, 0)
 ) -> None:
     encoded = os.fsencode(name) + b"\0"
-    # ino, mode, uid, gid, nlink, mtime, filesize, dev (2), rdev (2), namesize, check
+    # In the order of the format: inode, mode, two owners, links, time, size, and two devices.
     numbers = (0, mode, 0, 0, 1, 0, len(content), 0, 0, *device, len(encoded), 0)
     header = b"070701" + b"".join(b"%08x" % number for number in numbers)
     out.write(_padded(header + encoded))

@@ -13,10 +13,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from lab.peer import namespace
 from netfilter_exporter import cli
 
 _PORT = 10042
 _START = 30.0
+_PATIENCE = 20.0
 
 _NOBODY = 65534
 #: include/uapi/linux/capability.h and prctl.h (v6.18)
@@ -42,10 +44,20 @@ def become_user(capabilities: Sequence[str]) -> None:
 class Exporter:
     """A child process that runs the command, forked from one that has it imported."""
 
-    def __init__(self, flags: Sequence[str] = (), config: str = "") -> None:
+    def __init__(
+        self,
+        flags: Sequence[str] = (),
+        config: str = "",
+        *,
+        address: str = "127.0.0.1",
+        scraper: str | None = None,
+    ) -> None:
+        """Start it; it is scraped at `address`, from the namespace `scraper` or from its own."""
+        self._address, self._scraper = address, scraper
+        self._connection: http.client.HTTPConnection | None = None
         folder = Path(tempfile.mkdtemp())
         self._log = folder / "log"
-        self._arguments = [f"--web.listen-address=127.0.0.1:{_PORT}", *flags]
+        self._arguments = [f"--web.listen-address={address}:{_PORT}", *flags]
         if config:
             (folder / "config.yml").write_text(config)
             self._arguments.append(f"--config.file={folder / 'config.yml'}")
@@ -77,15 +89,17 @@ class Exporter:
 
     def _wait(self) -> None:
         end = time.monotonic() + _START
-        while True:
-            try:
-                self._get("/-/healthy")
-            except OSError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.02)
-            else:
-                return
+        while not self._is_up():
+            if time.monotonic() > end:
+                raise OSError(f"the exporter does not serve: {self.log()}")
+            time.sleep(0.02)
+
+    def _is_up(self) -> bool:
+        try:
+            self._get("/-/healthy")
+        except (OSError, http.client.HTTPException):
+            return False
+        return True
 
     def scrape(self, *collectors: str) -> str:
         """Return a page, of some collectors or of all."""
@@ -93,21 +107,36 @@ class Exporter:
         return self._get(f"/metrics?{query}" if query else "/metrics")
 
     def _get(self, target: str) -> str:
-        connection = http.client.HTTPConnection("127.0.0.1", _PORT, timeout=20)
+        """Ask on the connection that is open, as Prometheus does: a full table takes no new one."""
+        if self._connection is None:
+            self._connection = self._connect()
         try:
-            connection.request("GET", target)
-            answer = connection.getresponse()
+            self._connection.request("GET", target)
+            answer = self._connection.getresponse()
             text = answer.read().decode()
-        finally:
-            connection.close()
+        except (OSError, http.client.HTTPException):
+            self._disconnect()
+            raise
         if answer.status != http.client.OK:
             raise OSError(f"{target}: {answer.status} {text}")
         return text
+
+    def _connect(self) -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection(self._address, _PORT, timeout=_PATIENCE)
+        with namespace(self._scraper):
+            connection.connect()
+        return connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def log(self) -> str:
         return self._log.read_text()
 
     def close(self) -> None:
         """End it, and take its exit code for granted: the log tells."""
+        self._disconnect()
         os.kill(self._pid, signal.SIGTERM)
         os.waitpid(self._pid, 0)

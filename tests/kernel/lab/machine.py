@@ -7,7 +7,7 @@ import selectors
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from lab.kernels import Kernel
@@ -65,11 +65,3 @@ def _lines(process: subprocess.Popen[bytes], patience: float) -> Iterator[str]:
             for line in lines:
                 yield line.decode(errors="replace").strip()
                 end = time.monotonic() + patience
-
-
-def write_image(parts: Sequence[Path], target: Path) -> None:
-    """Join archives into the one file that QEMU takes."""
-    with target.open("wb") as out:
-        for part in parts:
-            with part.open("rb") as source:
-                shutil.copyfileobj(source, out, 1 << 20)

@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 ECHO_PORT = 7
 DISCARD_PORT = 9
@@ -19,28 +19,28 @@ _CLONE_NEWNET = 0x40000000
 _PATIENCE = 0.25  #: seconds for an answer; from one namespace to another it takes a few ms
 
 
-def enter(namespace: str) -> None:
+def enter(name: str) -> None:
     """Move this process into a named network namespace."""
-    descriptor = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+    descriptor = os.open(f"/run/netns/{name}", os.O_RDONLY)
     try:
-        if ctypes.CDLL(None, use_errno=True).setns(descriptor, _CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), f"setns {namespace}")
+        _setns(descriptor)
     finally:
         os.close(descriptor)
 
 
-def exchange(address: str, port: int, count: int, *, tcp: bool = True) -> int:
-    """Start `count` new UDP flows and a TCP connection; return how many were answered.
+def _setns(descriptor: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).setns(descriptor, _CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
 
-    Nothing answers on another port than the one that echoes: those are not waited for.
-    """
+
+def exchange(address: str, port: int, count: int, *, tcp: bool = True) -> int:
+    """Start `count` new UDP flows and a TCP connection; return how many were answered."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     opened = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(count)]
     if tcp:
         opened.append(socket.socket(family, socket.SOCK_STREAM))
     try:
-        begun = [each for each in opened if _begin(each, address, port)]
-        return 0 if port == DISCARD_PORT else _answered(begun)
+        return _answered([each for each in opened if _begin(each, address, port)])
     finally:
         for each in opened:
             each.close()
@@ -75,6 +75,21 @@ def _answered(pending: Sequence[socket.socket]) -> int:
     return answered
 
 
+@contextlib.contextmanager
+def namespace(name: str | None) -> Iterator[None]:
+    """Be in a named network namespace for a while; a socket stays where it was made."""
+    if name is None:
+        yield
+        return
+    own = os.open("/proc/self/ns/net", os.O_RDONLY)
+    try:
+        enter(name)
+        yield
+    finally:
+        _setns(own)
+        os.close(own)
+
+
 class Peer:
     """A child process in a namespace; it lives until `close`."""
 
@@ -93,7 +108,17 @@ class Peer:
 
     def flows(self, address: str, port: int, count: int, *, tcp: bool = True) -> int:
         """Have it start flows to an address; return how many were answered."""
-        request = {"address": address, "port": port, "count": count, "tcp": tcp}
+        return self._ask(address=address, port=port, count=count, tcp=tcp)
+
+    def burst(self, address: str, count: int) -> None:
+        """Have it send `count` datagrams of one flow that nobody answers."""
+        self._ask(address=address, burst=count)
+
+    def hold(self, address: str, count: int) -> None:
+        """Have it open `count` TCP connections and keep them, as long as it lives."""
+        self._ask(address=address, hold=count)
+
+    def _ask(self, **request: str | int) -> int:
         self._ours.sendall(json.dumps(request).encode() + b"\n")
         return int(self._reader.readline())
 
@@ -109,11 +134,31 @@ def _serve(namespace: str, commands: socket.socket) -> None:
         _echo_udp(family)
         _echo_tcp(family)
     discard = _bound(socket.AF_INET, socket.SOCK_DGRAM, DISCARD_PORT)  # never read
+    held: list[socket.socket] = []
     commands.sendall(b"ready\n")
     for line in commands.makefile("r"):
-        answered = exchange(**json.loads(line))
+        request = json.loads(line)
+        answered = 0
+        if "hold" in request:
+            held += _held(request["address"], request["hold"])
+        elif "burst" in request:
+            _burst(request["address"], request["burst"])
+        else:
+            answered = exchange(**request)
         commands.sendall(b"%d\n" % answered)
     discard.close()
+
+
+def _burst(address: str, count: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        opened.connect((address, DISCARD_PORT))
+        for _ in range(count):
+            with contextlib.suppress(OSError):
+                opened.send(b"x")
+
+
+def _held(address: str, count: int) -> list[socket.socket]:
+    return [socket.create_connection((address, ECHO_PORT)) for _ in range(count)]
 
 
 def _bound(family: int, kind: int, port: int = ECHO_PORT) -> socket.socket:
@@ -123,6 +168,11 @@ def _bound(family: int, kind: int, port: int = ECHO_PORT) -> socket.socket:
         opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     opened.bind(("", port))
     return opened
+
+
+def _echo_once(accepted: socket.socket) -> None:
+    with contextlib.suppress(OSError), accepted:
+        accepted.sendall(accepted.recv(64))
 
 
 def _echo_udp(family: int) -> None:
@@ -144,8 +194,6 @@ def _echo_tcp(family: int) -> None:
     def answer() -> None:
         while True:
             accepted, _ = opened.accept()
-            with contextlib.suppress(OSError), accepted:
-                accepted.settimeout(1)
-                accepted.sendall(accepted.recv(64))
+            threading.Thread(target=_echo_once, args=(accepted,), daemon=True).start()
 
     threading.Thread(target=answer, daemon=True).start()

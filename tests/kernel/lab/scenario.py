@@ -63,6 +63,8 @@ class Scenario:
     after: Expectations = dataclasses.field(default_factory=dict)
     #: The alerts that must fire, and no others.
     alerts: frozenset[str] = frozenset()
+    #: Those of them that fire on the healthy host too.
+    standing: frozenset[str] = frozenset()
     #: Collectors that do not succeed after the fault, and the status of each.
     failing: Mapping[str, str] = dataclasses.field(default_factory=dict)
     differences: tuple[Difference, ...] = ()

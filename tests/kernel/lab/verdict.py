@@ -6,10 +6,11 @@ import enum
 import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
+from lab.alerts import Firing
 from lab.scenario import AtLeast, Expectations, Expected, Rises, Scenario
-from support.page import Page
+from support.page import PREFIX, Page
 
 _SELECTOR = re.compile(r"(\w+)(?:\{(.*)\})?$")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -20,6 +21,17 @@ MOST_GAINED = 1000
 MOST_SAMPLES = 260
 
 
+#: NAT is dead: these page within two minutes.
+PROMPT = frozenset(
+    {
+        "NetfilterConntrackDisabled",
+        "NetfilterConntrackModuleMissing",
+        "NetfilterNatForwardingDisabled",
+        "NetfilterNatRulesGone",
+    }
+)
+
+
 class Verdict(enum.Enum):
     """A cell of the matrix."""
 
@@ -28,7 +40,7 @@ class Verdict(enum.Enum):
     QUIET = "quiet"
     FALSE_ALARM = "false alarm"
     BROKEN = "broken"  #: the scenario itself: nothing is known of the exporter
-    SKIPPED = "–"  #: this kernel cannot be brought into that state
+    SKIPPED = "-"  #: this kernel cannot be brought into that state
 
 
 class Outcome(NamedTuple):
@@ -42,8 +54,8 @@ def parse_page(text: str) -> Page:
     return Page(text)
 
 
-def judge(scenario: Scenario, result: Mapping[str, Any]) -> Outcome:
-    """Judge by the metrics, which decide as long as no alerts are evaluated."""
+def judge(scenario: Scenario, result: Mapping[str, Any], firing: Firing | None) -> Outcome:
+    """Judge by the metrics, and by the alerts where they were evaluated."""
     broken = [*result["problems"], *_untrue(scenario, result)]
     if result.get("oops"):
         broken.append(result["oops"])
@@ -57,6 +69,9 @@ def judge(scenario: Scenario, result: Mapping[str, Any]) -> Outcome:
         *_label("after", _failing(after, scenario.failing)),
     ]
     missed = list(_label("after", _differences(after, scenario.after)))
+    if firing:
+        wrong += _superfluous(scenario, firing)
+        missed += _absent(scenario, firing)
     if wrong or (missed and not is_fault(scenario)):
         return Outcome(Verdict.FALSE_ALARM, wrong + missed)
     if missed:
@@ -66,7 +81,9 @@ def judge(scenario: Scenario, result: Mapping[str, Any]) -> Outcome:
 
 def is_fault(scenario: Scenario) -> bool:
     """Tell whether something is to be seen: an alert, or flows that no longer get through."""
-    return bool(scenario.alerts) or any(a and not b for a, b in scenario.works.values())
+    return scenario.alerts > scenario.standing or any(
+        a and not b for a, b in scenario.works.values()
+    )
 
 
 def _label(when: str, texts: Iterable[str]) -> Iterator[str]:
@@ -102,10 +119,30 @@ def total(page: Page, selector: str) -> float | None:
     return page.total(match[1], **dict(_LABEL.findall(match[2] or "")))
 
 
-def _is(value: float | None, expected: Union[Expected, object]) -> bool:
+def _is(value: float | None, expected: Expected) -> bool:
     if isinstance(expected, AtLeast):
         return value is not None and value >= expected.value
     return value == expected
+
+
+def _superfluous(scenario: Scenario, firing: Firing) -> Iterator[str]:
+    """Yield the alerts that fire and should not."""
+    early = _names(firing.before) - scenario.standing
+    late = frozenset().union(*map(_names, firing.after)) - scenario.alerts
+    yield from (f"alert before the fault: {name}" for name in sorted(early))
+    yield from (f"alert: {name}" for name in sorted(late))
+
+
+def _absent(scenario: Scenario, firing: Firing) -> Iterator[str]:
+    """Yield the alerts that should fire and do not, or not in time."""
+    missing = scenario.alerts - _names(firing.after[-1])
+    late = (scenario.alerts & PROMPT) - _names(firing.after[0])
+    yield from (f"no alert: {name}" for name in sorted(missing))
+    yield from (f"no alert within two minutes: {name}" for name in sorted(late - missing))
+
+
+def _names(alerts: Iterable[tuple[str, str]]) -> frozenset[str]:
+    return frozenset(name for name, _ in alerts)
 
 
 def _failing(pages: Iterable[Page], expected: Mapping[str, str]) -> Iterator[str]:
@@ -129,7 +166,10 @@ _PROCESS = 6  #: samples of the exporter's own process
 def _jumps(pages: list[Page]) -> Iterator[str]:
     """Yield counters that seem to gain too much in one interval; a fall is a reset to zero."""
     for old, new in zip(pages, pages[1:]):
-        for name, labels, value in new.counters():
+        for full_name, labels, value in new.everything():
+            if not (full_name.startswith(PREFIX) and full_name.endswith("_total")):
+                continue
+            name = full_name[len(PREFIX) :]
             before = old.total(name, **labels) or 0
             gained = value - before if value >= before else value
             if gained > MOST_GAINED:

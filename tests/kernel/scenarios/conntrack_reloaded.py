@@ -1,7 +1,7 @@
 from lab.scenario import Scenario
 from scenarios._hosts import nft_nat, working
 
-LIMIT = 123456
+LIMIT = 40000
 FILE = "/etc/sysctl.d/90-conntrack.conf"
 WANTED = f"net.netfilter.nf_conntrack_max = {LIMIT}\nnet.netfilter.nf_conntrack_acct = 1\n"
 
@@ -17,7 +17,7 @@ def setup(router):
     router.write(FILE, WANTED)
     # Some drops, so that there is something that the reload can reset.
     router.sysctl("net.netfilter.nf_conntrack_max", 5)
-    router.client.flows("203.0.113.2", 9, 100, tcp=False)
+    router.client.flows("203.0.113.2", 7, 100)
     apply(router)
 
 

@@ -6,10 +6,8 @@ PORTS = range(9000, 9020)
 
 def table(ports):
     lines = [f"    tcp dport {port} dnat to 10.0.1.2:7" for port in ports]
-    return "\n".join(
-        ["table ip ports {", "  chain prerouting {", "    type nat hook prerouting priority -99;"]
-        + [*lines, "  }", "}"]
-    )
+    head = "table ip ports {\n  chain prerouting {\n    type nat hook prerouting priority -99;"
+    return "\n".join([head, *lines, "  }", "}"])
 
 
 def setup(router):

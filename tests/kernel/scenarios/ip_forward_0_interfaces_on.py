@@ -9,7 +9,7 @@ def fault(router):
 
 
 SCENARIO = Scenario(
-    about="ip_forward is 0 and both interfaces' own switches are on: that forwards, and is healthy.",
+    about="ip_forward is 0 and both interfaces' own switches are on: it forwards, and is healthy.",
     setup=nft_nat,
     fault=fault,
     works={"out": (True, True)},

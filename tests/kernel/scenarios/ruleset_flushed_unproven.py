@@ -25,5 +25,6 @@ SCENARIO = Scenario(
         'nat_rules{family="ipv4"}': 0,
     },
     alerts=frozenset({"NetfilterNatRulesGone", "NetfilterConntrackNetlinkMissing"}),
+    standing=frozenset({"NetfilterConntrackNetlinkMissing"}),
     needs_boot=True,
 )

@@ -19,7 +19,7 @@ SCENARIO = Scenario(
         **working("nftables"),
         f'sysctl_present{{name="{KEY}"}}': 0,
         f'sysctl_wanted{{name="{KEY}",source="sysctl.d"}}': 262144,
-        "sysctl_mismatch": 0,
+        "sysctl_mismatch": None,
     },
     alerts=frozenset({"NetfilterSysctlUnknown"}),
     needs_boot=True,

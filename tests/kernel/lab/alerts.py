@@ -1,0 +1,198 @@
+"""Which alerts the shipped rules raise on the pages of a scenario, as promtool evaluates them.
+
+The pages are 15 virtual seconds apart. What was before the fault is stretched back over two hours,
+which is all the history there is, and so counts as the day before: promtool has a bound on samples
+that a day of many hosts exceeds. The last of what came after goes on for half an hour.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from lab.scenario import INTERVAL, SCRAPES
+from support.page import Page
+
+#: Scrapes that stand for the day before, and for the half hour after.
+DAY = 2 * 3600 // INTERVAL
+HALF_HOUR = 1800 // INTERVAL
+#: Seconds after the first scrape that could see the fault at which alerts are asked for.
+MOMENTS = (105, 300, 600, 900, 1200, 1800)
+_FIRING = 'count by (alertname, instance, severity) (ALERTS{alertstate="firing"})'
+_ALERT = re.compile(r'alertname="(\w+)", instance="([^"]+)", severity="(\w+)"')
+_RECENT = 5  #: intervals that tell how a counter goes on
+
+Series = tuple[str, tuple[tuple[str, str], ...]]
+
+
+Alert = tuple[str, str]  #: name and severity
+
+
+class Recorded(NamedTuple):
+    """The pages of a host."""
+
+    before: Sequence[Page]
+    after: Sequence[Page]
+
+
+class Firing(NamedTuple):
+    """What fires: before the fault, at each of MOMENTS after it, by name and severity."""
+
+    before: frozenset[Alert]
+    after: tuple[frozenset[Alert], ...]
+
+
+def evaluate(rules: Path, hosts: Mapping[str, Recorded], folder: Path) -> dict[str, Firing]:
+    """Return what fires on each of `hosts`; files are written into `folder`.
+
+    They are evaluated together, each as an instance: that costs little more than one alone.
+    """
+    text = rules.read_text()
+    inhibitions = read_inhibitions(rules.parent)
+    names = set(re.findall(r"\b(?:netfilter|process)_\w+", text))
+    fault = (DAY + SCRAPES) * INTERVAL
+    moments = (fault - INTERVAL, *(fault + moment for moment in MOMENTS))
+    groups = [group["name"] for group in yaml.safe_load(text)["groups"]]
+    document = {
+        "rule_files": [str(rules)],
+        "evaluation_interval": f"{INTERVAL}s",
+        # What others read is evaluated first.
+        "group_eval_order": groups,
+        "tests": [
+            {
+                "interval": f"{INTERVAL}s",
+                "input_series": [
+                    series
+                    for instance, recorded in hosts.items()
+                    for series in _input(instance, recorded, names)
+                ],
+                "promql_expr_test": [
+                    {
+                        "expr": _FIRING,
+                        "eval_time": f"{moment}s",
+                        # Never there: promtool tells what it found when it is not what was meant.
+                        "exp_samples": [{"labels": "{}", "value": -1}],
+                    }
+                    for moment in moments
+                ],
+            }
+        ],
+    }
+    test = folder / "test.json"
+    test.write_text(json.dumps(document))  # YAML too
+    found = _run(test)
+    heard = {
+        instance: [
+            uninhibited(found[moment].get(instance, frozenset()), inhibitions) for moment in moments
+        ]
+        for instance in hosts
+    }
+    return {instance: Firing(each[0], tuple(each[1:])) for instance, each in heard.items()}
+
+
+def read_inhibitions(folder: Path) -> dict[str, frozenset[str]]:
+    """Return source -> targets of the inhibit rules that are shipped for Alertmanager."""
+    found: dict[str, frozenset[str]] = {}
+    for path in sorted(folder.rglob("*.yml")):
+        content = yaml.safe_load(path.read_text())
+        rules = content.get("inhibit_rules", ()) if isinstance(content, dict) else ()
+        for rule in rules:
+            targets = frozenset().union(*map(_matched, rule["target_matchers"]))
+            for source in frozenset().union(*map(_matched, rule["source_matchers"])):
+                found[source] = found.get(source, frozenset()) | targets
+    return found
+
+
+def _matched(matcher: str) -> frozenset[str]:
+    """Return the names of alerts in `alertname = X` and `alertname =~ "X|Y"`."""
+    return frozenset(re.findall(r"Netfilter\w+", matcher))
+
+
+def uninhibited(
+    alerts: frozenset[Alert], inhibitions: Mapping[str, frozenset[str]]
+) -> frozenset[Alert]:
+    """Return the alerts that somebody hears of."""
+    targets = frozenset().union(*(inhibitions.get(name, frozenset()) for name, _ in alerts))
+    return frozenset((name, severity) for name, severity in alerts if name not in targets)
+
+
+def _run(test: Path) -> dict[int, dict[str, frozenset[Alert]]]:
+    """Return name and severity of what fires, by time and instance."""
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(test)], capture_output=True, text=True, check=False
+    )
+    output = done.stdout + done.stderr
+    found: dict[int, dict[str, frozenset[Alert]]] = {}
+    for duration, got in re.findall(r"time: (\S+),\s*exp:.*?\bgot:([^\n]*)", output, re.DOTALL):
+        fired: dict[str, set[tuple[str, str]]] = {}
+        for name, instance, severity in _ALERT.findall(got):
+            fired.setdefault(instance, set()).add((name, severity))
+        found[_seconds(duration)] = {key: frozenset(value) for key, value in fired.items()}
+    if not found:
+        raise RuntimeError(f"promtool: {output[-2000:]}")
+    return found
+
+
+def _seconds(duration: str) -> int:
+    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+    return sum(int(n) * units[unit] for n, unit in re.findall(r"(\d+)([dhms])", duration))
+
+
+def _input(instance: str, recorded: Recorded, names: set[str]) -> Iterator[Mapping[str, str]]:
+    values: dict[Series, list[float | None]] = {}
+    pages = [*recorded.before, *recorded.after]
+    target = {"job": "netfilter", "instance": instance}
+    for number, page in enumerate(pages):
+        for name, labels, value in page.everything():
+            if name in names:
+                key = name, tuple(sorted(labels.items()))
+                values.setdefault(key, [None] * len(pages))[number] = value
+    for (name, labels), numbers in values.items():
+        inner = ",".join(f'{key}="{value}"' for key, value in (*target.items(), *labels))
+        counter = name.endswith("_total")
+        yield {
+            "series": f"{name}{{{inner}}}",
+            "values": " ".join(_values(numbers, len(recorded.before), counter=counter)),
+        }
+    inner = ",".join(f'{key}="{value}"' for key, value in target.items())
+    yield {"series": f"up{{{inner}}}", "values": f"1x{DAY + len(pages) + HALF_HOUR}"}
+
+
+def _values(numbers: Sequence[float | None], faultless: int, *, counter: bool) -> Iterator[str]:
+    """Yield the words of promtool's series notation for the day, the pages and the half hour."""
+    first = numbers[0]
+    slope = _slope(numbers[:faultless]) if counter else 0.0
+    raised = 0.0  # so that a counter has not been below zero a day ago
+    if first is None:
+        yield f"_x{DAY}"
+    else:
+        raised = max(slope * DAY - first, 0)
+        yield f"{first + raised - slope * DAY}+{slope}x{DAY - 1}"
+    last: float | None = None
+    for number in numbers:
+        if number is None:
+            # A series that a scrape lacks ends at once.
+            yield "_" if last is None else "stale"
+        else:
+            if last is not None and number < last:
+                raised = 0.0  # a reset
+            yield f"{number + raised}"
+        last = number
+    if last is None:
+        yield f"_x{HALF_HOUR}"
+    else:
+        slope = _slope(numbers[-_RECENT - 1 :]) if counter else 0.0
+        yield f"{last + raised + slope}+{slope}x{HALF_HOUR - 1}"
+
+
+def _slope(numbers: Iterable[float | None]) -> float:
+    """Return what a counter gains in an interval on average, resets apart."""
+    known = [number for number in numbers if number is not None]
+    gains = [max(new - old, 0) for old, new in zip(known, known[1:])]
+    return sum(gains) / len(gains) if gains else 0.0

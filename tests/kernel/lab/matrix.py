@@ -1,0 +1,44 @@
+"""The matrix of scenario by kernel, as a table for people and for the README."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+from lab.scenario import load
+from lab.verdict import Outcome
+
+BEGIN, END = "<!-- matrix:begin -->", "<!-- matrix:end -->"
+
+
+class Column(Protocol):
+    """What came of all scenarios on one kernel."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]: ...
+
+
+def table(columns: Sequence[Column]) -> str:
+    """Return the table in Markdown: what happens, what fires, and what came of it."""
+    scenarios = load()
+    lines = [
+        "| scenario | alerts | " + " | ".join(column.label for column in columns) + " |",
+        "|---|---|" + "---|" * len(columns),
+    ]
+    names = [name for name in scenarios if any(name in each.outcomes for each in columns)]
+    for name in sorted(names, key=lambda name: (name.startswith("twin-"), name)):
+        alerts = sorted(alert.removeprefix("Netfilter") for alert in scenarios[name].alerts)
+        cells = [column.outcomes[name].verdict.value for column in columns]
+        about = f"**{name}**: {scenarios[name].about}"
+        lines.append(f"| {about} | {', '.join(alerts)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def embed(readme: str, text: str) -> str:
+    """Return `readme` with `text` between its markers."""
+    pattern = re.compile(f"(?<={re.escape(BEGIN)}\n).*?(?={re.escape(END)})", re.DOTALL)
+    return pattern.sub(lambda _: text, readme)

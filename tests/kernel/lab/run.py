@@ -1,0 +1,191 @@
+"""Runs scenarios on kernels, and judges them.
+
+    python -m lab.run [--suite SUITE]... [--here] [SCENARIO]...
+
+prints the matrix. Without a scenario all are run, without a suite on every kernel and on this one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lab import alerts, build, kernels, machine, matrix, results
+from lab.build import Builder
+from lab.kernels import Kernel
+from lab.scenario import SCRAPES, Scenario, load
+from lab.verdict import Outcome, Verdict, judge, parse_page
+
+RULES = build.TESTS.parent / "alerts/netfilter.rules.yml"
+#: Seconds without a word from a guest; scenarios take 5 to 30.
+_PATIENCE = 240.0
+#: Hosts that are evaluated together: promtool takes 10 000 samples in a query at the most.
+_BATCH = 20
+_BOOTS = 12  #: in one run of one kernel, at the most
+
+HERE = "here"  #: stands for the running kernel
+
+
+class Column(NamedTuple):
+    """What came of all scenarios on one kernel."""
+
+    label: str
+    outcomes: dict[str, Outcome]
+    seconds: float
+
+
+def on_suite(builder: Builder, suite: str, names: Sequence[str], folder: Path) -> Column:
+    """Run scenarios on the kernel of a suite, in as few boots as possible, and judge them."""
+    began = time.monotonic()
+    kernel = builder.kernel(suite)
+    chosen = _chosen(names, kernel.version)
+    pending = [name for name in names if chosen[name]]
+    # The ones that leave nothing to work with come last.
+    pending.sort(key=lambda name: load()[name].ruins_boot)
+    found: dict[str, dict[str, Any]] = {}
+    for number in range(_BOOTS):
+        place = folder / f"{suite}-{number}"
+        place.mkdir(parents=True)
+        if pending:
+            found.update(_boot(builder, kernel, pending, place))
+        pending = [name for name in pending if name not in found]
+    return Column(kernel.label, _judged(chosen, found, folder / suite), time.monotonic() - began)
+
+
+def _boot(
+    builder: Builder, kernel: Kernel, names: Sequence[str], folder: Path
+) -> dict[str, dict[str, Any]]:
+    """Return the results of one boot; the scenario in which it died has one too."""
+    found: dict[str, dict[str, Any]] = {}
+    current = names[0]
+    image = builder.image(kernel, names, folder)
+    try:
+        for line in machine.boot(kernel, image, folder, _PATIENCE):
+            word, _, rest = line.partition(" ")
+            if word == "begin":
+                current = rest
+            elif word == "result":
+                found[current] = results.unpacked(rest)
+    except machine.Crashed as error:
+        console = f"the guest died: {error}"
+        found[current] = {"before": [], "after": [], "flows": [[], []], "problems": [console]}
+    image.unlink()
+    return found
+
+
+def on_this_kernel(names: Sequence[str], folder: Path) -> Column:
+    """Run scenarios in a namespace of the running kernel, those that need no boot."""
+    began = time.monotonic()
+    version = tuple(map(int, os.uname().release.split(".")[:2]))
+    chosen = _chosen(names, version)
+    chosen = {
+        name: None if each is None or each.needs_boot else each for name, each in chosen.items()
+    }
+    found = {name: _run_here(name) for name, scenario in chosen.items() if scenario}
+    label = ".".join(map(str, version))
+    return Column(label, _judged(chosen, found, folder / HERE), time.monotonic() - began)
+
+
+def _run_here(name: str) -> dict[str, Any]:
+    prefix = f"lab{os.getpid()}"
+    path = os.pathsep.join(map(str, (build.TESTS / "kernel", *filter(None, sys.path))))
+    guest = (sys.executable, "-m", "lab.guest", "--here", name, prefix)
+    try:
+        for command in (f"ip netns add {prefix}", f"ip -n {prefix} link set lo up"):
+            subprocess.run(command.split(), check=True)
+        done = subprocess.run(
+            ["ip", "netns", "exec", prefix, *guest],
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=300,
+        )
+    finally:
+        subprocess.run(["ip", "netns", "del", prefix], check=False)
+    return results.unpacked(done.stdout)
+
+
+def _chosen(names: Sequence[str], version: tuple[int, ...]) -> dict[str, Scenario | None]:
+    scenarios = load()
+    return {name: scenarios[name].on(version) for name in names}
+
+
+def _judged(
+    chosen: Mapping[str, Scenario | None], found: Mapping[str, dict[str, Any]], folder: Path
+) -> dict[str, Outcome]:
+    folder.mkdir(parents=True)
+    hosts = {
+        name: alerts.Recorded(
+            [parse_page(text) for text in result["before"]],
+            [parse_page(text) for text in result["after"]],
+        )
+        for name, result in found.items()
+        if len(result["after"]) == SCRAPES
+    }
+    firing: dict[str, alerts.Firing] = {}
+    for batch in _batches(list(hosts)):
+        firing.update(alerts.evaluate(RULES, {name: hosts[name] for name in batch}, folder))
+    outcomes = {}
+    for name, scenario in chosen.items():
+        if scenario is None:
+            outcomes[name] = Outcome(Verdict.SKIPPED, [])
+        elif name in found:
+            outcomes[name] = judge(scenario, found[name], firing.get(name))
+        else:
+            outcomes[name] = Outcome(Verdict.BROKEN, ["it was not run"])
+    return outcomes
+
+
+def _batches(names: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(names), _BATCH):
+        yield names[start : start + _BATCH]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run and print; return 1 where a cell is not as it should be."""
+    parser = argparse.ArgumentParser(prog="lab.run")
+    parser.add_argument("--suite", action="append", choices=kernels.SUITES)
+    parser.add_argument("--here", action="store_true")
+    parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 2))
+    parser.add_argument("scenarios", nargs="*")
+    chosen = parser.parse_args(argv)
+    everything = not chosen.suite and not chosen.here
+    suites = kernels.SUITES if everything else chosen.suite or ()
+    names = chosen.scenarios or list(load())
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        columns = run_all(suites, names, folder, chosen.jobs, here=everything or chosen.here)
+    sys.stdout.write(matrix.table(columns))
+    failed = False
+    for column in columns:
+        for name, outcome in column.outcomes.items():
+            for reason in outcome.reasons:
+                failed = True
+                sys.stdout.write(f"{column.label} {name}: {outcome.verdict.value}: {reason}\n")
+    return int(failed)
+
+
+def run_all(
+    suites: Sequence[str], names: Sequence[str], folder: Path, jobs: int, *, here: bool
+) -> list[Column]:
+    """Run on every suite, `jobs` at a time, and on this kernel."""
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        futures = []
+        if suites:
+            builder = Builder(folder)
+            futures = [pool.submit(on_suite, builder, suite, names, folder) for suite in suites]
+        columns = [on_this_kernel(names, folder)] if here else []
+        return [*(future.result() for future in futures), *columns]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
