@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Callable
 
-from netfilter_exporter import __version__, collectors, flags, logs, textfile
+from netfilter_exporter import __version__, assets, collectors, flags, logs, textfile
 from netfilter_exporter.check import command
 from netfilter_exporter.collectors.base import Collector
 from netfilter_exporter.config import Config, ConfigError, load
@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if list(arguments[:1]) == ["check"]:
         return command.main(arguments[1:])
+    if list(arguments[:1]) == ["assets"]:
+        return assets.main(arguments[1:])
     found = collectors.load()
     chosen = flags.parse(arguments, found)
     logs.setup(chosen.log_level, chosen.log_format)

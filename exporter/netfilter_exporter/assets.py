@@ -1,0 +1,290 @@
+"""``netfilter_exporter assets DIR``: the alerts, runbooks and dashboards that come with it.
+
+What a site wants different is put in while they are written, so that nobody edits them by hand:
+a selector for every series, thresholds, and where the runbooks are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import yaml
+
+from netfilter_exporter import __version__
+
+RULES = "alerts/netfilter.rules.yml"
+MANIFEST = "alerts/prometheus-operator/netfilter.prometheusrule.yml"
+#: Not for users: tests of the rules, and what builds the dashboards.
+_INTERNAL = re.compile(r"^alerts/tests/|^grafana/.*\.py$|__pycache__")
+
+#: Series that do not begin with our prefix and that the rules read.
+_FOREIGN = frozenset({"up", "process_start_time_seconds"})
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|#[^\n]*|([a-zA-Z_:][a-zA-Z0-9_:]*)(\s*\{)?')
+_MATCHER = r'\s*[a-zA-Z_]\w*\s*(?:=~|!~|!=|=)\s*"(?:[^"\\\n]|\\.)*"\s*'
+_SELECTOR = re.compile(rf"{_MATCHER}(?:,{_MATCHER})*")
+#: A number, and the comment behind it in the rules that gives it a name.
+_THRESHOLD = re.compile(r"(\d+(?:\.\d+)?)(\)?[ \t]*# threshold (\w+))")
+
+
+class Wishes(NamedTuple):
+    """What is to be put into the files; nothing: they are written as they are."""
+
+    selector: str = ""
+    runbook_url: str = ""
+    thresholds: Mapping[str, float] = {}
+
+
+def folder() -> str:
+    """Return where the files are: in the installed package, or by symbolic link in the tree."""
+    return os.path.dirname(os.path.abspath(__file__))
+
+
+def files() -> dict[str, bytes]:
+    """Return the content of every file, by its path below the folder that is asked for."""
+    found = {}
+    for top in ("alerts", "grafana"):
+        for path in _walk(os.path.join(folder(), top), top):
+            if not _INTERNAL.search(path):
+                with open(os.path.join(folder(), path), "rb") as file:
+                    found[path] = file.read()
+    return found
+
+
+def _walk(place: str, name: str) -> Iterator[str]:
+    for entry in sorted(os.listdir(place)) if os.path.isdir(place) else ():
+        inner, path = os.path.join(place, entry), f"{name}/{entry}"
+        if os.path.isdir(inner):
+            yield from _walk(inner, path)
+        else:
+            yield path
+
+
+def load_rules(text: bytes) -> dict[str, Any]:
+    """Return the rules as Prometheus sees them."""
+    loaded: dict[str, Any] = yaml.safe_load(text)
+    return loaded
+
+
+def rules_of(loaded: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield each rule of every group."""
+    for group in loaded["groups"]:
+        yield from group["rules"]
+
+
+def thresholds(loaded: Mapping[str, Any]) -> dict[str, float]:
+    """Return the thresholds that can be set, by name, with their defaults."""
+    return {
+        name: float(number)
+        for rule in rules_of(loaded)
+        for number, _, name in _THRESHOLD.findall(rule["expr"])
+    }
+
+
+def with_selector(expr: str, selector: str) -> str:
+    """Return the PromQL `expr` with `selector` in every selector of a raw series.
+
+    Recording rules are made of selected series, and are read as they are.
+    """
+
+    def select(match: re.Match[str]) -> str:
+        name, brace = match[1], match[2]
+        if not name or not (name in _FOREIGN or _is_ours(name)):
+            return match[0]
+        return f"{name}{{{selector}," if brace else f"{name}{{{selector}}}"
+
+    return _TOKEN.sub(select, expr) if selector else expr
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith("netfilter_") and ":" not in name
+
+
+def with_thresholds(expr: str, wanted: Mapping[str, float]) -> str:
+    """Return the PromQL `expr` with the thresholds that are wanted."""
+
+    def replace(match: re.Match[str]) -> str:
+        number = f"{wanted[match[3]]:.12g}" if match[3] in wanted else match[1]
+        return number + match[2]
+
+    return _THRESHOLD.sub(replace, expr)
+
+
+def render_rules(loaded: dict[str, Any], wishes: Wishes) -> dict[str, Any]:
+    """Return the rules with what is wished for put in."""
+    groups = [
+        {**group, "rules": [_render_rule(rule, wishes) for rule in group["rules"]]}
+        for group in loaded["groups"]
+    ]
+    return {"groups": groups}
+
+
+def _render_rule(rule: dict[str, Any], wishes: Wishes) -> dict[str, Any]:
+    expr = with_thresholds(with_selector(rule["expr"], wishes.selector), wishes.thresholds)
+    rendered = {**rule, "expr": expr}
+    if "alert" in rule and wishes.runbook_url:
+        url = runbook_url(wishes.runbook_url, rule["alert"])
+        rendered["annotations"] = {**rule["annotations"], "runbook_url": url}
+    return rendered
+
+
+def runbook_url(base: str, alert: str) -> str:
+    """Return the address of a runbook: {alert} is replaced, or else ALERT.md appended."""
+    return base.replace("{alert}", alert) if "{alert}" in base else f"{base.rstrip('/')}/{alert}.md"
+
+
+def manifest(loaded: Mapping[str, Any]) -> bytes:
+    """Return the rules as a PrometheusRule for the Prometheus operator."""
+    resource = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {
+            "name": "netfilter-exporter",
+            "labels": {"app.kubernetes.io/name": "netfilter-exporter"},
+        },
+        "spec": {"groups": loaded["groups"]},
+    }
+    return _dump(resource, "Made from netfilter.rules.yml: do not edit.")
+
+
+def render_dashboard(text: bytes, wishes: Wishes) -> bytes:
+    """Return a dashboard with the selector in every query of it."""
+    board = _render_json(json.loads(text), wishes.selector)
+    return (json.dumps(board, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _render_json(node: Any, selector: str) -> Any:
+    if isinstance(node, list):
+        return [_render_json(item, selector) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: with_selector(value, selector)
+        if key in {"expr", "query", "definition"} and isinstance(value, str)
+        else _render_json(value, selector)
+        for key, value in node.items()
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as they are."""
+
+
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def _dump(data: Any, comment: str) -> bytes:
+    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=True)
+    return f"# {comment}\n{text}".encode()
+
+
+def render(found: Mapping[str, bytes], wishes: Wishes) -> dict[str, bytes]:
+    """Return the files with what is wished for put in."""
+    rendered = dict(found)
+    if wishes != Wishes():
+        rules = render_rules(load_rules(found[RULES]), wishes)
+        rendered[RULES] = _dump(rules, f"Written by netfilter_exporter {__version__} assets.")
+        for path, text in found.items():
+            if path.endswith(".json") and wishes.selector:
+                rendered[path] = render_dashboard(text, wishes)
+    rendered[MANIFEST] = manifest(load_rules(rendered[RULES]))
+    return rendered
+
+
+def write(directory: str, contents: Mapping[str, bytes]) -> None:
+    """Write the files below `directory`, which is made; raises OSError."""
+    for path, content in contents.items():
+        target = os.path.join(directory, path)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "wb") as file:
+            file.write(content)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the files, and return the exit code."""
+    found = files()
+    known = thresholds(load_rules(found[RULES]))
+    parser = _parser(known)
+    arguments = parser.parse_args(argv)
+    wanted = dict(arguments.thresholds)
+    if unknown := sorted(wanted.keys() - known.keys()):
+        parser.error(f"no threshold {unknown[0]!r}; there are: {', '.join(known)}")
+    contents = render(found, Wishes(arguments.selector or "", arguments.runbook_url or "", wanted))
+    try:
+        write(arguments.directory, contents)
+    except OSError as error:
+        sys.stderr.write(f"{parser.prog}: {error}\n")
+        return 1
+    sys.stdout.write(f"wrote {len(contents)} files below {arguments.directory}\n")
+    return 0
+
+
+def _parser(known: Mapping[str, float]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="netfilter_exporter assets",
+        description="Write the alert rules, runbooks and dashboards below DIR.",
+        epilog="Thresholds and their defaults:\n" + "\n".join(_lines(known)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("directory", metavar="DIR", help="folder to write below")
+    parser.add_argument(
+        "--selector",
+        type=_selector,
+        metavar="MATCHERS",
+        help='label matchers for every series, such as \'cluster="a",job="netfilter"\'',
+    )
+    parser.add_argument(
+        "--runbook-url",
+        type=_url,
+        metavar="URL",
+        help="where the runbooks are; {alert} stands for the alert's name, else /NAME.md is added",
+    )
+    parser.add_argument(
+        "--threshold",
+        dest="thresholds",
+        type=_setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another threshold; may be repeated",
+    )
+    return parser
+
+
+def _lines(known: Mapping[str, float]) -> Iterable[str]:
+    return (f"  {name}={value:g}" for name, value in known.items())
+
+
+def _selector(text: str) -> str:
+    if not _SELECTOR.fullmatch(text):
+        raise argparse.ArgumentTypeError(f'{text!r} is not of the form name="value",...')
+    return text.strip()
+
+
+def _url(text: str) -> str:
+    if not re.match(r"(https?|file)://[^\s]+$", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an address such as https://HOST/PATH")
+    return text
+
+
+def _setting(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=NUMBER")
+    return name, number
