@@ -1,0 +1,163 @@
+"""The measurements, each of several things in turn, so that all meet the same noise."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import machine
+import worlds
+from machine import Server
+
+from support import debian
+
+_PORT = 9899
+_FLAGS = ("--log.level=error", f"--web.listen-address=127.0.0.1:{_PORT}")
+
+
+class Steady(NamedTuple):
+    """Scrapes of one server: processor seconds of each round, and every latency."""
+
+    cpu: list[float]
+    latencies: list[float]
+
+
+class First(NamedTuple):
+    """The beginning of a process: the cost of the first reading, and the time to the first page."""
+
+    reading: float
+    start: float
+    start_cpu: float
+
+
+class Kept(NamedTuple):
+    """What a process holds."""
+
+    resident: float
+    descriptors: int
+    threads: int
+
+
+def exporter(name: str, *flags: str) -> Server:
+    """Start the exporter in a namespace."""
+    return Server(name, _PORT, [sys.executable, "-m", "netfilter_exporter", *_FLAGS, *flags], {})
+
+
+def node_exporters() -> Mapping[str, Path | str]:
+    """Return the node_exporter of each Debian suite, or why it is missing."""
+    return {suite: _fetch(suite) for suite in ("bookworm", "sid")}
+
+
+def _fetch(suite: str) -> Path | str:
+    try:
+        tree = debian.fetch(suite, ["prometheus-node-exporter"])["prometheus-node-exporter"]
+    except debian.UnavailableError as error:
+        return str(error)
+    return tree / "usr/bin/prometheus-node-exporter"
+
+
+def node_exporter(name: str, program: Path) -> Server:
+    """Start a node_exporter in a namespace, with what it collects by default."""
+    return Server(name, 9898, [str(program), "--web.listen-address=127.0.0.1:9898"], {})
+
+
+def steady(servers: Mapping[str, Server], rounds: int, scrapes: int) -> dict[str, Steady]:
+    """Scrape the servers in turn, `scrapes` times in each of `rounds`."""
+    found: dict[str, Steady] = {name: Steady([], []) for name in servers}
+    for server in servers.values():
+        server.scrape()
+        server.scrape()
+    for _ in range(rounds):
+        for name, server in servers.items():
+            made = [server.scrape() for _ in range(scrapes)]
+            found[name].cpu.append(statistics.mean(scrape.cpu for scrape in made))
+            found[name].latencies.extend(scrape.seconds for scrape in made)
+    return found
+
+
+def first(name: str) -> First:
+    """Start the exporter anew and scrape it; the first page alone reads the ruleset."""
+    began = time.monotonic()
+    with contextlib.closing(exporter(name)) as server:
+        reading = server.scrape().cpu
+        seconds, cpu = time.monotonic() - began, server.cpu()
+        again = statistics.median(server.scrape().cpu for _ in range(9))
+    return First(reading - again, seconds, cpu)
+
+
+def in_turn(
+    rounds: int, measured: Mapping[str, Callable[[], float | None]]
+) -> dict[str, list[float]]:
+    """Call each function in each round; one that gives None is left out."""
+    found: dict[str, list[float]] = {name: [] for name in measured}
+    for _ in range(rounds):
+        for name, measure in measured.items():
+            value = measure()
+            if value is not None:
+                found[name].append(value)
+    return {name: values for name, values in found.items() if values}
+
+
+def changing(name: str, backend: str, times: int) -> list[machine.Scrape]:
+    """Change the ruleset before each scrape."""
+    with contextlib.closing(exporter(name)) as server:
+        server.scrape()
+        made = []
+        for _ in range(times):
+            machine.run(*machine.within(name, *worlds.CHANGES[backend]))
+            made.append(server.scrape())
+    return made
+
+
+def minute(servers: Mapping[str, Server], scrapes: int, spacing: float) -> dict[str, float]:
+    """Return the processor seconds a minute of servers that are scraped every `spacing` seconds."""
+    for server in servers.values():
+        server.scrape()
+    before = {name: server.cpu() for name, server in servers.items()}
+    began = time.monotonic()
+    for number in range(1, scrapes + 1):
+        time.sleep(max(began + number * spacing - time.monotonic(), 0))
+        for server in servers.values():
+            server.scrape()
+    minutes = (time.monotonic() - began) / 60
+    return {name: (server.cpu() - before[name]) / minutes for name, server in servers.items()}
+
+
+def kept(name: str, scrapes: int) -> tuple[Kept, Kept]:
+    """Return what the exporter holds after 100 scrapes and after all."""
+    with contextlib.closing(exporter(name)) as server:
+        for _ in range(100):
+            server.scrape()
+        early = _kept(server)
+        for _ in range(scrapes - 100):
+            server.scrape()
+        return early, _kept(server)
+
+
+def _kept(server: Server) -> Kept:
+    return Kept(server.resident(), server.descriptors(), server.threads())
+
+
+def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
+    """Return the median of the ratios, round by round."""
+    return statistics.median(a / b for a, b in zip(numerators, denominators))
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]
+
+
+@contextlib.contextmanager
+def all_of(servers: Mapping[str, Callable[[], Server]]) -> Iterator[dict[str, Server]]:
+    """Start servers, and end them."""
+    with contextlib.ExitStack() as stack:
+        yield {
+            name: stack.enter_context(contextlib.closing(start()))
+            for name, start in servers.items()
+        }

@@ -1,0 +1,191 @@
+"""What a scrape may cost, told by what it does: asking again, opening, dumping, rendering."""
+
+import collections
+import dataclasses
+import os
+import threading
+
+import pytest
+
+from netfilter_exporter import collectors, exposition
+from netfilter_exporter.exposition import Exposition
+from netfilter_exporter.gather import Gatherer
+from netfilter_exporter.kernel import nftables, xtables
+from netfilter_exporter.kernel.families import BOTH
+from netfilter_exporter.kernel.netlink import HEADER, NLM_F_DUMP
+from netfilter_exporter.kernel.reachability import analyse
+from netfilter_exporter.kernel.ruleset import Rule, Verdict
+from netfilter_exporter.meta import page_families
+from netfilter_exporter.snapshot import Host
+from support.rules import MASQUERADE, jump, nat_table
+
+#: With both backends, and with what the recorded kernels can tell.
+HOSTS = ["4.9/both-backends", "5.10/both-backends", "6.18/both-backends", "7.2/both-backends"]
+RTM_GETNETCONF = 82
+NFNL_MSG_HOOK_GET = 12 << 8
+CTNETLINK = 1  # NFNL_SUBSYS_CTNETLINK
+COLLECTORS = list(collectors.load().values())
+
+
+class Watched:
+    """A recorded host, and what its scrapes ask of it."""
+
+    def __init__(self, fake, monkeypatch):
+        self.asked = []  #: (type, flags) of netlink requests
+        self.options = []  #: of getsockopt
+        self.opened = []
+        system = dataclasses.replace(fake.system, netlink=self._netlink, xtables=self._xtables)
+        self._system = fake.system
+        self.gatherer = Gatherer(Host(system))
+        self.exposition = Exposition()
+        real = os.open
+
+        def opening(path, *arguments, **options):
+            self.opened.append(str(path))
+            return real(path, *arguments, **options)
+
+        monkeypatch.setattr(os, "open", opening)
+
+    def _netlink(self, protocol):
+        transport = self._system.netlink(protocol)
+        send = transport.send
+
+        def sending(datagram):
+            _, type_, flags, _, _ = HEADER.unpack_from(datagram)
+            self.asked.append((type_, flags))
+            send(datagram)
+
+        transport.send = sending
+        return transport
+
+    def _xtables(self, family):
+        double = self._system.xtables(family)
+        get = double.get
+
+        def getting(option, *arguments):
+            self.options.append(option)
+            return get(option, *arguments)
+
+        double.get = getting
+        return double
+
+    def scrape(self):
+        """Make a page; what was asked before is forgotten."""
+        for record in (self.asked, self.options, self.opened):
+            record.clear()
+        families = page_families(self.gatherer.gather(COLLECTORS))
+        return self.exposition.render(families, "")[0]
+
+
+@pytest.fixture
+def watch(fake_host, monkeypatch):
+    """Return a function that makes a watched host."""
+    made = []
+
+    def make(name):
+        made.append(Watched(fake_host(name), monkeypatch))
+        return made[-1]
+
+    yield make
+    for watched in made:
+        watched.gatherer.close()
+
+
+def dumps(watched):
+    return [type_ for type_, flags in watched.asked if flags & NLM_F_DUMP == NLM_F_DUMP]
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_a_steady_scrape_lists_no_rules(watch, name):
+    """A ruleset that has not changed is not dumped again: its generation, or its size, is asked."""
+    watched = watch(name)
+    watched.scrape()
+    assert nftables.NFT_MSG_GETRULE in dumps(watched)
+    assert xtables.IPT_SO_GET_ENTRIES in watched.options
+    watched.scrape()
+    assert set(dumps(watched)) <= {RTM_GETNETCONF, NFNL_MSG_HOOK_GET}
+    assert set(watched.options) == {xtables.IPT_SO_GET_INFO}
+    assert len(watched.asked) <= 20
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_flows_are_never_listed(watch, name):
+    """Their number comes from a counter: no dump of the table, no file that lists it."""
+    watched = watch(name)
+    for _ in range(2):
+        watched.scrape()
+        assert not [type_ for type_ in dumps(watched) if type_ >> 8 == CTNETLINK]
+        assert not [path for path in watched.opened if path.endswith("/net/nf_conntrack")]
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_a_steady_scrape_opens_few_files(watch, name):
+    """A bounded number, each once, none of the large lists of modules, and none left open."""
+    watched = watch(name)
+    watched.scrape()
+    before = len(os.listdir("/proc/self/fd"))
+    watched.scrape()
+    most = collections.Counter(watched.opened).most_common(1)
+    assert most[0][1] <= 2, most
+    assert len(watched.opened) <= 90
+    assert not [path for path in watched.opened if "/modules." in path or "config" in path]
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_rules_and_flows_add_no_files(watch, fake_host, monkeypatch):
+    """Ten thousand chains and a million flows are as many files and questions as a few."""
+    watched = watch("6.18/nat-nft")
+    watched.scrape()
+    watched.scrape()
+    few = sorted(watched.opened), sorted(watched.asked)
+    users = {f"user{n}": [jump("mark"), MASQUERADE] for n in range(5000)}
+    post = [jump(name)._replace(conditional=True) for name in users]
+    table = nat_table(BOTH, post=post, mark=[Rule(verdict=Verdict.RETURN)], **users)
+    monkeypatch.setattr(nftables, "read_generation", lambda _: 77)
+    monkeypatch.setattr(nftables, "read_tables", lambda _: (77, [table]))
+    count = "proc/sys/net/netfilter/nf_conntrack_count"
+    fake_host("6.18/nat-nft").path(count).write_text("1000000\n")
+    limit = "proc/sys/net/netfilter/nf_conntrack_max"
+    fake_host("6.18/nat-nft").path(limit).write_text("4000000\n")
+    watched.scrape()
+    page = watched.scrape()
+    assert b'netfilter_nat_rules{action="masquerade",backend="nftables",family="ipv4"} 5000' in page
+    assert b"netfilter_conntrack_entries 1e+06" in page
+    asked = sorted(watched.asked)
+    generation = [question for question in few[1] if question[0] == nftables.NFT_MSG_GETGEN]
+    assert (sorted(watched.opened), sorted(asked + generation)) == few
+
+
+def test_what_has_not_changed_is_not_rendered_again(watch, monkeypatch):
+    """Of two equal scrapes, the second renders what differs: how long the collectors took."""
+    watched = watch("6.18/nat-nft")
+    watched.scrape()
+    rendered = []
+    real = exposition._Format._render
+
+    def render(self, name, *rest):
+        rendered.append(name)
+        return real(self, name, *rest)
+
+    monkeypatch.setattr(exposition._Format, "_render", render)
+    watched.scrape()
+    assert rendered == ["scrape_collector_duration_seconds"]
+
+
+def test_scrapes_leave_no_threads(watch):
+    """One thread collects, however many scrapes there were."""
+    watched = watch("6.18/idle")
+    watched.scrape()
+    before = set(threading.enumerate())
+    for _ in range(30):
+        watched.scrape()
+    assert set(threading.enumerate()) <= before
+
+
+def test_chains_of_a_kind_are_asked_once():
+    """A ruleset of ten thousand alike chains leaves facts of the size of a small one's."""
+    users = {f"user{n}": [MASQUERADE] for n in range(10_000)}
+    facts = analyse([nat_table(post=[jump(name) for name in users], **users)])
+    (chains,) = facts.translations.values()
+    assert len(chains) == 10_000
+    assert len(facts.rules) + len(facts.chain_rules) + len(facts.unreachable) <= 8
