@@ -5,11 +5,14 @@ The protocols of sd_listen_fds(3) and sd_notify(3).
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import MutableMapping
 
 from netfilter_exporter.web.listen import CannotListen
+
+_log = logging.getLogger(__name__)
 
 _FIRST = 3  #: SD_LISTEN_FDS_START
 _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
@@ -44,5 +47,8 @@ def notify(state: str, environ: MutableMapping[str, str] = os.environ) -> None:
     address = environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-        sender.sendto(state.encode(), address.replace("@", "\0", 1))
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            sender.sendto(state.encode(), address.replace("@", "\0", 1))
+    except OSError as error:  # a sandbox without Unix sockets: no reason not to serve
+        _log.warning("cannot tell systemd %s: %s", state, error)

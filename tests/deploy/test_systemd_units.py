@@ -1,0 +1,152 @@
+"""exporter/deploy/systemd: one unit runs, with two capabilities and everything else closed."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from netfilter_exporter import collectors, flags
+from support.units import SYSTEMD, settings
+
+SERVICES = ("netfilter_exporter.service", "netfilter_exporter-textfile.service")
+UNITS = sorted(path.name for path in SYSTEMD.glob("netfilter_exporter*.*"))
+ALERTS = Path(__file__).parents[2] / "alerts" / "netfilter.rules.yml"
+
+needs_systemd = pytest.mark.skipif(
+    not shutil.which("systemd-analyze"), reason="needs Debian's package systemd; tests/run has it"
+)
+
+
+def analyze(*arguments):
+    """Return code and output of systemd-analyze."""
+    done = subprocess.run(
+        ["systemd-analyze", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_all_units_are_tested():
+    """A unit that is added here is held to the same."""
+    assert (
+        sorted([*SERVICES, "netfilter_exporter.socket", "netfilter_exporter-textfile.timer"])
+        == UNITS
+    )
+
+
+@needs_systemd
+@pytest.mark.parametrize("unit", SERVICES)
+def test_the_exposure_is_two_or_less(unit):
+    """By systemd's own measure, from 0 to 10."""
+    code, said = analyze("security", "--offline=true", "--threshold=20", str(SYSTEMD / unit))
+    assert code == 0, said
+    exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)[1]
+    assert float(exposure) <= 2.0, said
+
+
+@needs_systemd
+@pytest.mark.parametrize("unit", UNITS)
+def test_systemd_finds_nothing_wrong(unit, tmp_path):
+    """Every setting is known and well-formed; only what is not installed here may be missing."""
+    for name in UNITS:
+        text = (SYSTEMD / name).read_text()
+        text = text.replace("/usr/bin/netfilter_exporter", shutil.which("true"))
+        (tmp_path / name).write_text(re.sub(r"^Documentation=.*$", "", text, flags=re.MULTILINE))
+    code, said = analyze("verify", "--man=no", str(tmp_path / unit))
+    assert (code, said) == (0, "")
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_two_capabilities_and_no_other(unit):
+    """Exactly those that README gives a reason for, for a user that is not root."""
+    found = settings(unit)
+    both = "CAP_NET_ADMIN CAP_DAC_READ_SEARCH"
+    assert found["CapabilityBoundingSet"] == found["AmbientCapabilities"] == [both]
+    assert found["User"] == ["netfilter_exporter"]
+    assert found["NoNewPrivileges"] == ["yes"]
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_nothing_that_is_read_is_hidden(unit):
+    """Settings that would hide /lib/modules, /proc/kallsyms, /proc/sys or the network are off."""
+    found = settings(unit)
+    for hides in ("ProtectKernelModules", "ProtectKernelTunables"):
+        assert hides not in found
+    assert found["PrivateNetwork"] == found["PrivateUsers"] == ["no"]
+    assert found["ProcSubset"] == ["all"]
+    assert found["ReadOnlyPaths"] == ["/proc/sys /sys"]
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_the_flags_of_the_units_exist(unit):
+    """What a unit starts is a command line that the exporter takes."""
+    (command,) = settings(unit)["ExecStart"]
+    program, *arguments = command.split()
+    assert program == "/usr/bin/netfilter_exporter"
+    assert arguments.pop() == "$ARGS"
+    flags.parse(arguments, collectors.load())
+    flags.parse(["--web.systemd-socket"], collectors.load())  # as netfilter_exporter.socket says
+
+
+def test_the_two_services_are_confined_alike():
+    """The text file's service serves nobody, and writes one folder; all else is the same."""
+    serving, writing = map(settings, SERVICES)
+    differs = {key for key in {*serving, *writing} if serving.get(key) != writing.get(key)} - {
+        "Description",
+        "Documentation",
+        "Type",
+        "ExecStart",
+    }
+    assert differs == {
+        *("DynamicUser", "IPAddressAllow", "Restart", "RestartSec", "ExecReload", "WantedBy"),
+        *("StateDirectory", "StateDirectoryMode", "TimeoutStartSec"),
+    }
+    assert writing["IPAddressAllow"] == ["localhost"]
+
+
+def test_the_socket_is_the_port_of_the_exporter():
+    """Who changes to socket activation changes no scrape configuration."""
+    found = settings("netfilter_exporter.socket")
+    assert found["ListenStream"] == [flags.DEFAULT_ADDRESS.lstrip(":")]
+    assert found["IPAddressAllow"] == settings(SERVICES[0])["IPAddressAllow"]
+
+
+def test_the_timer_is_faster_than_the_alert():
+    """NetfilterTextfileStale means that some runs in a row have failed."""
+    rules = {
+        rule["alert"]: rule["expr"]
+        for group in yaml.safe_load(ALERTS.read_text())["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    limit = int(re.search(r"> (\d+)", rules["NetfilterTextfileStale"])[1])
+    assert settings("netfilter_exporter-textfile.timer")["OnUnitActiveSec"] == ["1min"]
+    assert limit >= 5 * 60
+
+
+def test_the_text_file_is_where_the_link_points():
+    """tmpfiles.d links what the service writes; the page is readable for node_exporter."""
+    found = settings("netfilter_exporter-textfile.service")
+    (link,) = [
+        line for line in (SYSTEMD / "tmpfiles.conf").read_text().splitlines() if line[:1] == "L"
+    ]
+    folder = f"/var/lib/{found['StateDirectory'][0]}"
+    assert link.split()[-1] == f"{folder}/netfilter_exporter.prom"
+    assert f"--textfile.directory={folder} " in found["ExecStart"][0]
+    assert found["StateDirectoryMode"] == ["0755"]
+
+
+@pytest.mark.skipif(not shutil.which("systemd-sysusers"), reason="needs systemd-sysusers")
+def test_the_user_is_made(tmp_path):
+    """sysusers.d makes the user of the units, without a shell."""
+    (tmp_path / "etc").mkdir()
+    subprocess.run(
+        ["systemd-sysusers", f"--root={tmp_path}", str(SYSTEMD / "sysusers.conf")],
+        capture_output=True,
+        check=True,
+    )
+    (line,) = (tmp_path / "etc/passwd").read_text().splitlines()
+    assert line.startswith("netfilter_exporter:x:")
+    assert line.endswith(":/usr/sbin/nologin")

@@ -1,0 +1,214 @@
+"""The sandbox of the systemd unit: nothing that is read is hidden, and nothing can be written.
+
+systemd itself does not run here: its settings are made with unshare, mount and setpriv, as
+systemd.exec(5) describes them, and its system call filter is compared with what strace sees.
+"""
+
+import base64
+import contextlib
+import http.client
+import os
+import re
+import shlex
+import shutil
+import signal
+import ssl
+import subprocess
+from pathlib import Path
+
+import bcrypt
+import pytest
+import trustme
+
+from support.namespace import Failed
+from support.page import Page
+from support.process import COMMAND, ENVIRONMENT, running
+from support.units import settings
+
+FORCED = os.environ.get("NETFILTER_EXPORTER_TEST_KERNEL") == "1"
+UNIT = settings("netfilter_exporter.service")
+CAPABILITIES = UNIT["CapabilityBoundingSet"][0].lower().replace("cap_", "+").split()
+
+RULES = """
+iptables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE
+ip6tables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE
+nft 'table ip t { chain c { type nat hook postrouting priority 100; oifname "wan0" masquerade; }; }'
+"""
+
+#: ProtectProc=invisible, ProtectSystem=strict with one writable folder, ProtectKernelLogs=,
+#: ProtectControlGroups=, then the paths that the unit names. procfs is mounted by itself: systemd
+#: gives each service with ProtectProc= an instance of its own too.
+MOUNTS = """
+mount --make-rprivate /
+mount --bind {writable} {writable}
+mount -o remount,ro,bind /
+mount -t proc -o hidepid=invisible proc /proc
+for path in {inaccessible} /dev/kmsg /proc/kmsg; do
+  [ ! -e $path ] || mount --bind /dev/null $path
+done
+for path in {read_only} /sys/fs/cgroup; do
+  mount --rbind $path $path
+  mount -o remount,ro,bind $path
+done
+"""
+
+VOLATILE = re.compile(r"duration|timestamp|entries{|ip_(out|in)|references")
+
+
+def sandboxed(writable, *command):
+    """Return the command line that runs `command` as the unit would."""
+    mounts = MOUNTS.format(
+        writable=writable,
+        inaccessible=" ".join(path.lstrip("-") for path in UNIT["InaccessiblePaths"][0].split()),
+        read_only=UNIT["ReadOnlyPaths"][0],
+    )
+    inherited = ",".join(["-all", *CAPABILITIES])
+    drop = [
+        *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"),
+        *(f"--bounding-set={inherited}", f"--inh-caps={inherited}", f"--ambient-caps={inherited}"),
+    ]
+    script = f"set -eu\n{mounts}\numask {UNIT['UMask'][0]}\nexec {shlex.join([*drop, *command])}\n"
+    return ["unshare", "--mount", "--ipc", "--uts", "sh", "-c", script]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder that everybody may write to, and pass to."""
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.stat().st_uid == os.getuid() and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o111)
+    tmp_path.chmod(0o777)
+    return tmp_path
+
+
+@pytest.fixture
+def gateway(namespace):
+    """A namespace with rules in all backends."""
+    namespace.sh(RULES)
+    return namespace
+
+
+def page(gateway, folder, wrap):
+    """Return the page that the command writes, wrapped into a sandbox or not."""
+    environment = [f"{key}={ENVIRONMENT[key]}" for key in ("PATH", "PYTHONPATH")]
+    command = ["env", *environment, *COMMAND, f"--textfile.directory={folder}"]
+    gateway.run(*(sandboxed(folder, *command) if wrap else command))
+    file = folder / "netfilter_exporter.prom"
+    text = file.read_text()
+    file.unlink()
+    return Page(text)
+
+
+def test_the_sandbox_hides_nothing_that_is_read(gateway, folder):
+    """As the unit runs it, the page says all that root's says."""
+    free, confined = (page(gateway, folder, wrap) for wrap in (False, True))
+    told, told_confined = (
+        {line for line in made.lines() if not VOLATILE.search(line)} for made in (free, confined)
+    )
+    assert told_confined == told
+    assert confined.total("nat_rules", action="masquerade") == 3
+    assert confined.total("conntrack_tracking", family="ipv4") == 1
+    assert confined.samples("source_status", status="denied") == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/netfilter/nf_conntrack_acct"]
+)
+def test_what_the_capability_allows_the_sandbox_forbids(gateway, folder, path):
+    """CAP_NET_ADMIN alone may write sysctls of the network; the unit cannot."""
+    value = gateway.run("cat", path).strip()
+    write = ["sh", "-c", f"echo {value} >{path}"]
+    drop = ["setpriv", "--reuid=65534", "--clear-groups"]
+    capable = ["--inh-caps=+net_admin", "--ambient-caps=+net_admin"]
+    gateway.run(*drop, *capable, *write)
+    with pytest.raises(Failed, match="Read-only file system"):
+        gateway.run(*sandboxed(folder, *write))
+
+
+# -- system calls ------------------------------------------------------------------------------
+
+
+#: systemd allows itself to start the service: it is always let through.
+BEFORE_THE_FILTER = {"execve"}
+
+
+def filter_set(name):
+    """Return the system calls of one of systemd's sets, with those of the sets in it."""
+    listed = subprocess.run(
+        ["systemd-analyze", "syscall-filter", name], capture_output=True, text=True, check=True
+    ).stdout
+    found = set()
+    for word in re.findall(r"^    (@?[\w-]+)$", listed, re.MULTILINE):
+        found |= filter_set(word) if word.startswith("@") else {word}
+    return found
+
+
+def allowed():
+    """Return the system calls that the unit lets through."""
+    calls = set()
+    for line in UNIT["SystemCallFilter"]:
+        named = set().union(*(filter_set(name) for name in line.lstrip("~").split()))
+        calls = calls - named if line.startswith("~") else calls | named
+    return calls
+
+
+@pytest.fixture
+def traced(tmp_path, monkeypatch):
+    """Return a prefix that traces, and a function that gives the names of the calls made."""
+    for tool in ("strace", "systemd-analyze"):
+        if not shutil.which(tool):
+            (pytest.fail if FORCED else pytest.skip)(f"missing: {tool}")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    file = tmp_path / "trace"
+
+    def calls():
+        return set(re.findall(r"^(?:\d+ +)?(\w+)\(", file.read_text(), re.MULTILINE))
+
+    return ["strace", "-f", "-qq", "-o", str(file), "-e", "signal=none"], calls
+
+
+def test_the_filter_lets_through_all_that_serving_takes(traced, tmp_path):
+    """From the start over scrapes, TLS, passwords and a reload to the end."""
+    prefix, calls = traced
+    certificate = trustme.CA().issue_cert("localhost")
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "both.pem"))
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    config = tmp_path / "web.yml"
+    config.write_text(
+        "tls_server_config: {cert_file: both.pem, key_file: both.pem}\n"
+        f"basic_auth_users: {{alice: {hashed}}}\n"
+    )
+    flags = ["--web.listen-address=127.0.0.1:0", f"--web.config.file={config}"]
+    with running(tmp_path / "log", *flags, prefix=prefix) as exporter:
+        for method, path in (("GET", "/metrics"), ("GET", "/"), ("POST", "/-/reload")):
+            assert ask(exporter.ports[0], method, path) == 200
+        tasks = Path(f"/proc/{exporter.process.pid}/task/{exporter.process.pid}/children")
+        os.kill(int(tasks.read_text()), signal.SIGTERM)
+        exporter.process.wait(20)
+    assert "accept4" in calls()
+    assert calls() - allowed() - BEFORE_THE_FILTER == set()
+
+
+def ask(port, method, path):
+    """Return the status of a request with TLS and a password."""
+    context = ssl._create_unverified_context()
+    client = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
+    with contextlib.closing(client):
+        authorization = base64.b64encode(b"alice:secret").decode()
+        client.request(method, path, headers={"Authorization": f"Basic {authorization}"})
+        return client.getresponse().status
+
+
+def test_the_filter_lets_through_all_that_a_text_file_takes(traced, tmp_path):
+    """The one-shot service has the same filter."""
+    prefix, calls = traced
+    subprocess.run(
+        [*prefix, *COMMAND, f"--textfile.directory={tmp_path}"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        check=True,
+    )
+    assert "fsync" in calls()
+    assert calls() - allowed() - BEFORE_THE_FILTER == set()
+    textfile = settings("netfilter_exporter-textfile.service")
+    assert textfile["SystemCallFilter"] == UNIT["SystemCallFilter"]
