@@ -1,0 +1,355 @@
+"""The fleet: which hosts are not healthy.
+
+No query draws a series for each rule or module, nor a line for each host: tables have one row a
+host, bars the worst ten, and lines are sums over all.
+"""
+
+from __future__ import annotations
+
+from netfilter_dashboards import queries as q
+from netfilter_dashboards import states
+from netfilter_dashboards.board import (
+    FLEET_UID,
+    HOST_TITLE,
+    HOST_URL,
+    RUNBOOK,
+    RUNBOOK_TITLE,
+    Annotation,
+    Placed,
+    Row,
+    build,
+)
+from netfilter_dashboards.panels import Column, Query, bars, graph, renamed, stats, table
+
+
+def hosts_with(condition: str) -> str:
+    """Return how many hosts it holds for: 0 where hosts are known and it holds for none."""
+    return f"count({condition}) or 0 * count({q.KNOWN})"
+
+
+def _all_alerts(severity: str) -> str:
+    firing = q.alerts(q.FIRING, f'severity="{severity}"')
+    return (
+        f"count({firing})"
+        f" or 0 * count({q.series('job_instance:netfilter_exporter_build_info:max')})"
+        f" or -1 * (count({q.KNOWN}) ^ 0)"
+    )
+
+
+def _summary() -> Row:
+    bad = states.BAD_HOSTS
+    warning = states.Limits(warning=1)
+    off = f"min by ({q.HOST}) ({q.TRACKING} and {q.ROLE}) == 0"
+    idle = f"({q.FORWARDING_OF_HOST}) == 0"
+    fullest = Query(f"max({q.FILL})")
+    return Row(
+        4,
+        (
+            Placed(
+                3,
+                "Exporters",
+                "Hosts whose exporter was seen within the time shown, or within a week.",
+                stats(Query(f"count({q.KNOWN})")),
+            ),
+            Placed(
+                3,
+                "Not healthy",
+                "Hosts that are broken, down or have a warning: the first rows of the table.",
+                stats(Query(hosts_with(f"({q.HEALTH}) > 0")), limits=bad),
+            ),
+            Placed(
+                3,
+                "Not scraped",
+                "Hosts whose exporter does not answer: nothing is known of their NAT.",
+                stats(Query(hosts_with(f"{q.UP} == 0")), limits=warning),
+            ),
+            Placed(
+                3,
+                "Not tracked",
+                "Hosts that do NAT and are proven not to track connections.",
+                stats(Query(hosts_with(off)), limits=bad),
+            ),
+            Placed(
+                3,
+                "Not forwarding",
+                "Hosts that have rules for forwarded traffic and forward nothing.",
+                stats(Query(hosts_with(idle)), limits=bad),
+            ),
+            Placed(
+                3,
+                "Fullest table",
+                "The highest share of its limit that a connection tracking table is filled to.",
+                stats(fullest, unit="percentunit", limits=states.FILL, decimals=0),
+            ),
+            Placed(
+                3,
+                "Critical alerts",
+                "Alerts of this project that fire and page.",
+                stats(Query(_all_alerts("critical")), states=states.ALERTS, limits=bad),
+            ),
+            Placed(
+                3,
+                "Warnings",
+                "Alerts of this project that fire and make a ticket.",
+                stats(Query(_all_alerts("warning")), states=states.ALERTS, limits=warning),
+            ),
+        ),
+    )
+
+
+def _hosts() -> Placed:
+    asked = (
+        q.HEALTH,
+        _verdict("ipv4"),
+        _verdict("ipv6"),
+        q.TRACKING_OF_HOST,
+        q.by(q.HOST, "sum", q.metric("nat_rules")),
+        q.FORWARDING_OF_HOST,
+        q.FILL,
+        q.DROPS,
+        q.ALERTS_OF_HOST,
+        q.UP,
+    )
+    columns = (
+        Column("instance", "Host", url=HOST_URL, link_title=HOST_TITLE, width=220),
+        Column("Value #A", "State", states.HEALTH, width=100),
+        Column("Value #B", "NAT IPv4", states.VERDICT),
+        Column("Value #C", "NAT IPv6", states.VERDICT),
+        Column("Value #D", "Tracking", states.SWITCH),
+        Column("Value #E", "NAT rules", width=90),
+        Column("Value #F", "Forwarding", states.SWITCH),
+        Column("Value #G", "Table fill", unit="percentunit", limits=states.FILL, width=90),
+        Column("Value #H", "Drops, 5 min", unit="short", limits=states.DROPS_5M, width=110),
+        Column("Value #I", "Alerts", states.ALERTS, limits=states.ALERT_COUNT, width=110),
+        Column("Value #J", "Exporter", states.UP, width=90),
+        Column("job", "Job"),
+    )
+    return Placed(
+        24,
+        "Hosts",
+        "One row a host, the worst first. The host links to its own dashboard. OK means: there are"
+        " rules, connections are proven to be tracked, and what must forward does.",
+        table(
+            *(Query(expr) for expr in asked),
+            columns=columns,
+            sort={"Value #A": True},
+            no_value="No exporter was seen",
+        ),
+    )
+
+
+def _verdict(family: str) -> str:
+    of_family = q.by(q.FAMILY, "max", q.metric("nat_readable", f'family="{family}"'))
+    return f"max by ({q.HOST}) (({q.VERDICT}) and {of_family})"
+
+
+def _alerts() -> Placed:
+    inner = q.by(f"{q.HOST}, alertname, severity", "count", q.alerts(q.FIRING))
+    columns = (
+        Column("alertname", "Alert", url=RUNBOOK, link_title=RUNBOOK_TITLE),
+        Column("severity", "Severity", words=states.SEVERITY, width=100),
+        Column("Value", "Hosts", width=80),
+    )
+    return Placed(
+        8,
+        "Firing alerts",
+        "Alerts of this project that fire, on how many hosts each. The name links to its runbook.",
+        table(
+            Query(f"count by (alertname, severity) ({inner})"),
+            columns=columns,
+            sort={"Value": True},
+            no_value="No alert is firing",
+        ),
+    )
+
+
+def _worst() -> tuple[Placed, Placed]:
+    legend = "{{instance}}"
+    return (
+        Placed(
+            8,
+            "Fullest tables",
+            "The ten hosts whose connection tracking tables are nearest to their limits.",
+            bars(
+                Query(f"topk(10, {q.FILL})", legend),
+                unit="percentunit",
+                limits=states.FILL,
+                top=1,
+            ),
+        ),
+        Placed(
+            8,
+            "Most drops in 5 minutes",
+            "The ten hosts that dropped most packets for which the table had no place.",
+            bars(Query(f"topk(10, {q.DROPS})", legend), unit="short", limits=states.DROPS_5M),
+        ),
+    )
+
+
+def _history() -> Row:
+    health = graph(
+        Query(f'count_values("state", {q.HEALTH})', "{{state}}"), unit="none", stacked=True
+    )
+    for number, state in states.HEALTH.items():
+        renamed(health, str(number), state)
+    rules = graph(
+        Query(f"sum by (family, action) ({q.metric('nat_rules')})", "{{family}} {{action}}"),
+        unit="none",
+    )
+    return Row(
+        8,
+        (
+            Placed(8, "Hosts by state", "How many hosts were in each state of the table.", health),
+            Placed(
+                8,
+                "NAT rules",
+                "Translating rules of all hosts, by family and action. A step down on many hosts at"
+                " once is a bad rollout.",
+                rules,
+            ),
+            Placed(
+                8,
+                "Firewall reloads",
+                "Hosts whose nftables ruleset changed.",
+                graph(Query(f"sum({q.RELOADS} > bool 0)", "hosts that changed"), unit="none"),
+            ),
+        ),
+        "Over time",
+    )
+
+
+def _load() -> Row:
+    counters = {
+        "conntrack_drop_total": "dropped",
+        "conntrack_early_drop_total": "evicted",
+        "conntrack_insert_failed_total": "failed to insert",
+        "conntrack_nat_collision_total": "NAT collisions",
+        "conntrack_invalid_total": "invalid",
+    }
+    losses = (Query(f"sum({q.rate(name)})", text) for name, text in counters.items())
+    fill = (
+        Query(f"max({q.FILL})", "fullest"),
+        Query(f"quantile(0.95, {q.FILL})", "95th percentile"),
+        Query(f"quantile(0.5, {q.FILL})", "median"),
+    )
+    forwarded = q.rate("ip_forwarded_total", q.FAMILY)
+    return Row(
+        8,
+        (
+            Placed(
+                8,
+                "Table fill",
+                "Entries against the limit: the fullest host, and what 95 % and half of them do not"
+                " exceed. Lines are drawn where the alerts begin.",
+                graph(*fill, unit="percentunit", limits=states.FILL, top=1),
+            ),
+            Placed(
+                8,
+                "Losses",
+                "What connection tracking lost, of all hosts.",
+                graph(*losses, unit="pps"),
+            ),
+            Placed(
+                8,
+                "Forwarded against transmitted",
+                "Packets forwarded, and packets sent that no host itself made, of all hosts. Only"
+                " kernels since 6.7 count what is transmitted.",
+                graph(
+                    Query(f"sum by (family) ({forwarded})", "{{family}} forwarded"),
+                    Query(f"sum by (family) ({q.SENT_ON})", "{{family}} transmitted"),
+                    unit="pps",
+                ),
+            ),
+        ),
+    )
+
+
+def _exporters() -> Row:
+    statuses = f"count by (status) ({q.metric('scrape_collector_status')} == 1)"
+    sources = f"count by (source, status) ({q.metric('source_status')} == 1)"
+    versions = f"count by (version) ({q.metric('exporter_build_info')})"
+    kernels = f"topk(20, count by (release, modules) ({q.metric('kernel_info')}))"
+    return Row(
+        8,
+        (
+            Placed(
+                8,
+                "What collectors could tell",
+                "Collectors of all hosts by status: denied, timeout and error leave alerts blind.",
+                graph(Query(statuses, "{{status}}"), unit="none", stacked=True),
+            ),
+            Placed(
+                6,
+                "Sources",
+                "On how many hosts each source of the NAT and tracking collectors has which status.",
+                table(
+                    Query(sources),
+                    columns=(
+                        Column("source", "Source"),
+                        Column("status", "Status", words=_STATUS_WORDS),
+                        Column("Value", "Hosts", width=80),
+                    ),
+                    sort={"source": False},
+                ),
+            ),
+            Placed(
+                5,
+                "Kernels",
+                "The twenty kernels that most hosts run, and whether they can load modules.",
+                table(
+                    Query(kernels),
+                    columns=(
+                        Column("release", "Kernel"),
+                        Column("modules", "Modules"),
+                        Column("Value", "Hosts", width=80),
+                    ),
+                    sort={"Value": True},
+                ),
+            ),
+            Placed(
+                5,
+                "Versions",
+                "Versions of the exporter.",
+                table(
+                    Query(versions),
+                    columns=(Column("version", "Version"), Column("Value", "Hosts", width=80)),
+                    sort={"Value": True},
+                ),
+            ),
+        ),
+        "Exporters and kernels",
+    )
+
+
+_STATUS_WORDS = {state.text.lower(): state.color for state in states.STATUS.values()}
+
+
+def fleet() -> str:
+    """Return the dashboard of all hosts."""
+    critical = q.alerts(q.FIRING, 'severity="critical"')
+    annotations = (
+        Annotation(
+            "Critical alerts",
+            f"count by (alertname) ({critical})",
+            "{{alertname}}",
+            "fires on a host; its runbook says what to do",
+            "alertname",
+            states.RED,
+        ),
+    )
+    return build(
+        FLEET_UID,
+        "Netfilter: fleet",
+        "Which hosts are not healthy. Its rows come from netfilter_exporter and the alert rules"
+        " that ship with it.",
+        (
+            _summary(),
+            Row(12, (_hosts(),)),
+            Row(9, (_alerts(), *_worst())),
+            _history(),
+            _load(),
+            _exporters(),
+        ),
+        annotations,
+        all_hosts=True,
+    )

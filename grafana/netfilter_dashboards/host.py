@@ -1,0 +1,178 @@
+"""One host: does NAT work, what is wrong, since when, and the runbook. Details stand below."""
+
+from __future__ import annotations
+
+from netfilter_dashboards import queries as q
+from netfilter_dashboards import states
+from netfilter_dashboards.board import (
+    HOST_UID,
+    RUNBOOK,
+    RUNBOOK_TITLE,
+    Annotation,
+    Placed,
+    Row,
+    build,
+)
+from netfilter_dashboards.host_details import details
+from netfilter_dashboards.panels import Column, Query, stats, table, timeline
+
+_BY_FAMILY = "{{instance}} {{family}}"
+_BY_HOST = "{{instance}}"
+
+
+def _summary() -> Row:
+    return Row(
+        5,
+        (
+            Placed(
+                4,
+                "Is NAT working?",
+                "OK: there are rules, connections are proven to be tracked, and what must forward"
+                " does. Otherwise the first thing that is wrong. Not used: no rule, or none that"
+                " could have an effect.",
+                stats(Query(q.VERDICT, _BY_FAMILY), states=states.VERDICT),
+            ),
+            Placed(
+                4,
+                "Connection tracking",
+                "Whether connections are proven to be tracked. It is needed where there are NAT"
+                " rules.",
+                stats(Query(q.TRACKING_STATE, _BY_FAMILY), states=states.SWITCH),
+            ),
+            Placed(
+                3,
+                "NAT rules",
+                "Rules that translate, of both backends; a rule of an inet table counts in both"
+                " families.",
+                stats(Query(q.RULES, _BY_FAMILY)),
+            ),
+            Placed(
+                4,
+                "Forwarding",
+                "Whether any interface but lo forwards. It is needed where rules translate"
+                " forwarded traffic.",
+                stats(Query(q.FORWARDING_STATE, _BY_FAMILY), states=states.SWITCH),
+            ),
+            Placed(
+                2,
+                "Table fill",
+                "Entries of the connection tracking table against its limit. A full table drops new"
+                " connections.",
+                stats(Query(q.FILL, _BY_HOST), unit="percentunit", limits=states.FILL, decimals=0),
+            ),
+            Placed(
+                2,
+                "Drops, 5 min",
+                "Packets dropped in 5 minutes because the table had no place, clashes taken off.",
+                stats(Query(q.DROPS, _BY_HOST), unit="short", limits=states.DROPS_5M, decimals=0),
+            ),
+            Placed(
+                3,
+                "Alerts",
+                "Critical alerts and warnings that fire. Without the alert rules, silence says"
+                " nothing.",
+                stats(
+                    Query(q.ALERTS_OF_HOST, _BY_HOST),
+                    states=states.ALERTS,
+                    limits=states.ALERT_COUNT,
+                ),
+            ),
+            Placed(
+                2,
+                "Exporter",
+                "Whether the last scrape succeeded. Nothing else here is true of a host that is not"
+                " scraped.",
+                stats(Query(q.UP, _BY_HOST), states=states.UP),
+            ),
+        ),
+    )
+
+
+def _wrong_now() -> Row:
+    columns = (
+        Column("severity", "Severity", words=states.SEVERITY, width=100),
+        Column("alertstate", "State", words=states.ALERT_STATE, width=100),
+        Column("alertname", "Alert", url=RUNBOOK, link_title=RUNBOOK_TITLE, width=320),
+        Column("Value", "Since", unit="dateTimeFromNow", width=140),
+        Column("instance", "Host", width=200),
+        Column("family", "Family", width=80),
+        Column("backend", "Backend"),
+        Column("table", "Table"),
+        Column("chain", "Chain"),
+        Column("interface", "Interface"),
+        Column("action", "Action"),
+        Column("capability", "Capability"),
+        Column("name", "Name"),
+    )
+    return Row(
+        7,
+        (
+            Placed(
+                24,
+                "What is wrong now",
+                "Alerts of this host, the worst first; pending ones have not held for long enough."
+                " The name links to the runbook.",
+                table(
+                    Query(q.WRONG_NOW),
+                    columns=columns,
+                    sort={"order": False},
+                    hidden=("order", "job"),
+                    no_value="No alert is pending or firing",
+                ),
+            ),
+        ),
+    )
+
+
+def _since_when() -> Row:
+    bands = timeline(
+        Query(q.VERDICT, "{{instance}} NAT {{family}}", states.VERDICT),
+        Query(q.TRACKING_STATE, "{{instance}} tracking {{family}}", states.SWITCH),
+        Query(q.FORWARDING_STATE, "{{instance}} forwarding {{family}}", states.SWITCH),
+        Query(q.UP, "{{instance}} exporter", states.UP),
+    )
+    return Row(
+        9,
+        (
+            Placed(
+                24,
+                "Since when",
+                "The states of the first row over time. Gaps are times for which nothing is known.",
+                bands,
+            ),
+        ),
+    )
+
+
+def _annotations() -> tuple[Annotation, ...]:
+    return (
+        Annotation(
+            "Alerts",
+            q.alerts(q.FIRING),
+            "{{alertname}}",
+            "{{instance}} {{family}}: {{severity}}",
+            "severity",
+            states.RED,
+        ),
+        Annotation(
+            "Firewall reloads",
+            f"{q.RELOADS} > 0",
+            "Firewall reload",
+            "The nftables ruleset of {{instance}} has changed.",
+            "",
+            states.BLUE,
+        ),
+    )
+
+
+def host() -> str:
+    """Return the dashboard of one host, or of a few."""
+    return build(
+        HOST_UID,
+        "Netfilter: host",
+        "Is NAT working on this host, and if not, why? From netfilter_exporter and the alert rules"
+        " that ship with it.",
+        (_summary(), _wrong_now(), _since_when(), *details()),
+        _annotations(),
+        all_hosts=False,
+    )

@@ -1,0 +1,329 @@
+"""The lower part of the host's dashboard: why NAT does not work, in numbers."""
+
+from __future__ import annotations
+
+from netfilter_dashboards import queries as q
+from netfilter_dashboards import states
+from netfilter_dashboards.board import Placed, Row
+from netfilter_dashboards.panels import Column, Query, dashed, graph, table, timeline
+
+_SWITCHES = (
+    r"net\\.ipv4\\.ip_forward|net\\.ipv6\\.conf\\.all\\.forwarding"
+    r"|net\\.bridge\\.bridge-nf-call-ip6?tables|net\\.ipv4\\.vs\\.conntrack"
+    r"|net\\.netfilter\\.nf_conntrack_(enable|tcp_loose|tcp_be_liberal|helper)"
+)
+
+
+def _zero(expression: str) -> str:
+    """Return it, and 0 for the families of which the ruleset was read and which it leaves out."""
+    return f"{expression} or {q.by(q.FAMILY, 'max', q.metric('nat_readable'))} * 0"
+
+
+def _kernel() -> Row:
+    module = f"{q.HOST}, module"
+    capability = f"{q.HOST}, capability"
+    has = q.by(capability, "max", q.metric("capability"))
+    needed = q.by(capability, "max", q.metric("capability_needed"))
+    state = f"{has} + 2 * {needed} or ({needed} == 1) * 0 + 4 or {has}"
+    modules = q.encoded("module_info", "state", states.lowercase_numbers(states.MODULE), module)
+    switches = q.by(f"{q.HOST}, name", "max", q.metric("sysctl", f'name=~"{_SWITCHES}"'))
+    mismatch = q.by(f"{q.HOST}, name, source", "max", q.metric("sysctl_mismatch"))
+    return Row(
+        16,
+        (
+            Placed(
+                8,
+                "Modules",
+                "Where each module is. Merged: a retired name, whose code is in another module."
+                " Absent is healthy where nothing needs it: capabilities tell.",
+                timeline(Query(modules, "{{instance}} {{module}}"), states=states.MODULE),
+            ),
+            Placed(
+                8,
+                "Capabilities",
+                "What the kernel can do, now or by loading a module on demand, and whether a rule or"
+                " the role of this host needs it.",
+                timeline(Query(state, "{{instance}} {{capability}}"), states=states.CAPABILITY),
+            ),
+            Placed(
+                8,
+                "Sysctls",
+                "Switches of forwarding and tracking, and whether what sysctl.d or the"
+                " configuration wants does hold.",
+                timeline(
+                    Query(switches, "{{instance}} {{name}}", states.SETTING),
+                    Query(mismatch, "{{instance}} {{name}} ({{source}})", states.MISMATCH),
+                ),
+            ),
+        ),
+        "Kernel",
+    )
+
+
+def _rules() -> Row:
+    action = f"{q.HOST}, family, backend, action"
+    hook = f"{q.HOST}, family, backend, hook"
+    used = f"max_over_time({q.metric('nat_rules', over='[$__range]')})"
+    actions = f"{q.by(action, 'sum', q.metric('nat_rules'))} and {q.by(action, 'sum', used)} > 0"
+    sums = {
+        "unreachable": q.by(q.FAMILY, "sum", q.metric("nat_unreachable_rules")),
+        "dormant": q.by(q.FAMILY, "sum", q.metric("nat_dormant_rules")),
+        "of a missing interface": q.by(q.FAMILY, "sum", q.metric("nat_missing_interface")),
+        "notrack": q.by(q.FAMILY, "sum", q.metric("notrack_rules")),
+    }
+    broken = (Query(_zero(e), "{{instance}} {{family}} " + text) for text, e in sums.items())
+    return Row(
+        9,
+        (
+            Placed(
+                8,
+                "NAT rules by action",
+                "Rules that translate, by backend and action; actions that were never used are left"
+                " out.",
+                graph(
+                    Query(actions, "{{instance}} {{family}} {{backend}} {{action}}"), unit="none"
+                ),
+            ),
+            Placed(
+                8,
+                "NAT rules by hook",
+                "Rules of any kind in the NAT base chains, as listed.",
+                graph(
+                    Query(
+                        q.by(hook, "sum", q.metric("nat_chain_rules")),
+                        "{{instance}} {{family}} {{backend}} {{hook}}",
+                    ),
+                    unit="none",
+                ),
+            ),
+            Placed(
+                8,
+                "Rules without effect",
+                "Rules that no packet reaches, of a dormant table, or of an interface that is not"
+                " there; and rules that exempt packets from tracking, and so from NAT.",
+                graph(*broken, unit="none", limits=states.BROKEN_RULES),
+            ),
+        ),
+        "NAT rules; changes of the ruleset are marked",
+    )
+
+
+def _table() -> Row:
+    limit = q.by(q.HOST, "max", q.metric("conntrack_entries_limit"))
+    name = "{{instance}} "
+    entries = graph(
+        Query(q.ENTRIES, name + "entries"),
+        Query(f"{limit} > 0", name + "limit"),
+        Query(q.PREDICTED, name + "in 4 hours"),
+        unit="short",
+    )
+    fill = graph(
+        Query(q.FILL, name + "now"),
+        Query(f"{q.PREDICTED} / {q.LIMIT}", name + "in 4 hours"),
+        unit="percentunit",
+        limits=states.FILL,
+        top=1,
+    )
+    return Row(
+        8,
+        (
+            Placed(
+                12,
+                "Entries against limit",
+                "Entries of the connection tracking table, the limit, and where the last hour's"
+                " trend leads within four.",
+                dashed(dashed(entries, "B", states.RED), "C", states.ORANGE),
+            ),
+            Placed(
+                12,
+                "Fill over time",
+                "The same as a share of the limit. Lines are drawn where the alerts begin.",
+                dashed(fill, "B", states.ORANGE),
+            ),
+        ),
+        "Connection tracking table",
+    )
+
+
+def _losses() -> Row:
+    ports = (
+        Query(q.rate("conntrack_insert_failed_total"), "{{instance}} failed inserts"),
+        Query(q.rate("conntrack_nat_collision_total"), "{{instance}} NAT collisions"),
+    )
+    evicted = Query(q.increase("conntrack_early_drop_total", "10m"), "{{instance}}")
+    invalid = Query(q.rate("conntrack_invalid_total"), "{{instance}}")
+    return Row(
+        8,
+        (
+            Placed(
+                6,
+                "Drops within 5 minutes",
+                "Packets dropped because the table had no place, clashes taken off.",
+                graph(Query(q.DROPS, "{{instance}}"), unit="short", limits=states.DROPS_5M),
+            ),
+            Placed(
+                6,
+                "Early drops within 10 minutes",
+                "Connections thrown out of a full table to make room.",
+                graph(evicted, unit="short", limits=states.EVICTED_10M),
+            ),
+            Placed(
+                6,
+                "Insert failures and NAT collisions",
+                "Both together mean that NAT runs out of ports: a warning and a page begin at the"
+                " lines. Failures alone are races.",
+                graph(*ports, unit="pps", limits=states.PORTS),
+            ),
+            Placed(
+                6,
+                "Invalid packets",
+                "Packets that fit no connection and are not translated.",
+                graph(invalid, unit="pps", limits=states.INVALID),
+            ),
+        ),
+    )
+
+
+def _traffic() -> Row:
+    forwarded = Query(q.rate("ip_forwarded_total", q.FAMILY), "{{instance}} {{family}} forwarded")
+    refused = (
+        Query(
+            q.increase("ip_in_address_errors_total", "10m", q.FAMILY),
+            "{{instance}} {{family}} for another host",
+        ),
+        Query(
+            q.increase("ip_reverse_path_filtered_total", "10m", q.FAMILY),
+            "{{instance}} {{family}} rp_filter",
+        ),
+    )
+    return Row(
+        8,
+        (
+            Placed(
+                8,
+                "Forwarded against transmitted",
+                "Packets forwarded, and packets sent that this host did not make itself. Only"
+                " kernels since 6.7 count what is transmitted.",
+                graph(
+                    forwarded,
+                    Query(q.SENT_ON, "{{instance}} {{family}} transmitted"),
+                    unit="pps",
+                ),
+            ),
+            Placed(
+                8,
+                "Forwarded and not transmitted",
+                "The share of what is forwarded that does not go out: dropped after routing.",
+                graph(
+                    Query(q.LOST_RATIO, "{{instance}} {{family}}"),
+                    unit="percentunit",
+                    limits=states.TRAFFIC_DROPPED,
+                    top=1,
+                ),
+            ),
+            Placed(
+                8,
+                "Refused within 10 minutes",
+                "Packets that came in and were not forwarded: for another host while forwarding is"
+                " off there, or from the wrong interface.",
+                graph(*refused, unit="short", limits=states.ADDRESS_ERRORS_10M),
+            ),
+        ),
+        "Traffic",
+    )
+
+
+def _configuration() -> Row:
+    wanted = f"{q.HOST}, name, source"
+    interface = f"{q.HOST}, family, interface"
+    value = q.by(f"{q.HOST}, name", "max", q.metric("sysctl"))
+    asked = q.by(wanted, "max", q.metric("sysctl_wanted"))
+    return Row(
+        8,
+        (
+            Placed(
+                14,
+                "Sysctls that are asked for",
+                "What sysctl.d and the configuration ask for, and what holds. Without a verdict the"
+                " kernel does not know the name.",
+                table(
+                    Query(asked),
+                    Query(f"{asked} * 0 + on ({q.HOST}, name) group_left () {value}"),
+                    Query(q.by(wanted, "max", q.metric("sysctl_mismatch"))),
+                    columns=(
+                        Column("name", "Name", width=380),
+                        Column("source", "Asked by"),
+                        Column("Value #A", "Wanted"),
+                        Column("Value #B", "Holds"),
+                        Column("Value #C", "Verdict", states.MISMATCH),
+                        Column("instance", "Host"),
+                    ),
+                    sort={"Value #C": True},
+                    hidden=("job",),
+                    no_value="Nothing is asked for",
+                ),
+            ),
+            Placed(
+                10,
+                "Interfaces",
+                "Interfaces that a NAT rule names and this host lacks (1), or that drop what they"
+                " should forward (1).",
+                table(
+                    Query(q.by(interface, "max", q.metric("nat_missing_interface"))),
+                    Query(
+                        q.by(
+                            f"{q.HOST}, interface",
+                            "max",
+                            q.metric("interface_forwarding_disabled"),
+                        )
+                    ),
+                    columns=(
+                        Column("interface", "Interface"),
+                        Column("family", "Family"),
+                        Column("Value #A", "Named and missing", {1: states.State("yes", "orange")}),
+                        Column("Value #B", "Not forwarding", {1: states.State("yes", "orange")}),
+                        Column("instance", "Host"),
+                    ),
+                    sort={"interface": False},
+                    hidden=("job",),
+                    no_value="None is missing, none is off",
+                ),
+            ),
+        ),
+        "Configuration",
+    )
+
+
+def _exporter() -> Row:
+    numbers = states.lowercase_numbers(states.STATUS)
+    collectors = q.encoded("scrape_collector_status", "status", numbers, f"{q.HOST}, collector")
+    sources = q.encoded("source_status", "status", numbers, f"{q.HOST}, source")
+    duration = q.by(f"{q.HOST}, collector", "max", q.metric("scrape_collector_duration_seconds"))
+    return Row(
+        9,
+        (
+            Placed(
+                12,
+                "What could be told",
+                "Collectors, and their sources that fail apart. Denied, timeout and error leave"
+                " alerts blind.",
+                timeline(
+                    Query(collectors, "{{instance}} collector {{collector}}"),
+                    Query(sources, "{{instance}} source {{source}}"),
+                    states=states.STATUS,
+                ),
+            ),
+            Placed(
+                12,
+                "Time of the collectors",
+                "How long each collector took.",
+                graph(Query(duration, "{{instance}} {{collector}}"), unit="s", stacked=True),
+            ),
+        ),
+        "Exporter and collectors",
+    )
+
+
+def details() -> tuple[Row, ...]:
+    """Return the rows below the first screen."""
+    return _kernel(), _rules(), _table(), _losses(), _traffic(), _configuration(), _exporter()

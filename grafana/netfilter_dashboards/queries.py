@@ -1,0 +1,175 @@
+"""What the dashboards ask Prometheus.
+
+Every selector carries the variables of the dashboard. Operands are reduced to job, instance and
+what they are about before they meet, so that a restarted exporter with other labels is one host.
+
+Series whose names have colons are recorded by alerts/netfilter.rules.yml. They add what needs
+history; without them the other operands answer.
+"""
+
+from __future__ import annotations
+
+HOST = "job, instance"
+FAMILY = "job, instance, family"
+
+#: How far back the fleet looks for hosts that are gone: what the dashboard shows.
+_RANGE = "[$__range]"
+
+
+def series(name: str, *matchers: str, over: str = "") -> str:
+    """Return a selector of the chosen hosts' series; `over` is a range such as [5m]."""
+    inside = ", ".join((*matchers, 'job=~"$job"', 'instance=~"$instance"'))
+    return f"{name}{{{inside}}}{over}"
+
+
+def metric(name: str, *matchers: str, over: str = "") -> str:
+    """Return a selector of a metric of the exporter; the name is without its prefix."""
+    return series(f"netfilter_{name}", *matchers, over=over)
+
+
+def by(labels: str, operator: str, expression: str) -> str:
+    """Return an aggregation."""
+    return f"{operator} by ({labels}) ({expression})"
+
+
+def rate(name: str, labels: str = HOST) -> str:
+    """Return the rate of a counter, summed."""
+    return by(labels, "sum", f"rate({metric(name, over='[$__rate_interval]')})")
+
+
+def increase(name: str, window: str, labels: str = HOST) -> str:
+    """Return by how much a counter rose within a window that an alert fixes."""
+    return by(labels, "sum", f"increase({metric(name, over=f'[{window}]')})")
+
+
+def alerts(*matchers: str) -> str:
+    """Return a selector of this project's alerts."""
+    return series("ALERTS", 'alertname=~"Netfilter.+"', *matchers)
+
+
+FIRING = 'alertstate="firing"'
+
+KNOWN = (
+    f"max by ({HOST}) (last_over_time({metric('exporter_build_info', over=_RANGE)}))"
+    f" or {series('job_instance:netfilter_exporter_build_info:max7d')}"
+)
+#: Whether each exporter could be scraped; those that never were are none.
+UP = f"(max by ({HOST}) ({series('up')}) and ({KNOWN}))"
+
+RULES = by(FAMILY, "sum", metric("nat_rules"))
+TRACKING = by(FAMILY, "max", metric("conntrack_tracking"))
+FORWARDING = by(FAMILY, "max", metric("forwarding_enabled"))
+_FORWARDING_IPV4 = by(FAMILY, "max", metric("forwarding_enabled", 'family="ipv4"'))
+_FORWARDED_RULES = by(FAMILY, "max", metric("nat_forwarded_rules"))
+_EXPECTED = by(FAMILY, "max", metric("nat_expected"))
+_READABLE = by(FAMILY, "min", metric("nat_readable"))
+_NO_CORE = f"{by(HOST, 'max', metric('conntrack_present'))} == 0"
+
+#: Families in which NAT is the host's job: there are rules, or there were, or it is configured.
+ROLE = (
+    f"({RULES} > 0 or {_EXPECTED} == 1"
+    f" or {series('job_instance_family:netfilter_nat_role:bool')}"
+    f" unless {_EXPECTED} == 0)"
+)
+
+#: Families that must forward for their rules to have a use. An inet table has IPv6 rules on hosts
+#: that never forward IPv6: there it must have been on within the last day.
+_MUST_FORWARD = (
+    f"{_FORWARDED_RULES} > 0 and ({_FORWARDING_IPV4}"
+    f" or {series('job_instance_family:netfilter_forwarding_enabled:max1d')} == 1"
+    f" or {_EXPECTED} == 1)"
+)
+
+#: The verdict on NAT, by family: see states.VERDICT. The first operand that holds decides.
+VERDICT = (
+    f"(({TRACKING} == 0) * 0 + 6"
+    f" or ({_READABLE} and on ({HOST}) {_NO_CORE}) * 0 + 6"
+    f" or ({FORWARDING} == 0 and {_MUST_FORWARD}) * 0 + 5"
+    f" or ({FORWARDING} == 0 and {_FORWARDED_RULES} > 0) * 0"
+    f" or ({RULES} == 0 and {_READABLE} == 1) * 0 + 4"
+    f" or ({_READABLE} == 0) * 0 + 2"
+    f" or {TRACKING}"
+    f" or {_READABLE} * 0 + 2)"
+    f" and {ROLE}"
+    f" or {_READABLE} - 1"
+)
+
+#: 0 and 1 where it is needed, 2 and 3 where nothing needs it: see states.SWITCH.
+TRACKING_STATE = f"{TRACKING} and {ROLE} or {TRACKING} + 2"
+FORWARDING_STATE = f"{FORWARDING} and ({_MUST_FORWARD}) or {FORWARDING} + 2"
+
+
+def of_host(state: str, needed: str) -> str:
+    """Return one 0 to 3 for a host: the worst of the families that need it, else the best."""
+    return f"min by ({HOST}) ({state} and ({needed})) or max by ({HOST}) ({state}) + 2"
+
+
+TRACKING_OF_HOST = of_host(TRACKING, ROLE)
+FORWARDING_OF_HOST = of_host(FORWARDING, _MUST_FORWARD)
+
+
+def _firing(severity: str) -> str:
+    return by(HOST, "count", alerts(FIRING, f'severity="{severity}"'))
+
+
+#: The state of a host: see states.HEALTH.
+HEALTH = (
+    f"{_firing('critical')} * 0 + 4"
+    f" or ({UP} == 0) * 0 + 3"
+    f" or clamp_max(max by ({HOST}) (({VERDICT}) >= 2), 4)"
+    f" or {_firing('warning')} * 0 + 2"
+    f" or {by(HOST, 'max', metric('exporter_build_info'))} * 0"
+)
+
+#: Firing alerts of a host that somebody has to act on, and -1 where no rule is loaded.
+_ACTIONABLE = by(HOST, "count", alerts(FIRING, 'severity=~"critical|warning"'))
+ALERTS_OF_HOST = (
+    f"{_ACTIONABLE} or max by ({HOST}) ({series('job_instance:netfilter_exporter_build_info:max')}) * 0"
+    f" or {by(HOST, 'max', metric('exporter_build_info'))} * 0 - 1"
+)
+
+LIMIT = f"({by(HOST, 'max', metric('conntrack_entries_limit'))} > 0)"
+ENTRIES = by(HOST, "max", metric("conntrack_entries"))
+FILL = f"{ENTRIES} / {LIMIT}"
+PREDICTED = (
+    f"clamp_min(max by ({HOST})"
+    f" (predict_linear({metric('conntrack_entries', over='[1h]')}, 4 * 3600)), 0)"
+)
+#: A clash raises insert_failed and drop together: what is left found no place.
+DROPS = (
+    f"clamp_min({increase('conntrack_drop_total', '5m')}"
+    f" - {increase('conntrack_insert_failed_total', '5m')}, 0)"
+)
+
+#: What was forwarded and did not go out: local output goes out too and is taken off.
+SENT_ON = (
+    f"clamp_min({rate('ip_out_transmitted_total', FAMILY)}"
+    f" - {rate('ip_out_requests_total', FAMILY)}, 0)"
+)
+LOST_RATIO = (
+    f"clamp_min(({rate('ip_forwarded_total', FAMILY)} + {rate('ip_out_requests_total', FAMILY)}"
+    f" - {rate('ip_out_transmitted_total', FAMILY)})"
+    f" / ({rate('ip_forwarded_total', FAMILY)} > 1), 0)"
+)
+
+#: Since when each alert holds, in milliseconds; its order is a label, for there is no other way
+#: to sort words by what they mean.
+_SINCE = series("ALERTS_FOR_STATE", 'alertname=~"Netfilter.+"')
+WRONG_NOW = (
+    "label_replace(label_replace(label_replace("
+    f"1000 * ({alerts()} * ignoring (alertstate) group_left ()"
+    f" {_SINCE}),"
+    ' "order", "1", "severity", "critical"),'
+    ' "order", "2", "severity", "warning"),'
+    ' "order", "3", "severity", "info")'
+)
+
+RELOADS = f"changes({metric('nftables_generation', over='[$__rate_interval]')})"
+
+
+def encoded(name: str, label: str, values: dict[str, int], labels: str) -> str:
+    """Return a metric whose state is a label as a metric whose state is the value."""
+    selectors = ((metric(name, f'{label}="{state}"'), number) for state, number in values.items())
+    return " or ".join(
+        f"max by ({labels}) ({selector} == 1) * {number}" for selector, number in selectors
+    )

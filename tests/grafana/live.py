@@ -1,0 +1,129 @@
+"""A fleet that is watched by a real Prometheus with the alert rules, and what breaks in it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+import boards
+import hosts as scene
+from support import prometheus
+from support.namespace import Namespace
+from support.router import Router
+
+RULES = Path(__file__).parents[2] / "alerts" / "netfilter.rules.yml"
+SCRAPE_SECONDS = 1
+
+GATEWAY, EDGE, CONTAINERS, PLAIN, LOST, BLIND = "gw1", "edge1", "docker1", "db1", "old1", "nopriv1"
+
+#: A namespace is all that a host of the test has.
+ANYWHERE = {"network_namespace": "any"}
+#: What a gateway's configuration asks for; the last of them holds nowhere.
+WISHES = {
+    **ANYWHERE,
+    "nat": {"ipv4": "required"},
+    "sysctls": {"net.ipv4.ip_forward": 1, "net.netfilter.nf_conntrack_acct": 1},
+}
+
+
+class Fleet(NamedTuple):
+    """The hosts by name, the traffic between them, and what watches them."""
+
+    hosts: dict[str, scene.Host]
+    router: Router
+    prometheus: prometheus.Prometheus
+
+    def break_it(self) -> None:
+        """Inject faults: one of each kind that a panel shows."""
+        gateway = self.hosts[GATEWAY]
+        gateway.load(scene.BROKEN_RULES)
+        gateway.namespace.sh("sysctl -q net.ipv4.conf.lan0.forwarding=0")
+        self.hosts[EDGE].namespace.run("nft", "flush", "ruleset")
+        self.hosts[CONTAINERS].namespace.sh("sysctl -q net.ipv4.ip_forward=0")
+        self.hosts[LOST].exporter.process.kill()
+
+
+def quick_rules(folder: Path) -> Path:
+    """Write the alert rules with short waits, as the thresholds in their comments allow."""
+    text = RULES.read_text(encoding="utf-8")
+    text = re.sub(r"\d+(\)? *# threshold start_grace_seconds)", r"0\1", text)
+    text = re.sub(r"(for|interval): \d+m$", r"\1: 2s", text, flags=re.MULTILINE)
+    file = folder / "netfilter.rules.yml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def unprivileged() -> tuple[str, ...]:
+    """Return what a command is to be started with to have no capability, as root by name."""
+    return "setpriv", "--bounding-set=-all", "--inh-caps=-all"
+
+
+@contextlib.contextmanager
+def fleet(suite: str, folder: Path, rules: Path) -> Iterator[Fleet]:
+    """Yield a healthy fleet of six hosts; one may read next to nothing."""
+    with scene.watched(folder) as (hosts, router):
+        hosts.add(GATEWAY, namespace=router.router, config=WISHES)
+        hosts.add(EDGE, config=WISHES)
+        hosts.add(CONTAINERS, config=ANYWHERE)
+        hosts.add(PLAIN, config=ANYWHERE)
+        hosts.add(LOST, config=ANYWHERE)
+        hosts.add(BLIND, config=ANYWHERE, prefix=unprivileged())
+        by_name = {host.name: host for host in hosts.all}
+        by_name[GATEWAY].load(scene.GATEWAY_RULES)
+        by_name[EDGE].load(scene.GATEWAY_RULES)
+        by_name[CONTAINERS].load(scene.CONTAINER_RULES)
+        for name in (EDGE, CONTAINERS):
+            by_name[name].namespace.sh("sysctl -q net.ipv4.ip_forward=1")
+        by_name[PLAIN].namespace.sh("sysctl -q net.ipv4.ip_forward=0")
+        config = configuration(hosts, rules)
+        with prometheus.running(suite, hosts.watcher, folder, config) as server:
+            yield Fleet(by_name, router, server)
+
+
+def configuration(hosts: scene.Hosts, rules: Path) -> dict[str, Any]:
+    """Return the configuration of a Prometheus that scrapes and evaluates every second."""
+    every = f"{SCRAPE_SECONDS}s"
+    job = {"job_name": "netfilter", "static_configs": hosts.targets()}
+    return {
+        "global": {"scrape_interval": every, "evaluation_interval": every},
+        "rule_files": [str(rules)],
+        "scrape_configs": [job],
+    }
+
+
+class Asker:
+    """Asks what a dashboard asks, with its variables filled in as Grafana does."""
+
+    def __init__(
+        self, server: prometheus.Prometheus, chosen: str, start: float, end: float, step: float
+    ) -> None:
+        self._server = server
+        self._start, self._end, self._step = start, end, step
+        self.values = {
+            "$__rate_interval": f"{max(step + SCRAPE_SECONDS, 4 * SCRAPE_SECONDS):.0f}s",
+            "$__interval": f"{step:.0f}s",
+            "$__range": f"{end - start:.0f}s",
+            "$job": ".+",
+            "$instance": chosen,
+        }
+
+    def ask(self, target: boards.Target) -> list[dict[str, Any]]:
+        """Return the series of a target; raises `prometheus.Refused` for warnings, too."""
+        expr = boards.interpolate(target.expr, self.values)
+        if target.instant:
+            return self._server.query(expr, time=self._end)
+        return self._server.query_range(expr, self._start, self._end, self._step)
+
+
+def namespaces_work() -> bool:
+    """Tell whether this process may make network namespaces."""
+    try:
+        Namespace().close()
+    except (OSError, Exception):
+        return False
+    return True
