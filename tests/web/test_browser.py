@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Running
 from netfilter_exporter import collectors
+from support.serving import Running
 
 FORCED = os.environ.get("NETFILTER_EXPORTER_TEST_E2E") == "1"
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -8,10 +8,10 @@ import time
 import bcrypt
 import pytest
 
-from conftest import PATIENCE, collector, eventually, receive_response
 from netfilter_exporter.web import passwords
 from netfilter_exporter.web.config import RateLimit
 from netfilter_exporter.web.guard import Bucket
+from support.serving import PATIENCE, collector, eventually, receive_response
 
 
 def hashed(password, cost=4):

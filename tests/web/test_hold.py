@@ -12,8 +12,8 @@ import time
 
 import pytest
 
-from conftest import receive_response, reset
 from support.process import ANY_PORT, running
+from support.serving import receive_response, reset
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n"
 TLS = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n"

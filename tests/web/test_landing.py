@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from conftest import Running
 from netfilter_exporter import collectors
 from netfilter_exporter.check import page
 from support import checks
+from support.serving import Running
 
 VOID = {"meta", "link", "br"}
 

@@ -4,10 +4,10 @@ import gzip
 
 import pytest
 
-from conftest import collector
 from netfilter_exporter import __version__
 from netfilter_exporter.gather import PAGE_TIMEOUT
 from netfilter_exporter.web.pages import _timeout
+from support.serving import collector
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,*/*;q=0.1"
 

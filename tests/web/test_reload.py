@@ -6,7 +6,6 @@ import signal
 
 import pytest
 
-from conftest import collector
 from netfilter_exporter import collectors
 from netfilter_exporter.config import Config, ConfigError, Nat, Role
 from netfilter_exporter.gather import Gatherer
@@ -19,6 +18,7 @@ from netfilter_exporter.snapshot import Host
 from netfilter_exporter.web.http import Request
 from netfilter_exporter.web.web_file import WebFile
 from support.process import ANY_PORT, get, running
+from support.serving import collector
 
 STATISTICS = "entries insert_failed drop\n00000001 00000000 {:08x}\n"
 

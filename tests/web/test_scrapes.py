@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import PATIENCE, collector, eventually
 from netfilter_exporter import gather
 from netfilter_exporter.kernel.errors import Denied
+from support.serving import PATIENCE, collector, eventually
 
 
 class Gate:

@@ -8,10 +8,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conftest import PATIENCE, collector, eventually, receive_all, receive_response, reset
 from netfilter_exporter.web.http import Response
 from netfilter_exporter.web.peer import Limits
 from netfilter_exporter.web.server import Server
+from support.serving import (
+    PATIENCE,
+    Running,
+    collector,
+    eventually,
+    receive_all,
+    receive_response,
+    reset,
+)
 
 GET = b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n"
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -150,8 +158,6 @@ def test_no_bytes_break_the_server(garbage_server, garbage):
 
 @pytest.fixture(scope="module")
 def garbage_server():
-    from conftest import Running  # noqa: PLC0415 - the class behind the fixture serve
-
     server = Running([collector("one")])
     yield server
     server.close()

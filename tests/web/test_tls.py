@@ -11,13 +11,13 @@ import time
 
 import pytest
 
-from conftest import PATIENCE, collector, eventually, receive_all, receive_response
 from netfilter_exporter.config_yaml import ConfigError
 from netfilter_exporter.web import tls as tls_module
 from netfilter_exporter.web.http import Response
 from netfilter_exporter.web.peer import Limits
 from netfilter_exporter.web.tls import TlsSide
 from netfilter_exporter.web.web_file import WebFile
+from support.serving import PATIENCE, collector, eventually, receive_all, receive_response
 
 TLS = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n"
 CLIENTS = TLS + "  client_ca_file: ca.pem\n  client_auth_type: "
