@@ -24,6 +24,7 @@ DAY = 2 * 3600 // INTERVAL
 HALF_HOUR = 1800 // INTERVAL
 #: Seconds after the first scrape that could see the fault at which alerts are asked for.
 MOMENTS = (105, 300, 600, 900, 1200, 1800)
+_MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"?([^"]*)"?')
 _FIRING = 'count by (alertname, instance, severity) (ALERTS{alertstate="firing"})'
 _ALERT = re.compile(r'alertname="(\w+)", instance="([^"]+)", severity="(\w+)"')
 _RECENT = 5  #: intervals that tell how a counter goes on
@@ -54,7 +55,7 @@ def evaluate(rules: Path, hosts: Mapping[str, Recorded], folder: Path) -> dict[s
     They are evaluated together, each as an instance: that costs little more than one alone.
     """
     text = rules.read_text()
-    inhibitions = read_inhibitions(rules.parent)
+    inhibitions = read_inhibitions(rules.parent / "alertmanager.example.yml")
     names = set(re.findall(r"\b(?:netfilter|process)_\w+", text))
     fault = (DAY + SCRAPES) * INTERVAL
     moments = (fault - INTERVAL, *(fault + moment for moment in MOMENTS))
@@ -96,30 +97,49 @@ def evaluate(rules: Path, hosts: Mapping[str, Recorded], folder: Path) -> dict[s
     return {instance: Firing(each[0], tuple(each[1:])) for instance, each in heard.items()}
 
 
-def read_inhibitions(folder: Path) -> dict[str, frozenset[str]]:
-    """Return source -> targets of the inhibit rules that are shipped for Alertmanager."""
-    found: dict[str, frozenset[str]] = {}
-    for path in sorted(folder.rglob("*.yml")):
-        content = yaml.safe_load(path.read_text())
-        rules = content.get("inhibit_rules", ()) if isinstance(content, dict) else ()
-        for rule in rules:
-            targets = frozenset().union(*map(_matched, rule["target_matchers"]))
-            for source in frozenset().union(*map(_matched, rule["source_matchers"])):
-                found[source] = found.get(source, frozenset()) | targets
-    return found
+class Inhibition(NamedTuple):
+    """One of Alertmanager's inhibit_rules."""
+
+    source: tuple[str, ...]
+    target: tuple[str, ...]
+    equal: tuple[str, ...]
 
 
-def _matched(matcher: str) -> frozenset[str]:
-    """Return the names of alerts in `alertname = X` and `alertname =~ "X|Y"`."""
-    return frozenset(re.findall(r"Netfilter\w+", matcher))
+def read_inhibitions(path: Path) -> list[Inhibition]:
+    """Return the inhibit rules that are shipped for Alertmanager."""
+    rules = yaml.safe_load(path.read_text())["inhibit_rules"]
+    keys = ("source_matchers", "target_matchers", "equal")
+    return [Inhibition(*(tuple(rule[key]) for key in keys)) for rule in rules]
 
 
-def uninhibited(
-    alerts: frozenset[Alert], inhibitions: Mapping[str, frozenset[str]]
-) -> frozenset[Alert]:
-    """Return the alerts that somebody hears of."""
-    targets = frozenset().union(*(inhibitions.get(name, frozenset()) for name, _ in alerts))
-    return frozenset((name, severity) for name, severity in alerts if name not in targets)
+def uninhibited(alerts: frozenset[Alert], rules: Iterable[Inhibition]) -> frozenset[Alert]:
+    """Return the alerts that somebody hears of; all are of one job and instance."""
+
+    def is_silenced(alert: Alert) -> bool:
+        return any(
+            _matches(alert, rule.target)
+            and not _matches(alert, rule.source)
+            and any(
+                _matches(other, rule.source)
+                and ("alertname" not in rule.equal or other[0] == alert[0])
+                for other in alerts
+            )
+            for rule in rules
+        )
+
+    return frozenset(alert for alert in alerts if not is_silenced(alert))
+
+
+def _matches(alert: Alert, matchers: Iterable[str]) -> bool:
+    labels = {"alertname": alert[0], "severity": alert[1]}
+    for matcher in matchers:
+        parts = _MATCHER.fullmatch(matcher)
+        assert parts, matcher
+        label, operator, value = parts.groups()
+        pattern = value if "~" in operator else re.escape(value)
+        if bool(re.fullmatch(pattern, labels.get(label, ""))) == operator.startswith("!"):
+            return False
+    return True
 
 
 def _run(test: Path) -> dict[int, dict[str, frozenset[Alert]]]:

@@ -56,6 +56,7 @@ class Exporter:
         self._address, self._scraper = address, scraper
         self._connection: http.client.HTTPConnection | None = None
         folder = Path(tempfile.mkdtemp())
+        folder.chmod(0o755)  # it may be restarted as another user
         self._log = folder / "log"
         self._arguments = [f"--web.listen-address={address}:{_PORT}", *flags]
         if config:
@@ -63,8 +64,8 @@ class Exporter:
             self._arguments.append(f"--config.file={folder / 'config.yml'}")
         self._start(None)
 
-    def restart(self, capabilities: Sequence[str]) -> None:
-        """End it, and run it as a user with nothing but `capabilities`."""
+    def restart(self, capabilities: Sequence[str] | None = None) -> None:
+        """End it and start it again, with `capabilities` as a user that has nothing else."""
         self.close()
         self._start(capabilities)
 

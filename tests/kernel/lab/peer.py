@@ -16,7 +16,9 @@ from collections.abc import Iterator, Sequence
 ECHO_PORT = 7
 DISCARD_PORT = 9
 _CLONE_NEWNET = 0x40000000
-_PATIENCE = 0.25  #: seconds for an answer; from one namespace to another it takes a few ms
+#: Seconds for the first answer, which takes a few ms, and for those that come with it.
+_PATIENCE = 0.25
+_REST = 3.0
 
 
 def enter(name: str) -> None:
@@ -34,13 +36,16 @@ def _setns(descriptor: int) -> None:
 
 
 def exchange(address: str, port: int, count: int, *, tcp: bool = True) -> int:
-    """Start `count` new UDP flows and a TCP connection; return how many were answered."""
+    """Start `count` new UDP flows and a TCP connection; return how many were answered.
+
+    With TCP it is all or none, so after one answer the others are waited for.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     opened = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(count)]
     if tcp:
         opened.append(socket.socket(family, socket.SOCK_STREAM))
     try:
-        return _answered([each for each in opened if _begin(each, address, port)])
+        return _answered([each for each in opened if _begin(each, address, port)], whole=tcp)
     finally:
         for each in opened:
             each.close()
@@ -59,10 +64,14 @@ def _begin(opened: socket.socket, address: str, port: int) -> bool:
     return True
 
 
-def _answered(pending: Sequence[socket.socket]) -> int:
-    waiting, answered, end = set(pending), 0, time.monotonic() + _PATIENCE
+def _answered(pending: Sequence[socket.socket], *, whole: bool) -> int:
+    waiting, answered = set(pending), 0
+    began = time.monotonic()
     connecting = [each for each in waiting if each.type == socket.SOCK_STREAM]
-    while waiting and (left := end - time.monotonic()) > 0:
+    while waiting:
+        left = began + (_REST if answered and whole else _PATIENCE) - time.monotonic()
+        if left <= 0:
+            break
         readable, writable, _ = select.select(waiting, connecting, [], left)
         for each in writable:
             connecting.remove(each)

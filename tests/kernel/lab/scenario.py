@@ -59,6 +59,7 @@ class Scenario:
     fault: Callable[[Any], None] | None = None  #: None: nothing happens at all
     #: Kinds of flows (see `Router.flows`) -> whether they get through before and after the fault.
     works: Mapping[str, tuple[bool, bool]] = dataclasses.field(default_factory=dict)
+    meant: bool = False  #: flows that stop are no fault
     before: Expectations = dataclasses.field(default_factory=dict)
     after: Expectations = dataclasses.field(default_factory=dict)
     #: The alerts that must fire, and no others.

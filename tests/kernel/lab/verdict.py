@@ -81,9 +81,10 @@ def judge(scenario: Scenario, result: Mapping[str, Any], firing: Firing | None) 
 
 def is_fault(scenario: Scenario) -> bool:
     """Tell whether something is to be seen: an alert, or flows that no longer get through."""
-    return scenario.alerts > scenario.standing or any(
-        a and not b for a, b in scenario.works.values()
-    )
+    if scenario.alerts > scenario.standing:
+        return True
+    stopped = any(was and not now for was, now in scenario.works.values())
+    return stopped and not scenario.meant
 
 
 def _label(when: str, texts: Iterable[str]) -> Iterator[str]:

@@ -21,6 +21,6 @@ SCENARIO = Scenario(
         'capability{capability="nat"}': 0,
         'module_info{module="nf_conntrack",state="blocked"}': 1,
     },
-    alerts=frozenset({"NetfilterConntrackDisabled"}),
+    alerts=frozenset({"NetfilterConntrackDisabled", "NetfilterConntrackNetlinkMissing"}),
     needs_boot=True,
 )

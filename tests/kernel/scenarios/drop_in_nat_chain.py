@@ -15,7 +15,9 @@ SCENARIO = Scenario(
     works={"out": (True, False)},
     before={'conntrack_tracking{family="ipv4"}': 1, HIDDEN: 0, "nat_unreachable_rules": 0},
     after={
-        'conntrack_tracking{family="ipv4"}': 1,
+        # The datagram of the probe is dropped too.
+        'conntrack_tracking{family="ipv4"}': None,
+        'source_status{source="probe_ipv4",status="inconclusive"}': 1,
         HIDDEN: 1,
         "nat_unreachable_rules": 1,
         'forwarding_enabled{family="ipv4"}': 1,

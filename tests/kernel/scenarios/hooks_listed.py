@@ -24,7 +24,7 @@ SCENARIO = Scenario(
         'conntrack_tracking{family="ipv6"}': 0,
         PROBED: None,
     },
-    alerts=frozenset({"NetfilterConntrackDisabled", "NetfilterConntrackNetlinkMissing"}),
+    alerts=frozenset({"NetfilterConntrackDisabled"}),
     differences=(
         Difference(
             because="nfnetlink_hook came between 5.10 and 6.1, and Debian's 6.1 is built without.",

@@ -19,7 +19,7 @@ SCENARIO = Scenario(
         "kernel_modules_directory_present": 0,
         'capability{capability="conntrack"}': 0,
     },
-    alerts=frozenset({"NetfilterConntrackDisabled"}),
+    alerts=frozenset({"NetfilterConntrackDisabled", "NetfilterConntrackNetlinkMissing"}),
     differences=(
         Difference(
             because="Since 2025 Debian has a kernel's configuration in that folder alone: without"
@@ -28,7 +28,10 @@ SCENARIO = Scenario(
             after={
                 'capability{capability="conntrack"}': None,
                 'module_usable{module="nf_conntrack"}': None,
+                'nat_readable{backend="nftables",family="ipv4"}': 0,
+                'nat_readable{family="ipv4"}': 1,
             },
+            alerts=frozenset({"NetfilterConntrackDisabled"}),
         ),
     ),
     needs_boot=True,

@@ -25,5 +25,5 @@ SCENARIO = Scenario(
         "conntrack_insert_failed_total": Rises(10),
         "conntrack_nat_collision_total": Rises(10),
     },
-    alerts=frozenset({"NetfilterNatPortsExhausted", "NetfilterConntrackInsertFailing"}),
+    alerts=frozenset({"NetfilterNatPortsExhausted"}),
 )

@@ -25,6 +25,6 @@ SCENARIO = Scenario(
         "conntrack_drop_total": Rises(10),
         'source_status{source="probe_ipv4",status="inconclusive"}': 1,
     },
-    alerts=frozenset({"NetfilterConntrackTableFilling", "NetfilterConntrackDropping"}),
+    alerts=frozenset({"NetfilterConntrackDropping"}),
     needs_boot=True,
 )

@@ -15,6 +15,7 @@ SCENARIO = Scenario(
     setup=setup,
     fault=fault,
     works={"out": (True, False)},
+    meant=True,
     before=working("nftables"),
     after=UNTRACKED,
     config="nat: none\n",
