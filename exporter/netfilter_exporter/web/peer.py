@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple, Protocol, Union, cast
@@ -69,7 +70,7 @@ class Peer(asyncio.BufferedProtocol):
         self._searched = 0  #: how much of it is known to hold no end of a head
         self._in_head = False
         self._unsent = False  #: the transport holds bytes that the peer does not take
-        self._ending = False  #: the last answer is out, the rest of what comes is dropped
+        self._ending = False  #: no more is answered, the rest of what comes is dropped
         self._half_closed = False
         self.answer: asyncio.Future[Response] | None = None  #: that is being made
         self._timer: asyncio.TimerHandle | None = None
@@ -95,8 +96,11 @@ class Peer(asyncio.BufferedProtocol):
         self._stop_timer()
         if self.answer:
             self.answer.cancel()
-        # Before Python 3.11 asyncio's TLS takes one for unclosed that its peer has closed.
-        self._transport.close()
+        self._ending = True
+        self._received.clear()
+        if sys.version_info < (3, 11):
+            # asyncio's TLS takes one for unclosed that its peer has closed.
+            self._transport.close()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's name
         return self._server.receive_buffer
@@ -164,8 +168,8 @@ class Peer(asyncio.BufferedProtocol):
 
     def _answered(self, request: Request, answer: asyncio.Future[Response]) -> None:
         self.answer = None
-        if answer.cancelled():  # by connection_lost()
-            return
+        if answer.cancelled() or self._transport.is_closing():
+            return  # connection_lost() was called, or will be: asyncio's TLS takes no byte more
         try:
             response = answer.result()
         except Exception:
