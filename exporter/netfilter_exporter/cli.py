@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import socket
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Callable
 
-from netfilter_exporter import __version__, assets, collectors, flags, logs, textfile
-from netfilter_exporter.check import command
+from netfilter_exporter import __version__, collectors, flags, logs, textfile
 from netfilter_exporter.collectors.base import Collector
 from netfilter_exporter.config import Config, ConfigError, load
 from netfilter_exporter.daemon import Daemon
@@ -24,14 +24,17 @@ from netfilter_exporter.web.web_file import WebFile
 
 _log = logging.getLogger(__name__)
 
+#: Modules that are imported only for their command: a server would carry them for nothing.
+_COMMANDS = {"check": "netfilter_exporter.check.command", "assets": "netfilter_exporter.assets"}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until a signal says stop, or do what is asked for once; return the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
-    if list(arguments[:1]) == ["check"]:
-        return command.main(arguments[1:])
-    if list(arguments[:1]) == ["assets"]:
-        return assets.main(arguments[1:])
+    if arguments and arguments[0] in _COMMANDS:
+        main_of_command: Callable[[Sequence[str]], int]
+        main_of_command = importlib.import_module(_COMMANDS[arguments[0]]).main
+        return main_of_command(arguments[1:])
     found = collectors.load()
     chosen = flags.parse(arguments, found)
     logs.setup(chosen.log_level, chosen.log_format)

@@ -194,18 +194,19 @@ class Bench:
         cpu = statistics.median(f.start_cpu for f in firsts)
         self._add(f"start to first page, {LARGE} rules ({backend})", start, 0.5, " s")
         self.rows.append(Row(f"the same, CPU ({backend})", f"{cpu:.2f} s"))
+        small = [measures.first(self._ruled[backend, 20]) for _ in range(self._plan.readings)]
+        start = statistics.median(f.start for f in small)
+        self._add(f"start to first page, 20 rules ({backend})", start, 0.5, " s")
 
     def _changing(self, backend: str) -> None:
         say(f"changing rulesets: {backend}")
         made = measures.changing(self._ruled[backend, LARGE], backend, self._plan.changes)
+        cpu = statistics.median(scrape.cpu for scrape in made) * 1000
+        self.rows.append(Row(f"CPU of a scrape after a change ({backend})", f"{cpu:.0f} ms"))
         for percent in (50, 99):
             value = percentile([scrape.seconds for scrape in made], percent) * 1000
-            self._add(
-                f"latency p{percent}, {LARGE} rules that change at every scrape ({backend})",
-                value,
-                300,
-                " ms",
-            )
+            what = f"latency p{percent}, {LARGE} rules that change at every scrape ({backend})"
+            self._add(what, value, 300, " ms")
 
     # -- what is held, and over time -----------------------------------------------------------
 

@@ -66,6 +66,11 @@ def chase(paths: Paths, name: str) -> str:
     return paths.root("/" + "/".join(done))
 
 
+def chase_directory(paths: Paths, name: str) -> str:
+    """Return where the directory `name` of the host is; below our own root the kernel finds it."""
+    return name if paths.rootfs == "/" else chase(paths, name)
+
+
 def _link(path: str) -> str | None:
     try:
         return os.readlink(path)
@@ -87,7 +92,7 @@ def _add(
     found: dict[str, ConfFile], errors: list[ReadError], paths: Paths, directory: str, suffix: str
 ) -> None:
     try:
-        real = chase(paths, directory)
+        real = chase_directory(paths, directory)
         for name, is_link in _entries(real):
             if name not in found and name.endswith(suffix) and not name.startswith("."):
                 path = _target(paths, f"{directory}/{name}") if is_link else f"{real}/{name}"

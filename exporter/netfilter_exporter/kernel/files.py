@@ -74,7 +74,10 @@ def read_int(path: str) -> int:
 
 def parse_int(content: bytes, what: str) -> int:
     """Return the decimal integer in `content`; int() alone would let ``1_0`` and ``+1`` pass."""
-    text = content.strip()
+    text = content.rstrip(b"\n")
+    if text.isdigit() and len(text) <= 20:  # nearly always
+        return int(text)
+    text = text.strip()
     if not text.lstrip(b"-").isdigit() or len(text) > 20:
         raise Malformed(f"{what}: not an integer: {text[:40]!r}")
     return int(text)

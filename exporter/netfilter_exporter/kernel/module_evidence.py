@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Callable, TypeVar
 
 from netfilter_exporter.kernel import kconfig, modprobe, module_files
-from netfilter_exporter.kernel.conf_files import Listing, chase, list_files
+from netfilter_exporter.kernel.conf_files import Listing, chase_directory, list_files
 from netfilter_exporter.kernel.container import sees_host_root
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.files import Paths, read_bytes
@@ -92,7 +92,7 @@ class EvidenceReader:
 
     def _host_path(self, name: str) -> str:
         try:
-            return chase(self._paths, name)
+            return chase_directory(self._paths, name)
         except ReadError:
             return self._paths.root(name)
 
