@@ -128,6 +128,7 @@ class Host:
         self.legacy = {family: LegacyReader(family) for family in Family}
         self.modules = _module_reader(system, config)
         self.sysctl_d = SysctlD(system.paths)
+        self.numbers = files.KeptNumbers()
 
     def configured(self, config: Config) -> Host:
         """Return the same host, with all that is remembered of it, under another configuration."""
@@ -367,7 +368,7 @@ class Snapshot:
     @fact
     def sysctls(self) -> sysctl.Reading:
         """Values of connection tracking's and forwarding's sysctls."""
-        return sysctl.read_sysctls(self.paths)
+        return sysctl.read_sysctls(self.paths, self.host.numbers.read)
 
     @fact
     def sysctls_wanted(self) -> sysctl.Verdicts:

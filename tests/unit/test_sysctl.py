@@ -10,7 +10,7 @@ from netfilter_exporter.collectors.sysctl import COLLECTOR
 from netfilter_exporter.gather import Outcome, collect
 from netfilter_exporter.kernel import sysctl
 from netfilter_exporter.kernel.errors import Denied, Status
-from netfilter_exporter.kernel.files import Paths, read_int
+from netfilter_exporter.kernel.files import KeptNumbers, Paths, read_int
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.snapshot import Host, Snapshot
 
@@ -103,7 +103,7 @@ def test_a_denied_value_does_not_hide_the_others(machine: Machine, monkeypatch: 
             raise Denied(f"{path}: Permission denied")
         return read_int(path)
 
-    monkeypatch.setattr(sysctl, "read_int", deny)
+    monkeypatch.setattr(KeptNumbers, "read", lambda _, path: deny(path))
     assert machine.outcome().status is Status.DENIED
     values = machine.page()["sysctl"]
     assert values[(MAX,)] == 262144

@@ -37,12 +37,15 @@ class Verdicts(NamedTuple):
     errors: tuple[ReadError, ...]
 
 
-def read_sysctls(paths: Paths) -> Reading:
-    """Read every numeric nf_conntrack_* that this kernel has, and those of FIXED that are there."""
+def read_sysctls(paths: Paths, read: Callable[[str], int] = read_int) -> Reading:
+    """Read every numeric nf_conntrack_* that this kernel has, and those of FIXED that are there.
+
+    `read` reads one file.
+    """
     values: dict[str, int] = {}
     errors: list[ReadError] = []
     for key in (*_conntrack_keys(paths, errors), *FIXED):
-        outcome = _try_int(paths, key)
+        outcome = _try_int(paths, key, read)
         if isinstance(outcome, int):
             values[key] = outcome
         elif not isinstance(outcome, (NoData, Malformed)):
@@ -61,9 +64,9 @@ def _conntrack_keys(paths: Paths, errors: list[ReadError]) -> Iterable[str]:
     return (f"net/netfilter/{name}" for name in names if name.startswith("nf_conntrack_"))
 
 
-def _try_int(paths: Paths, key: str) -> int | ReadError:
+def _try_int(paths: Paths, key: str, read: Callable[[str], int] = read_int) -> int | ReadError:
     try:
-        return read_int(paths.proc("sys/" + key))
+        return read(paths.proc("sys/" + key))
     except ReadError as error:
         return error
 
