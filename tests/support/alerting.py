@@ -35,6 +35,7 @@ class Stack(NamedTuple):
 
     version: str
     inbox: Path
+    port: int  #: of Prometheus
 
     def notices(self, skip: int = 0) -> set[Notice]:
         """Return what was sent, without the first `skip` notifications."""
@@ -49,6 +50,12 @@ class Stack(NamedTuple):
     def count(self) -> int:
         """Return how many notifications were sent."""
         return len(self._lines())
+
+    def firing(self, namespace: Namespace) -> set[str]:
+        """Return the names of the alerts that Prometheus holds to be firing."""
+        url = f"http://127.0.0.1:{self.port}/api/v1/alerts"
+        alerts = namespace.call(promstack.get, url)["data"]["alerts"]
+        return {a["labels"]["alertname"] for a in alerts if a["state"] == "firing"}
 
     def _lines(self) -> list[str]:
         return self.inbox.read_text().splitlines() if self.inbox.exists() else []
@@ -68,7 +75,7 @@ def running(
             place.mkdir()
             ports = (9090 + number, 9190 + number, 9290 + number)
             _configure(place, ports, target)
-            stack = Stack(version, place / "inbox")
+            stack = Stack(version, place / "inbox", ports[0])
             commands: list[list[str | Path]] = [
                 [sys.executable, str(webhook.__file__), str(ports[2]), stack.inbox],
                 [

@@ -1,0 +1,181 @@
+"""The Alertmanager example: routes as they are meant, and each row of inhibition in a real one."""
+
+import datetime as dt
+import os
+import re
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from netfilter_exporter import assets
+from support import debian, promstack
+
+FORCED = os.environ.get("NETFILTER_EXPORTER_TEST_E2E") == "1"
+FOLDER = Path(assets.folder(), "alerts")
+EXAMPLE = FOLDER / "alertmanager.example.yml"
+CONFIG = yaml.safe_load(EXAMPLE.read_text())
+ALERTS = [
+    (rule["alert"], rule["labels"]["severity"])
+    for rule in assets.rules_of(assets.load_rules((FOLDER / "netfilter.rules.yml").read_bytes()))
+    if "alert" in rule
+]
+_MATCHER = re.compile(r'^(\w+)(=~|!=|=)"(.*)"$')
+
+
+def _matches(matchers, alert):
+    labels = {"alertname": alert[0], "severity": alert[1]}
+    for matcher in matchers:
+        name, operator, value = _MATCHER.match(matcher).groups()
+        same = re.fullmatch(value if operator == "=~" else re.escape(value), labels[name])
+        if bool(same) == (operator == "!="):
+            return False
+    return True
+
+
+def _pairs():
+    """Yield each source with each of its targets, as the rows of the file say."""
+    for number, row in enumerate(CONFIG["inhibit_rules"]):
+        for source in ALERTS:
+            for target in ALERTS:
+                same = "alertname" not in row["equal"] or source[0] == target[0]
+                both = (
+                    _matches(row["source_matchers"], source),
+                    _matches(row["target_matchers"], target),
+                )
+                if all(both) and same and source != target:
+                    yield number, source, target
+
+
+PAIRS = sorted(set(_pairs()))
+
+
+@pytest.fixture(scope="module")
+def tools():
+    try:
+        return promstack.alertmanager()
+    except debian.UnavailableError as error:
+        if FORCED:
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def suppressed(tools, tmp_path_factory):
+    """What a real Alertmanager holds back of all pairs: (instance, alert) -> whether."""
+    folder = tmp_path_factory.mktemp("alertmanager")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (folder / "config.yml").write_text(EXAMPLE.read_text())
+    process = promstack.start(
+        [
+            tools["alertmanager"],
+            f"--config.file={folder}/config.yml",
+            f"--storage.path={folder}/data",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--cluster.listen-address=",
+        ],
+        folder / "log",
+    )
+    url = f"http://127.0.0.1:{port}/api/v2/alerts"
+    try:
+        promstack.wait_for(lambda: promstack.get(url) is not None, 20, "Alertmanager is up")
+        promstack.post(url, list(_posted()))
+        yield promstack.wait_for(lambda: _states(url), 20, "all alerts have a state")
+    finally:
+        promstack.stop(process)
+
+
+def _posted():
+    """Yield for each pair the target beside its source, and beside the source of another host."""
+    for number, pair in enumerate(PAIRS):
+        source, target = pair[1:]
+        for instance, (name, severity) in (
+            (f"both-{number}", source),
+            (f"both-{number}", target),
+            (f"apart-{number}", target),
+            (f"apart-{number}-other", source),
+        ):
+            labels = {"alertname": name, "severity": severity, "job": "n", "instance": instance}
+            yield {"labels": labels, "startsAt": dt.datetime.now(dt.timezone.utc).isoformat()}
+
+
+def _states(url):
+    alerts = promstack.get(url) or []
+    if not alerts or any(a["status"]["state"] == "unprocessed" for a in alerts):
+        return None
+    return {
+        (a["labels"]["instance"], a["labels"]["alertname"], a["labels"]["severity"]): a["status"][
+            "state"
+        ]
+        for a in alerts
+    }
+
+
+def _amtool(tools, *arguments):
+    done = subprocess.run(
+        [tools["amtool"], *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.e2e
+def test_alertmanager_takes_the_example(tools):
+    """amtool finds nothing wrong with the file."""
+    assert "SUCCESS" in _amtool(tools, "check-config", str(EXAMPLE))
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("severity", "receiver"), [("critical", "pager"), ("warning", "tickets"), ("info", "nobody")]
+)
+def test_severity_decides_who_is_told(tools, severity, receiver):
+    """Critical pages, a warning is a ticket, info is sent to nobody."""
+    labels = [f"alertname={ALERTS[0][0]}", f"severity={severity}", "job=n", "instance=i"]
+    routes = ["config", "routes", "test", f"--config.file={EXAMPLE}"]
+    assert _amtool(tools, *routes, *labels).strip() == receiver
+
+
+def test_every_row_names_alerts_that_exist():
+    """Each row of inhibition has sources and targets among our alerts, on one host."""
+    for number, row in enumerate(CONFIG["inhibit_rules"]):
+        assert {"job", "instance"} <= set(row["equal"])
+        assert any(pair[0] == number for pair in PAIRS)
+        for matcher in (*row["source_matchers"], *row["target_matchers"]):
+            name, _, value = _MATCHER.match(matcher).groups()
+            if name == "alertname" and "+" not in value:
+                assert set(value.split("|")) <= {alert for alert, _ in ALERTS}
+
+
+def test_nothing_more_severe_is_held_back_by_less():
+    """A warning never holds back a page, but for the target that is down."""
+    ranks = ["info", "warning", "critical"]
+    for _, source, target in PAIRS:
+        if source[0] != "NetfilterExporterDown":
+            assert ranks.index(source[1]) >= ranks.index(target[1]), (source, target)
+
+
+def test_no_two_alerts_hold_back_each_other():
+    """Of a pair that fires together one is always told."""
+    found = {(source, target) for _, source, target in PAIRS}
+    assert not found & {(target, source) for source, target in found}
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("row", range(len(CONFIG["inhibit_rules"])))
+def test_a_row_holds_back_on_the_same_target_alone(suppressed, row):
+    """Each target of the row is held back beside its source, and not by that of another host."""
+    for number, (of_row, _, target) in enumerate(PAIRS):
+        if of_row == row:
+            assert suppressed[(f"both-{number}", *target)] == "suppressed", PAIRS[number]
+            assert suppressed[(f"apart-{number}", *target)] == "active", PAIRS[number]
+
+
+@pytest.mark.e2e
+def test_a_source_is_told(suppressed):
+    """What holds back others is itself told."""
+    for number, (_, source, _) in enumerate(PAIRS):
+        assert suppressed[(f"both-{number}", *source)] == "active", PAIRS[number]

@@ -1,0 +1,64 @@
+"""promtool on the rules and their unit tests, in the versions that the rules are for."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from netfilter_exporter import assets
+from support import debian, promstack
+
+FORCED = os.environ.get("NETFILTER_EXPORTER_TEST_E2E") == "1"
+ALERTS = Path(assets.folder(), "alerts").resolve()
+TESTS = sorted((Path(__file__).parents[2] / "alerts" / "tests").glob("*_test.yml"))
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(params=promstack.SUITES)
+def promtool(request):
+    """promtool of a version; the test is skipped where it cannot be fetched."""
+    try:
+        program = promstack.promtool(request.param)
+    except debian.UnavailableError as error:
+        if FORCED:
+            raise
+        pytest.skip(str(error))
+
+    def run(*arguments):
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+def test_prometheus_loads_the_rules(promtool):
+    """Each version loads the rules without a word against them."""
+    code, said = promtool(
+        "check", "rules", "--lint=all", "--lint-fatal", ALERTS / "netfilter.rules.yml"
+    )
+    assert code == 0, said
+    assert "SUCCESS" in said
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("file", TESTS, ids=lambda file: file.stem)
+def test_the_alerts_do_what_their_tests_say(promtool, file):
+    """Each alert is silent, fires with these words and ends as written down, in each version."""
+    code, said = promtool("test", "rules", file)
+    assert code == 0, said
+
+
+def test_rendered_rules_load(promtool, tmp_path):
+    """What assets writes with every option is as good as what it is made from."""
+    command = [str(tmp_path), "--selector", 'cluster="a",env=~"prod|test"']
+    command += [
+        "--runbook-url",
+        "https://runbooks.example.org/{alert}",
+        "--threshold",
+        "drops_5m=25",
+    ]
+    assert assets.main(command) == 0
+    code, said = promtool("check", "rules", tmp_path / assets.RULES)
+    assert code == 0, said

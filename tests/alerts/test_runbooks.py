@@ -1,0 +1,69 @@
+"""The runbooks: one for each alert, each with the parts that a person looks for at night."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from netfilter_exporter import assets, collectors, meta
+from netfilter_exporter.collectors.base import PREFIX
+
+FOLDER = Path(assets.folder(), "alerts")
+RUNBOOKS = sorted((FOLDER / "runbooks").glob("*.md"))
+SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation", "When it is a false positive"]
+ALERTS = {
+    rule["alert"]
+    for rule in assets.rules_of(assets.load_rules((FOLDER / "netfilter.rules.yml").read_bytes()))
+    if "alert" in rule
+}
+
+each = pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
+
+
+def test_every_alert_has_a_runbook_and_every_runbook_an_alert():
+    """Neither side has an orphan."""
+    assert {path.stem for path in RUNBOOKS} == ALERTS
+
+
+@each
+def test_a_runbook_has_its_parts(path):
+    """The alert's name, then Meaning, Impact, Diagnosis, Mitigation and when it is false."""
+    text = path.read_text()
+    assert text.startswith(f"# {path.stem}\n")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == SECTIONS
+    for body in re.split(r"^## .*$", text, flags=re.MULTILINE)[1:]:
+        assert body.strip()
+
+
+@each
+def test_what_a_runbook_names_exists(path):
+    """Links lead to runbooks, names of alerts are alerts, metrics and thresholds are there."""
+    text = path.read_text()
+    assert set(re.findall(r"\]\((\w+)\.md\)", text)) <= ALERTS
+    assert set(re.findall(r"\bNetfilter[A-Z]\w+", text)) <= ALERTS
+    rows = [*meta.ROWS, *(row for c in collectors.load().values() for row in c.metrics)]
+    assert set(re.findall(r"\bnetfilter_\w+\b(?=[^ ]*[`{\[)])", text)) <= {
+        *(PREFIX + row.name for row in rows),
+        "netfilter_exporter",
+    }
+    thresholds = assets.thresholds(assets.load_rules((FOLDER / "netfilter.rules.yml").read_bytes()))
+    assert set(re.findall(r"--threshold (\w+)=", text)) <= thresholds.keys()
+
+
+@each
+def test_commands_can_be_pasted(path):
+    """Blocks of commands are closed and say that they are shell."""
+    fences = re.findall(r"^ *```(.*)$", path.read_text(), re.MULTILINE)
+    assert len(fences) % 2 == 0
+    assert all(
+        opening == "sh" and not closing for opening, closing in zip(fences[::2], fences[1::2])
+    )
+
+
+@each
+def test_retired_and_invented_names_are_called_so(path):
+    """A runbook never tells to set a name that no mainline kernel ever had without saying so."""
+    text = path.read_text()
+    for name in ("nf_conntrack_enable", "nf_conntrack_ipv4_max"):
+        if name in text:
+            assert re.search(r"never existed|ever had it", text)
