@@ -52,7 +52,7 @@ def test_systemd_finds_nothing_wrong(unit, tmp_path):
     """Every setting is known and well-formed; only what is not installed here may be missing."""
     for name in UNITS:
         text = (SYSTEMD / name).read_text()
-        text = text.replace("/usr/bin/netfilter_exporter", shutil.which("true"))
+        text = text.replace("ExecStart=netfilter_exporter", f"ExecStart={shutil.which('true')}")
         (tmp_path / name).write_text(re.sub(r"^Documentation=.*$", "", text, flags=re.MULTILINE))
     code, said = analyze("verify", "--man=no", str(tmp_path / unit))
     assert (code, said) == (0, "")
@@ -84,7 +84,7 @@ def test_the_flags_of_the_units_exist(unit):
     """What a unit starts is a command line that the exporter takes."""
     (command,) = settings(unit)["ExecStart"]
     program, *arguments = command.split()
-    assert program == "/usr/bin/netfilter_exporter"
+    assert program == "netfilter_exporter"
     assert arguments.pop() == "$ARGS"
     flags.parse(arguments, collectors.load())
     flags.parse(["--web.systemd-socket"], collectors.load())  # as netfilter_exporter.socket says

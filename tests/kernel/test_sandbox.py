@@ -12,8 +12,10 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
+import sys
 from pathlib import Path
 
 import bcrypt
@@ -52,6 +54,26 @@ for path in {read_only} /sys/fs/cgroup; do
 done
 """
 
+#: RestrictAddressFamilies=: a seccomp filter that lets socket(2) make sockets of the families whose
+#: numbers are given, and then the command that follows them. Offsets are those of seccomp_data.
+FAMILIES = """
+import ctypes, os, struct, sys
+count = int(sys.argv[1])
+families, command = list(map(int, sys.argv[2 : 2 + count])), sys.argv[2 + count :]
+LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06
+ALLOW, EAFNOSUPPORT = 0x7FFF0000, 0x00050000 | 97
+number = {"x86_64": 41, "aarch64": 198}[os.uname().machine]
+program = [(LOAD, 0, 0, 0), (EQUAL, 0, count + 2, number), (LOAD, 0, 0, 16)]
+program += [(EQUAL, count - place, 0, family) for place, family in enumerate(families)]
+program += [(RETURN, 0, 0, EAFNOSUPPORT), (RETURN, 0, 0, ALLOW)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
+filter = struct.pack("HP", len(program), ctypes.addressof(code))
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.prctl(22, 2, ctypes.c_char_p(filter), 0, 0):
+    sys.exit(os.strerror(ctypes.get_errno()))
+os.execvp(command[0], command)
+"""
+
 VOLATILE = re.compile(r"duration|timestamp|entries{|ip_(out|in)|references")
 
 
@@ -67,6 +89,10 @@ def sandboxed(writable, *command):
         *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"),
         *(f"--bounding-set={inherited}", f"--inh-caps={inherited}", f"--ambient-caps={inherited}"),
     ]
+    families = [
+        str(int(getattr(socket, name))) for name in UNIT["RestrictAddressFamilies"][0].split()
+    ]
+    drop += [sys.executable, "-c", FAMILIES, str(len(families)), *families]
     script = f"set -eu\n{mounts}\numask {UNIT['UMask'][0]}\nexec {shlex.join([*drop, *command])}\n"
     return ["unshare", "--mount", "--ipc", "--uts", "sh", "-c", script]
 
@@ -123,6 +149,13 @@ def test_what_the_capability_allows_the_sandbox_forbids(gateway, folder, path):
     gateway.run(*drop, *capable, *write)
     with pytest.raises(Failed, match="Read-only file system"):
         gateway.run(*sandboxed(folder, *write))
+
+
+def test_no_socket_of_another_family_can_be_made(gateway, folder):
+    """Not of Unix, and so none of docker.sock and its like; asyncio's socketpair is no harm."""
+    program = "import socket; socket.socketpair(); socket.socket(socket.AF_UNIX)"
+    with pytest.raises(Failed, match="Address family not supported"):
+        gateway.run(*sandboxed(folder, sys.executable, "-c", program))
 
 
 # -- system calls ------------------------------------------------------------------------------
