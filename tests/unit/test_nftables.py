@@ -97,14 +97,21 @@ def test_recognising_a_chain_is_as_good_as_parsing_it(contents):
         assert outcome(recognise, content) == outcome(lambda m: parse_chain(m).make(m), content)
 
 
-def test_rules_that_differ_in_one_bit_are_told_apart():
-    """Of one long rule, every single changed bit gives what it gives when it is parsed alone."""
-    rule = nft.rule(
-        nft.interface(nft.OIFNAME, "wan0"),
-        nft.expression("counter", nft.pack(1, bytes(8))),
-        nft.immediate(nft.JUMP, "other"),
-        userdata=nft.comment("x"),
-    )
+@pytest.mark.parametrize(
+    "rule",
+    [
+        nft.rule(
+            nft.interface(nft.OIFNAME, "wan0"),
+            nft.expression("counter", nft.pack(1, bytes(8))),
+            nft.immediate(nft.JUMP, "other"),
+            userdata=nft.comment("x"),
+        ),
+        nft.rule(nft.load(16), nft.cmp(b"\6"), nft.vmap("__map7")),
+        nft.rule(nft.immediate(nft.GOTO, "other"), userdata=nft.comment("why")),
+    ],
+)
+def test_rules_that_differ_in_one_bit_are_told_apart(rule):
+    """Of a rule, every single changed bit gives what it gives when it is parsed alone."""
     recognise = Shapes(parse_rule)
     recognise(memoryview(rule))
     for bit in range(8 * len(rule)):
@@ -112,6 +119,18 @@ def test_rules_that_differ_in_one_bit_are_told_apart():
         content[bit // 8] ^= 1 << bit % 8
         recognise._known[len(rule)] = recognise._known[len(rule)][:1]
         assert outcome(recognise, content) == outcome(lambda m: parse_rule(m).make(m), content), bit
+
+
+def test_where_rules_lead_is_no_part_of_their_shape():
+    """A thousand jumps, and as many maps, are a shape for each length of a name."""
+    recognise = Shapes(parse_rule)
+    for number in range(1000, 2000):
+        jump = nft.rule(nft.load(16), nft.cmp(b"\6"), nft.immediate(nft.JUMP, f"to{number}"))
+        vmap = nft.rule(nft.vmap(f"__map{number}"), chain=f"chain{number}")
+        assert recognise(memoryview(jump))[2].targets == (f"to{number}",)
+        _, chain, rule = recognise(memoryview(vmap))
+        assert (chain, rule.maps) == (f"chain{number}", (f"__map{number}",))
+    assert [len(known) for known in recognise._known.values()] == [1, 1]
 
 
 def test_more_shapes_than_are_remembered_are_parsed():

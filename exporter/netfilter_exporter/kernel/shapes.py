@@ -53,20 +53,26 @@ class Shapes(Generic[T]):
                 return make(message)
         parsed = self._parse(message)
         if len(known) < LIMIT:
-            unpack = unpacker(len(message), parsed.unread, wanted=False)
+            unpack = _unpacker_of_others(len(message), parsed.unread)
             known.append((unpack, unpack(message), parsed.make))
         return parsed.make(message)
 
 
-def unpacker(size: int, parts: Iterable[slice], *, wanted: bool = True) -> Unpack:
-    """Return what unpacks `parts` of a message of `size` bytes, or all the others.
-
-    One call that takes half a microsecond, which is less than comparing part after part.
-    """
-    of_parts = bytearray(size)
+def unpacker(size: int, parts: Iterable[slice]) -> Unpack:
+    """Return what unpacks `parts`, in their order and apart, of a message of `size` bytes."""
+    format_, at = "=", 0
     for part in parts:
-        of_parts[part] = b"\1" * len(of_parts[part])
-    format_ = "="
-    for in_parts, run in itertools.groupby(of_parts):
-        format_ += f"{len(list(run))}{'s' if bool(in_parts) is wanted else 'x'}"
-    return struct.Struct(format_).unpack
+        start, stop, _ = part.indices(size)
+        format_ += f"{start - at}x{stop - start}s"
+        at = stop
+    return struct.Struct(f"{format_}{size - at}x").unpack
+
+
+def _unpacker_of_others(size: int, parts: Iterable[slice]) -> Unpack:
+    """Return what unpacks all but `parts`: a call of half a microsecond."""
+    in_parts = bytearray(size)
+    for part in parts:
+        in_parts[part] = b"\1" * len(in_parts[part])
+    runs = ((left_out, len(list(run))) for left_out, run in itertools.groupby(in_parts))
+    format_ = "".join(f"{length}{'x' if left_out else 's'}" for left_out, length in runs)
+    return struct.Struct(f"={format_}").unpack
