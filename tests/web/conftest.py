@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import signal
 
 import pytest
 import trustme
@@ -14,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from netfilter_exporter import cli
 from netfilter_exporter.web import web_file
 from support.serving import Running, collector
 
@@ -73,3 +76,26 @@ def serve():
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture
+def logging_kept():
+    """Puts the root logger back, which the command sets up."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture
+def start(monkeypatch, logging_kept):  # noqa: ARG001 - the command sets up logging
+    """Return a function that starts the command until it serves; returns its exit code."""
+
+    def ready(_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def run(*flags):
+        monkeypatch.setattr("netfilter_exporter.daemon.systemd.notify", ready)
+        return cli.main(["--web.listen-address=127.0.0.1:0", *flags])
+
+    return run

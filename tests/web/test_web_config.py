@@ -1,9 +1,6 @@
 """web/config.py and web/tls_config.py: the file means what exporter-toolkit says, or is refused."""
 
-import logging
-import os
 import re
-import signal
 from pathlib import Path
 
 import pytest
@@ -17,32 +14,11 @@ from netfilter_exporter.web.config import Http, RateLimit, WebConfig
 from netfilter_exporter.web.tls_config import CIPHER_SUITES, ClientAuth, Curve, Pem, Version
 from netfilter_exporter.web.web_file import WebFile
 
+pytestmark = pytest.mark.usefixtures("logging_kept")
+
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "web_config"
 GOOD = sorted(FIXTURES.glob("good-*.yml"))
 BAD = sorted(FIXTURES.glob("bad-*.yml"))
-
-
-@pytest.fixture(autouse=True)
-def logging_kept():
-    """Puts the root logger back, which the command sets up."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-
-
-@pytest.fixture
-def start(monkeypatch):
-    """Return a function that starts the command until it serves; returns its exit code."""
-
-    def ready(_):
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    def run(*flags):
-        monkeypatch.setattr("netfilter_exporter.daemon.systemd.notify", ready)
-        return cli.main(["--web.listen-address=127.0.0.1:0", *flags])
-
-    return run
 
 
 def good(name):
