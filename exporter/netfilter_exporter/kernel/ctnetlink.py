@@ -7,7 +7,6 @@ nf_conntrack_netlink where that is a module: pass the gate first. Needs CAP_NET_
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 from typing import NamedTuple
 
@@ -37,8 +36,8 @@ CTA_PROTO_NUM = 1
 CTA_PROTO_SRC_PORT = 2
 CTA_PROTO_DST_PORT = 3
 
-#: CTA_IP_V4_SRC and CTA_IP_V4_DST, CTA_IP_V6_SRC and CTA_IP_V6_DST
-_CTA_IP = {4: (1, 2), 6: (3, 4)}
+#: With CTA_IP_V4_SRC and CTA_IP_V4_DST, CTA_IP_V6_SRC and CTA_IP_V6_DST.
+_CTA_IP = {Family.IPV4: (socket.AF_INET, 1, 2), Family.IPV6: (socket.AF_INET6, 3, 4)}
 _NFGENMSG = 4
 
 
@@ -52,14 +51,14 @@ class Tuple(NamedTuple):
 
     def pack(self) -> bytes:
         """Return it as CTA_TUPLE_ORIG."""
-        address = ipaddress.ip_address(self.address)
-        source, destination = _CTA_IP[address.version]
+        address_family, source, destination = _CTA_IP[self.family]
+        address = socket.inet_pton(address_family, self.address)
         return nest(
             CTA_TUPLE_ORIG,
             nest(
                 CTA_TUPLE_IP,
-                pack(source, address.packed),
-                pack(destination, address.packed),
+                pack(source, address),
+                pack(destination, address),
             ),
             nest(
                 CTA_TUPLE_PROTO,
