@@ -237,8 +237,15 @@ def _raise_error(what: str, payload: memoryview) -> None:
 
 def attributes(payload: memoryview, start: int = 0) -> Iterator[tuple[int, memoryview]]:
     """Yield (type, value) for each attribute from `start` to the end of `payload`."""
-    for type_, at, end in attribute_places(payload, start, len(payload)):
-        yield type_, payload[at:end]
+    # As attribute_places(), in one generator: this is asked a hundred thousand times in a row.
+    offset, end = start, len(payload)
+    unpack = _ATTRIBUTE.unpack_from
+    while end - offset >= 4:
+        length, type_ = unpack(payload, offset)
+        if length < 4 or offset + length > end:
+            raise Malformed(f"netlink attribute {type_} claims {length} of {end - offset} bytes")
+        yield type_ & NLA_TYPE_MASK, payload[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
 
 
 def attribute_places(payload: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int]]:
