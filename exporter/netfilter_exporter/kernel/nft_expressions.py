@@ -9,18 +9,14 @@ import functools
 import struct
 from typing import Callable, NamedTuple
 
-from netfilter_exporter.kernel.errors import Malformed
 from netfilter_exporter.kernel.families import BOTH, FAMILIES_OF, IPV4, IPV6, Family
 from netfilter_exporter.kernel.netlink import (
     attribute_map,
-    attribute_places,
-    attributes,
     be32,
     text,
 )
 from netfilter_exporter.kernel.ruleset import Action, Rule, Verdict
 
-NFTA_LIST_ELEM = 1
 NFTA_EXPR_NAME = 1
 NFTA_EXPR_DATA = 2
 
@@ -87,13 +83,6 @@ XT_ACTIONS = {
 
 _ETHERTYPE_FAMILIES = {b"\x08\x00": IPV4, b"\x86\xdd": IPV6}
 _COMPARED = {NFT_META_IIFNAME, NFT_META_OIFNAME, NFT_META_NFPROTO, NFT_META_PROTOCOL}
-#: The number of NFTA_IMMEDIATE_DREG, NFTA_MATCH_NAME and NFTA_TARGET_NAME.
-_FIRST = 1
-_ATTRIBUTE = struct.Struct("=HH")
-_ELEMENT = struct.Struct("=HHHH")  # the list element's header and that of the name in it
-#: Where the chain that an immediate verdict leads to is named, and the set of a lookup.
-_CHAIN = (NFTA_EXPR_DATA, NFTA_IMMEDIATE_DATA, NFTA_DATA_VERDICT, NFTA_VERDICT_CHAIN)
-_SET = (NFTA_EXPR_DATA, NFTA_LOOKUP_SET)
 _XT_CT = struct.Struct("=HH")  # struct xt_ct_target_info begins with flags and zone
 
 
@@ -202,7 +191,7 @@ def _number(found: dict[int, memoryview], type_: int, default: int = 0) -> int:
 
 
 #: Expressions that do something of interest.
-_DECODE: dict[bytes, Callable[[memoryview], Effect]] = {
+DECODE: dict[bytes, Callable[[memoryview], Effect]] = {
     b"ct": _ct,
     b"immediate": _immediate,
     b"lookup": _lookup,
@@ -214,7 +203,7 @@ _DECODE: dict[bytes, Callable[[memoryview], Effect]] = {
 
 #: Expressions that always do the same. One that is in neither table is a match, or loads what
 #: a match compares.
-_FIXED: dict[bytes, Effect] = {
+FIXED: dict[bytes, Effect] = {
     b"counter": NOTHING,
     b"last": NOTHING,
     b"log": NOTHING,
@@ -226,7 +215,7 @@ _FIXED: dict[bytes, Effect] = {
 }
 
 
-def _comparison(data: memoryview, loaded: tuple[int, int]) -> Effect:
+def comparison(data: memoryview, loaded: tuple[int, int]) -> Effect:
     """Return what comparing a loaded value means, where it is an interface or a family."""
     found = attribute_map(data)
     register, key = loaded
@@ -277,83 +266,3 @@ def combine(effects: list[Effect]) -> Rule:
         zone=any(effect.zone for effect in effects),
         extension=any(effect.extension for effect in effects),
     )
-
-
-class Decoded(NamedTuple):
-    """A rule, and the parts of its message that make no difference to it."""
-
-    rule: Rule
-    unread: list[slice]
-    targets: list[slice]  #: where those of the rule are named
-    maps: list[slice]
-
-
-def decode(message: memoryview, start: int, end: int) -> Decoded:
-    """Decode the NFTA_RULE_EXPRESSIONS nest at `start` to `end` of an NFT_MSG_NEWRULE."""
-    effects: list[Effect] = []
-    unread: list[slice] = []
-    targets: list[slice] = []
-    maps: list[slice] = []
-    loaded = None
-    offset = start
-    while end - offset >= _ELEMENT.size:
-        length, _, name_length, name_type = _ELEMENT.unpack_from(message, offset)
-        after = offset + length
-        data = offset + 4 + ((name_length + 3) & ~3)
-        if name_type != NFTA_EXPR_NAME or name_length < 5 or not data <= after <= end:
-            raise Malformed("nftables: a rule's expressions are cut or out of order")
-        name = bytes(message[offset + 8 : offset + 3 + name_length])
-        if name == b"cmp" and loaded is not None:
-            effect = _comparison(_data(message[data:after]), loaded)
-        elif name in _DECODE:
-            content = _data(message[data:after])
-            effect = _DECODE[name](content)
-            if _decided_by_first(name, content):
-                unread.append(slice(_end_of_first(message, data, after), after))
-        else:
-            effect = _FIXED.get(name, MATCH)
-            unread.append(slice(data, after))
-        if effect.targets:
-            targets += _find(message, data, after, _CHAIN)
-        elif name == b"lookup":
-            places = _find(message, data, after, _SET)
-            unread += places
-            maps += places if effect.maps else ()
-        loaded = effect.loads
-        effects.append(effect)
-        offset = (after + 3) & ~3
-    return Decoded(combine(effects), [*unread, *targets], targets, maps)
-
-
-def _data(element: memoryview) -> memoryview:
-    """Return the NFTA_EXPR_DATA behind the name of an expression."""
-    return attribute_map(element).get(NFTA_EXPR_DATA, memoryview(b""))
-
-
-def _decided_by_first(name: bytes, data: memoryview) -> bool:
-    """Whether an expression is decoded from no more than the first attribute of its data."""
-    for type_, first in attributes(data):
-        if type_ != _FIRST:
-            return False
-        if name == b"immediate":
-            return be32(first) != NFT_REG_VERDICT
-        return name == b"match" or (name == b"target" and bytes(first[:2]) != b"CT")
-    return False
-
-
-def _end_of_first(message: memoryview, data: int, after: int) -> int:
-    """Return where the first attribute in the NFTA_EXPR_DATA at `data` ends."""
-    first = data + _ATTRIBUTE.size
-    length: int = _ATTRIBUTE.unpack_from(message, first)[0]
-    return min(first + ((length + 3) & ~3), after)
-
-
-def _find(message: memoryview, start: int, end: int, path: tuple[int, ...]) -> list[slice]:
-    """Return where the value of the attribute at `path` into the nests stands, if it is there."""
-    for wanted in path:
-        places = attribute_places(message, start, end)
-        found = [(at, stop) for type_, at, stop in places if type_ == wanted]
-        if not found:
-            return []
-        start, end = found[-1]
-    return [slice(start, end)]

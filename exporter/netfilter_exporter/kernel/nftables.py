@@ -32,7 +32,8 @@ from netfilter_exporter.kernel.netlink import (
     pack,
     text,
 )
-from netfilter_exporter.kernel.nft_expressions import decode, parse_verdict
+from netfilter_exporter.kernel.nft_decode import decode
+from netfilter_exporter.kernel.nft_expressions import parse_verdict
 from netfilter_exporter.kernel.ruleset import Chain, Rule, Table
 from netfilter_exporter.kernel.shapes import Parsed, Shapes, unpacker
 
@@ -51,6 +52,7 @@ NFTA_CHAIN_TABLE = 1
 NFTA_CHAIN_NAME = 3
 NFTA_CHAIN_HOOK = 4
 NFTA_CHAIN_POLICY = 5
+NFTA_CHAIN_USE = 6
 NFTA_CHAIN_TYPE = 7
 NFTA_HOOK_HOOKNUM = 1
 NFTA_HOOK_PRIORITY = 2
@@ -116,6 +118,18 @@ def read_tables(connection: Connection) -> tuple[int, list[Table]]:
         if read_generation(connection) == generation:
             return generation, tables
     raise ReadError(f"nftables: the ruleset changed during each of {_ATTEMPTS} readings")
+
+
+def has_rules(connection: Connection) -> bool:
+    """Tell whether any chain has a rule, without asking for rules."""
+    everything = nfgenmsg(NFPROTO_UNSPEC)
+    return any(connection.dump("nftables GETCHAIN", NFT_MSG_GETCHAIN, everything, parse_use))
+
+
+def parse_use(payload: memoryview) -> int:
+    """Return the number of rules and references of one NFT_MSG_NEWCHAIN."""
+    use = attribute_map(payload, _NFGENMSG).get(NFTA_CHAIN_USE, memoryview(b""))
+    return int.from_bytes(use, "big")
 
 
 def _read_once(connection: Connection) -> list[Table]:
