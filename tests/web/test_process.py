@@ -96,7 +96,7 @@ def test_a_port_in_use_is_a_clear_error():
 def test_few_descriptors():
     """With more peers than descriptors, a scrape is answered, and all of the kernel is read."""
     flag = "--web.listen-address=127.0.0.1:0"
-    command = ["sh", "-c", 'ulimit -n 60; exec "$@"', "sh", *COMMAND, flag]
+    command = ["sh", "-c", 'ulimit -n 128; exec "$@"', "sh", *COMMAND, flag]
     with contextlib.ExitStack() as stack:
         _, (port,) = stack.enter_context(exporter(command=command))
         for _ in range(150):
