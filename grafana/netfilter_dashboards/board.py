@@ -58,20 +58,22 @@ class Annotation(NamedTuple):
     color: str
 
 
-def build(
-    uid: str,
-    title: str,
-    description: str,
-    rows: Sequence[Row],
-    annotations: Sequence[Annotation],
-    *,
-    all_hosts: bool,
-) -> str:
-    """Return the JSON of a dashboard; `all_hosts` is what is chosen when it is opened."""
-    board = builders.Dashboard(title).uid(uid).description(description).tags([TAG]).readonly()
+class About(NamedTuple):
+    """What a dashboard is; `all_hosts` tells whether it opens on all of them, or on the first."""
+
+    uid: str
+    title: str
+    description: str
+    all_hosts: bool
+
+
+def build(about: About, rows: Sequence[Row], annotations: Sequence[Annotation]) -> str:
+    """Return the JSON of a dashboard."""
+    board = builders.Dashboard(about.title).uid(about.uid).description(about.description)
+    board.tags([TAG]).readonly()
     board.time("now-6h", "now").refresh("1m").timezone("browser")
     board.tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
-    for variable in _variables(all_hosts=all_hosts):
+    for variable in _variables(all_hosts=about.all_hosts):
         board.with_variable(variable)
     for annotation in annotations:
         board.annotation(_annotation(annotation))

@@ -14,6 +14,7 @@ from netfilter_dashboards.board import (
     HOST_URL,
     RUNBOOK,
     RUNBOOK_TITLE,
+    About,
     Annotation,
     Placed,
     Row,
@@ -107,7 +108,7 @@ def _hosts() -> Placed:
         q.FORWARDING_OF_HOST,
         q.FILL,
         q.DROPS,
-        q.ALERTS_OF_HOST,
+        q.alerts_of_host('severity=~"critical|warning"'),
         q.UP,
     )
     columns = (
@@ -118,7 +119,9 @@ def _hosts() -> Placed:
         Column("Value #D", "Tracking", states.SWITCH),
         Column("Value #E", "NAT rules", width=90),
         Column("Value #F", "Forwarding", states.SWITCH),
-        Column("Value #G", "Table fill", unit="percentunit", limits=states.FILL, width=90),
+        Column(
+            "Value #G", "Table fill", unit="percentunit", limits=states.FILL, width=90, decimals=1
+        ),
         Column("Value #H", "Drops, 5 min", unit="short", limits=states.DROPS_5M, width=110),
         Column("Value #I", "Alerts", states.ALERTS, limits=states.ALERT_COUNT, width=110),
         Column("Value #J", "Exporter", states.UP, width=90),
@@ -128,7 +131,7 @@ def _hosts() -> Placed:
         24,
         "Hosts",
         "One row a host, the worst first. The host links to its own dashboard. OK means: there are"
-        " rules, connections are proven to be tracked, and what must forward does.",
+        " rules, connections are proven to be tracked and find a place, what must forward does.",
         table(
             *(Query(expr) for expr in asked),
             columns=columns,
@@ -153,11 +156,13 @@ def _alerts() -> Placed:
     return Placed(
         8,
         "Firing alerts",
-        "Alerts of this project that fire, on how many hosts each. The name links to its runbook.",
+        "Alerts of this project that fire, on how many hosts each, the worst first. The name links"
+        " to its runbook.",
         table(
-            Query(f"count by (alertname, severity) ({inner})"),
+            Query(q.by_severity(f"count by (alertname, severity) ({inner})")),
             columns=columns,
-            sort={"Value": True},
+            sort={"order": False},
+            hidden=("order",),
             no_value="No alert is firing",
         ),
     )
@@ -175,6 +180,7 @@ def _worst() -> tuple[Placed, Placed]:
                 unit="percentunit",
                 limits=states.FILL,
                 top=1,
+                decimals=1,
             ),
         ),
         Placed(
@@ -281,7 +287,7 @@ def _exporters() -> Row:
             Placed(
                 6,
                 "Sources",
-                "On how many hosts each source of the NAT and tracking collectors has which status.",
+                "On how many hosts a source of the collectors has which status.",
                 table(
                     Query(sources),
                     columns=(
@@ -337,11 +343,15 @@ def fleet() -> str:
             states.RED,
         ),
     )
-    return build(
+    about = About(
         FLEET_UID,
         "Netfilter: fleet",
-        "Which hosts are not healthy. Its rows come from netfilter_exporter and the alert rules"
-        " that ship with it.",
+        "Which hosts are not healthy, from netfilter_exporter and the alert rules that ship with"
+        " it.",
+        all_hosts=True,
+    )
+    return build(
+        about,
         (
             _summary(),
             Row(12, (_hosts(),)),
@@ -351,5 +361,4 @@ def fleet() -> str:
             _exporters(),
         ),
         annotations,
-        all_hosts=True,
     )

@@ -8,6 +8,7 @@ from netfilter_dashboards.board import (
     HOST_UID,
     RUNBOOK,
     RUNBOOK_TITLE,
+    About,
     Annotation,
     Placed,
     Row,
@@ -20,6 +21,10 @@ _BY_FAMILY = "{{instance}} {{family}}"
 _BY_HOST = "{{instance}}"
 
 
+def _alerts(severity: str) -> str:
+    return q.alerts_of_host(f'severity="{severity}"')
+
+
 def _summary() -> Row:
     return Row(
         5,
@@ -27,9 +32,9 @@ def _summary() -> Row:
             Placed(
                 4,
                 "Is NAT working?",
-                "OK: there are rules, connections are proven to be tracked, and what must forward"
-                " does. Otherwise the first thing that is wrong. Not used: no rule, or none that"
-                " could have an effect.",
+                "OK: there are rules, connections are proven to be tracked and find a place, what must"
+                " forward does. Otherwise the first thing that is wrong. Not used: no rule, or none"
+                " that could have an effect.",
                 stats(Query(q.VERDICT, _BY_FAMILY), states=states.VERDICT),
             ),
             Placed(
@@ -72,9 +77,9 @@ def _summary() -> Row:
                 "Critical alerts and warnings that fire. Without the alert rules, silence says"
                 " nothing.",
                 stats(
-                    Query(q.ALERTS_OF_HOST, _BY_HOST),
+                    Query(_alerts("critical"), _BY_HOST + " critical", limits=states.PAGES),
+                    Query(_alerts("warning"), _BY_HOST + " warning", limits=states.ALERT_COUNT),
                     states=states.ALERTS,
-                    limits=states.ALERT_COUNT,
                 ),
             ),
             Placed(
@@ -167,12 +172,11 @@ def _annotations() -> tuple[Annotation, ...]:
 
 def host() -> str:
     """Return the dashboard of one host, or of a few."""
-    return build(
+    about = About(
         HOST_UID,
         "Netfilter: host",
         "Is NAT working on this host, and if not, why? From netfilter_exporter and the alert rules"
         " that ship with it.",
-        (_summary(), _wrong_now(), _since_when(), *details()),
-        _annotations(),
         all_hosts=False,
     )
+    return build(about, (_summary(), _wrong_now(), _since_when(), *details()), _annotations())

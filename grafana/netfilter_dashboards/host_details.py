@@ -32,21 +32,21 @@ def _kernel() -> Row:
         16,
         (
             Placed(
-                8,
+                7,
                 "Modules",
                 "Where each module is. Merged: a retired name, whose code is in another module."
                 " Absent is healthy where nothing needs it: capabilities tell.",
                 timeline(Query(modules, "{{instance}} {{module}}"), states=states.MODULE),
             ),
             Placed(
-                8,
+                7,
                 "Capabilities",
-                "What the kernel can do, now or by loading a module on demand, and whether a rule or"
-                " the role of this host needs it.",
+                "What the kernel can do, now or by loading a module on demand, and whether a rule"
+                " or the role of this host needs it.",
                 timeline(Query(state, "{{instance}} {{capability}}"), states=states.CAPABILITY),
             ),
             Placed(
-                8,
+                10,
                 "Sysctls",
                 "Switches of forwarding and tracking, and whether what sysctl.d or the"
                 " configuration wants does hold.",
@@ -114,12 +114,12 @@ def _table() -> Row:
     entries = graph(
         Query(q.ENTRIES, name + "entries"),
         Query(f"{limit} > 0", name + "limit"),
-        Query(q.PREDICTED, name + "in 4 hours"),
+        Query(f"{q.PREDICTED_FILL} * {q.LIMIT}", name + "in 4 hours"),
         unit="short",
     )
     fill = graph(
         Query(q.FILL, name + "now"),
-        Query(f"{q.PREDICTED} / {q.LIMIT}", name + "in 4 hours"),
+        Query(q.PREDICTED_FILL, name + "in 4 hours"),
         unit="percentunit",
         limits=states.FILL,
         top=1,
@@ -131,7 +131,7 @@ def _table() -> Row:
                 12,
                 "Entries against limit",
                 "Entries of the connection tracking table, the limit, and where the last hour's"
-                " trend leads within four.",
+                " trend leads within four, drawn up to half above the limit.",
                 dashed(dashed(entries, "B", states.RED), "C", states.ORANGE),
             ),
             Placed(

@@ -6,9 +6,15 @@ import string
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from grafana_foundation_sdk.builders import bargauge, common, prometheus, stat, statetimeline
+from grafana_foundation_sdk.builders import (
+    bargauge,
+    common,
+    prometheus,
+    stat,
+    statetimeline,
+    timeseries,
+)
 from grafana_foundation_sdk.builders import table as tables
-from grafana_foundation_sdk.builders import timeseries
 from grafana_foundation_sdk.builders.dashboard import FieldColor, ThresholdsConfig
 from grafana_foundation_sdk.models import common as model
 from grafana_foundation_sdk.models import dashboard
@@ -29,6 +35,7 @@ class Query(NamedTuple):
     expr: str
     legend: str = ""
     states: States | None = None
+    limits: Limits | None = None
 
 
 def of(title: str, description: str, panel: Panel) -> Panel:
@@ -85,6 +92,9 @@ def _targets(panel: Panel, queries: Sequence[Query], *, instant: bool, table: bo
         panel.with_target(target.legend_format(query.legend) if query.legend else target)
         if query.states and not table:
             panel.override_by_query(letter, [Property("mappings", mapped(query.states))])
+        if query.limits:
+            steps = thresholds(query.limits).build()
+            panel.override_by_query(letter, [Property("thresholds", steps)])
 
 
 def stats(
@@ -162,13 +172,20 @@ def renamed(panel: Panel, name: str, state: State) -> Panel:
 
 
 def bars(
-    query: Query, *, unit: str, limits: Limits | None = None, top: float | None = None
+    query: Query,
+    *,
+    unit: str,
+    limits: Limits | None = None,
+    top: float | None = None,
+    decimals: int | None = None,
 ) -> Panel:
     """Return a bar for each series as it is now."""
     panel = bargauge.Panel().unit(unit).min(0).thresholds(thresholds(limits))
     panel.color_scheme(by_threshold())
     if top is not None:
         panel.max(top)
+    if decimals is not None:
+        panel.decimals(decimals)
     _targets(panel, (query,), instant=True)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     panel.orientation(model.VizOrientation.HORIZONTAL)
@@ -187,12 +204,15 @@ class Column(NamedTuple):
     url: str = ""
     link_title: str = ""
     width: int = 0
+    decimals: int | None = None
 
     def properties(self) -> Iterable[Property]:
         """Return how the column looks."""
         yield Property("displayName", self.title)
         if self.width:
             yield Property("custom.width", self.width)
+        if self.decimals is not None:
+            yield Property("decimals", self.decimals)
         if self.unit != "none":
             yield Property("unit", self.unit)
         if self.states or self.words:

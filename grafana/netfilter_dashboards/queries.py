@@ -9,6 +9,8 @@ history; without them the other operands answer.
 
 from __future__ import annotations
 
+from netfilter_dashboards.states import DROPS_5M
+
 HOST = "job, instance"
 FAMILY = "job, instance, family"
 
@@ -47,6 +49,13 @@ def alerts(*matchers: str) -> str:
     return series("ALERTS", 'alertname=~"Netfilter.+"', *matchers)
 
 
+def by_severity(expression: str) -> str:
+    """Return it with a label `order`: there is no other way to sort words by what they mean."""
+    for number, severity in enumerate(("critical", "warning", "info"), 1):
+        expression = f'label_replace({expression}, "order", "{number}", "severity", "{severity}")'
+    return expression
+
+
 FIRING = 'alertstate="firing"'
 
 KNOWN = (
@@ -80,13 +89,20 @@ _MUST_FORWARD = (
     f" or {_EXPECTED} == 1)"
 )
 
+#: A clash raises insert_failed and drop together: what is left found no place.
+DROPS = (
+    f"clamp_min({increase('conntrack_drop_total', '5m')}"
+    f" - {increase('conntrack_insert_failed_total', '5m')}, 0)"
+)
+
 #: The verdict on NAT, by family: see states.VERDICT. The first operand that holds decides.
 VERDICT = (
-    f"(({TRACKING} == 0) * 0 + 6"
-    f" or ({_READABLE} and on ({HOST}) {_NO_CORE}) * 0 + 6"
-    f" or ({FORWARDING} == 0 and {_MUST_FORWARD}) * 0 + 5"
+    f"(({TRACKING} == 0) * 0 + 7"
+    f" or ({_READABLE} and on ({HOST}) {_NO_CORE}) * 0 + 7"
+    f" or ({FORWARDING} == 0 and {_MUST_FORWARD}) * 0 + 6"
     f" or ({FORWARDING} == 0 and {_FORWARDED_RULES} > 0) * 0"
-    f" or ({RULES} == 0 and {_READABLE} == 1) * 0 + 4"
+    f" or ({RULES} == 0 and {_READABLE} == 1) * 0 + 5"
+    f" or ({_READABLE} and on ({HOST}) {DROPS} > {DROPS_5M.critical}) * 0 + 4"
     f" or ({_READABLE} == 0) * 0 + 2"
     f" or {TRACKING}"
     f" or {_READABLE} * 0 + 2)"
@@ -121,26 +137,25 @@ HEALTH = (
     f" or {by(HOST, 'max', metric('exporter_build_info'))} * 0"
 )
 
-#: Firing alerts of a host that somebody has to act on, and -1 where no rule is loaded.
-_ACTIONABLE = by(HOST, "count", alerts(FIRING, 'severity=~"critical|warning"'))
-ALERTS_OF_HOST = (
-    f"{_ACTIONABLE} or max by ({HOST}) ({series('job_instance:netfilter_exporter_build_info:max')}) * 0"
-    f" or {by(HOST, 'max', metric('exporter_build_info'))} * 0 - 1"
-)
+
+def alerts_of_host(severity: str) -> str:
+    """Return how many alerts of a severity fire on a host, and -1 where no rule is loaded."""
+    return (
+        f"{by(HOST, 'count', alerts(FIRING, severity))}"
+        f" or max by ({HOST}) ({series('job_instance:netfilter_exporter_build_info:max')}) * 0"
+        f" or {by(HOST, 'max', metric('exporter_build_info'))} * 0 - 1"
+    )
+
 
 LIMIT = f"({by(HOST, 'max', metric('conntrack_entries_limit'))} > 0)"
 ENTRIES = by(HOST, "max", metric("conntrack_entries"))
 FILL = f"{ENTRIES} / {LIMIT}"
-PREDICTED = (
-    f"clamp_min(max by ({HOST})"
-    f" (predict_linear({metric('conntrack_entries', over='[1h]')}, 4 * 3600)), 0)"
+#: Where the last hour leads to in four; as a share of the limit, of which half as much again is
+#: shown at most: a table that has just begun to fill leads to the moon.
+_PREDICTED = (
+    f"max by ({HOST}) (predict_linear({metric('conntrack_entries', over='[1h]')}, 4 * 3600))"
 )
-#: A clash raises insert_failed and drop together: what is left found no place.
-DROPS = (
-    f"clamp_min({increase('conntrack_drop_total', '5m')}"
-    f" - {increase('conntrack_insert_failed_total', '5m')}, 0)"
-)
-
+PREDICTED_FILL = f"clamp({_PREDICTED} / {LIMIT}, 0, 1.5)"
 #: What was forwarded and did not go out: local output goes out too and is taken off.
 SENT_ON = (
     f"clamp_min({rate('ip_out_transmitted_total', FAMILY)}"
@@ -152,17 +167,9 @@ LOST_RATIO = (
     f" / ({rate('ip_forwarded_total', FAMILY)} > 1), 0)"
 )
 
-#: Since when each alert holds, in milliseconds; its order is a label, for there is no other way
-#: to sort words by what they mean.
+#: Since when each alert holds, in milliseconds.
 _SINCE = series("ALERTS_FOR_STATE", 'alertname=~"Netfilter.+"')
-WRONG_NOW = (
-    "label_replace(label_replace(label_replace("
-    f"1000 * ({alerts()} * ignoring (alertstate) group_left ()"
-    f" {_SINCE}),"
-    ' "order", "1", "severity", "critical"),'
-    ' "order", "2", "severity", "warning"),'
-    ' "order", "3", "severity", "info")'
-)
+WRONG_NOW = by_severity(f"1000 * ({alerts()} * ignoring (alertstate) group_left () {_SINCE})")
 
 RELOADS = f"changes({metric('nftables_generation', over='[$__rate_interval]')})"
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-GREEN, ORANGE, RED, BLUE, GREY = "green", "orange", "red", "blue", "#808080"
+GREEN, ORANGE, RED = "green", "orange", "red"
+BLUE, PURPLE, GREY = "blue", "purple", "#808080"
 
 
 class State(NamedTuple):
@@ -22,7 +23,7 @@ States = dict[int, State]
 HEALTH: States = {
     0: State("healthy", GREEN),
     2: State("warning", ORANGE),
-    3: State("DOWN", ORANGE),
+    3: State("DOWN", PURPLE),
     4: State("BROKEN", RED),
 }
 VERDICT: States = {
@@ -30,9 +31,10 @@ VERDICT: States = {
     0: State("not used", GREY),
     1: State("OK", GREEN),
     2: State("cannot tell", ORANGE),
-    4: State("NO RULES", RED),
-    5: State("NOT FORWARDING", RED),
-    6: State("NOT TRACKED", RED),
+    4: State("DROPPING", RED),
+    5: State("NO RULES", RED),
+    6: State("NOT FORWARDING", RED),
+    7: State("NOT TRACKED", RED),
 }
 SWITCH: States = {
     0: State("OFF", RED),
@@ -81,6 +83,7 @@ class Limits(NamedTuple):
 
 
 FILL = Limits(warning=0.8, critical=0.95)
+#: Alerts fire above these, and a panel turns red from them on: the next packet is the alert.
 DROPS_5M = Limits(critical=10)
 EVICTED_10M = Limits(warning=0)
 INSERT_FAILED = Limits(warning=0.1)
@@ -89,6 +92,7 @@ INVALID = Limits(warning=10)
 TRAFFIC_DROPPED = Limits(warning=0.9)
 ADDRESS_ERRORS_10M = Limits(warning=10)
 ALERT_COUNT = Limits(warning=1)
+PAGES = Limits(critical=1)
 BAD_HOSTS = Limits(critical=1)
 BROKEN_RULES = Limits(warning=1)
 

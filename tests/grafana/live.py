@@ -13,7 +13,6 @@ import yaml
 import boards
 import hosts as scene
 from support import prometheus
-from support.namespace import Namespace
 from support.router import Router
 
 RULES = Path(__file__).parents[2] / "alerts" / "netfilter.rules.yml"
@@ -23,7 +22,7 @@ GATEWAY, EDGE, CONTAINERS, PLAIN, LOST, BLIND = "gw1", "edge1", "docker1", "db1"
 
 #: A namespace is all that a host of the test has.
 ANYWHERE = {"network_namespace": "any"}
-#: What a gateway's configuration asks for; the last of them holds nowhere.
+#: What a gateway's configuration asks for; the last of them is lost when it is broken.
 WISHES = {
     **ANYWHERE,
     "nat": {"ipv4": "required"},
@@ -42,7 +41,9 @@ class Fleet(NamedTuple):
         """Inject faults: one of each kind that a panel shows."""
         gateway = self.hosts[GATEWAY]
         gateway.load(scene.BROKEN_RULES)
-        gateway.namespace.sh("sysctl -q net.ipv4.conf.lan0.forwarding=0")
+        gateway.namespace.sh(
+            "sysctl -q net.ipv4.conf.lan0.forwarding=0 net.netfilter.nf_conntrack_acct=0"
+        )
         self.hosts[EDGE].namespace.run("nft", "flush", "ruleset")
         self.hosts[CONTAINERS].namespace.sh("sysctl -q net.ipv4.ip_forward=0")
         self.hosts[LOST].exporter.process.kill()
@@ -77,8 +78,13 @@ def fleet(suite: str, folder: Path, rules: Path) -> Iterator[Fleet]:
         by_name[GATEWAY].load(scene.GATEWAY_RULES)
         by_name[EDGE].load(scene.GATEWAY_RULES)
         by_name[CONTAINERS].load(scene.CONTAINER_RULES)
-        for name in (EDGE, CONTAINERS):
-            by_name[name].namespace.sh("sysctl -q net.ipv4.ip_forward=1")
+        by_name[EDGE].namespace.sh(
+            "ip link add lan0 type dummy; ip link add wan0 type dummy;"
+            " sysctl -q net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"
+        )
+        by_name[CONTAINERS].namespace.sh("sysctl -q net.ipv4.ip_forward=1")
+        for name in (GATEWAY, EDGE):
+            by_name[name].namespace.sh("sysctl -q net.netfilter.nf_conntrack_acct=1")
         by_name[PLAIN].namespace.sh("sysctl -q net.ipv4.ip_forward=0")
         config = configuration(hosts, rules)
         with prometheus.running(suite, hosts.watcher, folder, config) as server:
@@ -118,12 +124,3 @@ class Asker:
         if target.instant:
             return self._server.query(expr, time=self._end)
         return self._server.query_range(expr, self._start, self._end, self._step)
-
-
-def namespaces_work() -> bool:
-    """Tell whether this process may make network namespaces."""
-    try:
-        Namespace().close()
-    except (OSError, Exception):
-        return False
-    return True
