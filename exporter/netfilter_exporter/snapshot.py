@@ -124,6 +124,8 @@ class Host:
         self.config = config
         self.loads = loads
         self.conntrack_counters = CounterMemory()
+        #: Whether a module had been removed by force before we first looked: that was survived.
+        self.forced_before: bool | None = None
         self.nftables = NftablesReader()
         self.legacy = {family: LegacyReader(family) for family in Family}
         self.modules = _module_reader(system, config)
@@ -288,17 +290,29 @@ class Snapshot:
             self.host.nftables.forget()
             raise NoData("nf_tables is not loaded")
         connection = self.netfilter("nf_tables")
-        return self.host.nftables.read(connection, files.inode(self.paths.sys("module/nf_tables")))
+        life = files.inode(self.paths.sys("module/nf_tables"))
+        return self.host.nftables.read(connection, life, forced=self._forced_unload)
 
     @fact
     def legacy_ipv4(self) -> RulesetFacts:
         """The tables of iptables-legacy."""
-        return self.host.legacy[Family.IPV4].read(self.system)
+        return self.host.legacy[Family.IPV4].read(self.system, forced=self._forced_unload)
 
     @fact
     def legacy_ipv6(self) -> RulesetFacts:
         """The tables of ip6tables-legacy."""
-        return self.host.legacy[Family.IPV6].read(self.system)
+        return self.host.legacy[Family.IPV6].read(self.system, forced=self._forced_unload)
+
+    @property
+    def _forced_unload(self) -> bool:
+        """Whether a module was removed by force since we first looked."""
+        try:
+            forced = self.modules.forced_unload
+        except ReadError:
+            return False
+        if self.host.forced_before is None:
+            self.host.forced_before = forced
+        return forced and not self.host.forced_before
 
     @fact
     def rulesets(self) -> tuple[Ruleset, ...]:

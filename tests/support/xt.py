@@ -43,6 +43,8 @@ def table(
     for real in (False, True):  # the first round only finds out where chains begin
         blob = b""
         hooks, underflows = [0] * 5, [0] * 5
+        entries = 1 + len(HOOKS[name]) + 2 * len(user or ())
+        entries += sum(len(rules) for rules in [*(base or {}).values(), *(user or {}).values()])
         for hook in HOOKS[name]:
             hooks[hook] = len(blob)
             for rule in (base or {}).get(hook, ()):
@@ -57,7 +59,7 @@ def table(
             blob += entry(family, Rule(RETURN), len(blob), starts)
         blob += entry(family, Rule(b"ERROR".ljust(32, b"\0"), xt="ERROR"), 0, starts)
     valid = sum(1 << hook for hook in HOOKS[name])
-    return Info(valid, tuple(hooks), tuple(underflows), 0, len(blob)), blob
+    return Info(valid, tuple(hooks), tuple(underflows), entries, len(blob)), blob
 
 
 def entry(

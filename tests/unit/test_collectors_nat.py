@@ -24,7 +24,7 @@ class Scrape:
     def __init__(self, host, facts=None):
         made = Host(host.system)
         if facts is not None:  # in place of what the legacy tables of IPv4 say
-            made.legacy[Family.IPV4].read = lambda _: facts
+            made.legacy[Family.IPV4].read = lambda *_, **_kw: facts
         self.outcome = Gatherer(made).gather([COLLECTOR]).outcomes["nat"]
         self.rows = {metric.name: dict(samples) for metric, samples in self.outcome.families}
 

@@ -3,10 +3,11 @@
 import dataclasses
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
-from netfilter_exporter.kernel import xtables
+from netfilter_exporter.kernel import nftables, xtables
 from netfilter_exporter.kernel.errors import NoData, ReadError, from_oserror
 from netfilter_exporter.kernel.families import Family, Hook
 from netfilter_exporter.kernel.files import Paths
@@ -15,6 +16,7 @@ from netfilter_exporter.kernel.ruleset import Action
 from netfilter_exporter.kernel.rulesets import LEGACY_AGE, LegacyReader, NftablesReader
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.kernel.xtables import IPT_SO_GET_ENTRIES, IPT_SO_GET_INFO
+from netfilter_exporter.snapshot import Host
 from support import nft, wire, xt
 from support.script import connect, done, dumped
 
@@ -90,6 +92,27 @@ def test_a_failed_reading_is_not_served_from_memory():
     with pytest.raises(ReadError):
         reader.read(connection, 1)
     assert count(reader.read(connection, 1)) == 2
+
+
+def test_rules_are_not_dumped_after_a_forced_removal():
+    """The kernel would follow a pointer into the module that went; the last reading still holds."""
+    used = nft.chain(Hook.POSTROUTING) + nft.number(6, 1)
+    connection, script = connect(
+        *reading(5, 1), generation(5), generation(6), [dumped(used), done()]
+    )
+    reader = NftablesReader()
+    assert count(reader.read(connection, 1)) == 1
+    assert count(reader.read(connection, 1, forced=True)) == 1
+    with pytest.raises(ReadError, match="force"):
+        reader.read(connection, 1, forced=True)
+    assert script.requests[-1].type & 0xFF == nftables.NFT_MSG_GETCHAIN & 0xFF
+
+
+def test_a_ruleset_without_rules_is_read_after_a_forced_removal():
+    """There is no pointer to follow where no chain has a rule."""
+    unused = [dumped(nft.chain(Hook.POSTROUTING)), done()]
+    connection, _ = connect(unused, *reading(6, 0))
+    assert count(NftablesReader().read(connection, 1, forced=True)) == 0
 
 
 # -- legacy --------------------------------------------------------------------------------------
@@ -211,3 +234,40 @@ def test_a_table_that_goes_while_it_is_read_does_not_stand_for_no_rules(kernel):
         LegacyReader(Family.IPV4).read(kernel.system)
     assert not isinstance(caught.value, NoData)
     assert kernel.open == 0
+
+
+def test_entries_are_not_read_after_a_forced_removal(kernel):
+    """The kernel would follow a pointer into the module that went; the last reading still holds."""
+    reader = LegacyReader(Family.IPV4)
+    assert rules(reader.read(kernel.system)) == 1
+    kernel.now = LEGACY_AGE
+    asked = len(kernel.asked)
+    assert rules(reader.read(kernel.system, forced=True)) == 1
+    kernel.tables["nat"] = xt.table(Family.IPV4, base={4: [MASQUERADE] * 2})
+    with pytest.raises(ReadError, match="force"):
+        reader.read(kernel.system, forced=True)
+    assert {option for option, _ in kernel.asked[asked:]} == {IPT_SO_GET_INFO}
+    assert kernel.open == 0
+
+
+def test_an_empty_table_is_read_after_a_forced_removal(kernel):
+    """Policies point into no module."""
+    kernel.tables["nat"] = xt.table(Family.IPV4)
+    assert rules(LegacyReader(Family.IPV4).read(kernel.system, forced=True)) == 0
+
+
+@pytest.mark.parametrize("forced_at_first", [False, True])
+def test_a_forced_removal_counts_from_the_first_look_on(fake_host, forced_at_first):
+    """Rules are read where it happened long ago, and kept unread where it just happened."""
+    host = fake_host("6.1/nat-legacy")
+    taint = Path(host.system.paths.proc("sys/kernel/tainted"))
+    taint.write_text("8\n" if forced_at_first else "0\n")
+    looks = Host(host.system)
+    assert rules(looks.snapshot(8).legacy_ipv4) == 1
+    taint.write_text("8\n")
+    looks.legacy[Family.IPV4] = LegacyReader(Family.IPV4)
+    if forced_at_first:
+        assert rules(looks.snapshot(8).legacy_ipv4) == 1
+    else:
+        with pytest.raises(ReadError, match="force"):
+            _ = looks.snapshot(8).legacy_ipv4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from netfilter_exporter.kernel import nftables, xtables
 from netfilter_exporter.kernel.errors import NoData, ReadError
@@ -38,6 +38,17 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
+def _refuse(what: str) -> NoReturn:
+    """Raise, for a module was removed by force while we looked: a rule may still point into it.
+
+    The kernel would follow that pointer to tell us the name of what was there, and die of it:
+    seen on 6.12 with xt_MASQUERADE.
+    """
+    raise ReadError(
+        f"{what}: not read: a module was removed by force, which its rules may still use; reboot"
+    )
+
+
 class NftablesReader:
     """Remembers the facts of the last generation."""
 
@@ -49,14 +60,16 @@ class NftablesReader:
         """Drop what is remembered: nf_tables is gone."""
         self._last = None
 
-    def read(self, connection: Connection, module: int) -> Nftables:
+    def read(self, connection: Connection, module: int, *, forced: bool = False) -> Nftables:
         """Return the ruleset; `module` tells one life of nf_tables from the next.
 
-        Generations begin at 1 again when the module is loaded again.
+        Generations begin at 1 again when the module is loaded again. `forced`: see `_refuse`.
         """
         last = self._last if module == self._module else None
         if last is not None and nftables.read_generation(connection) == last.generation:
             return last
+        if forced and nftables.has_rules(connection):
+            _refuse("nftables")
         with _no_collection():
             generation, tables = nftables.read_tables(connection)
             self._last = Nftables(generation, analyse(tables))
@@ -73,8 +86,11 @@ class LegacyReader:
         self._facts: RulesetFacts | None = None
         self._read_at = 0.0
 
-    def read(self, system: System) -> RulesetFacts:
-        """Return what the tables that exist say: nothing where ip_tables is not loaded."""
+    def read(self, system: System, *, forced: bool = False) -> RulesetFacts:
+        """Return what the tables that exist say: nothing where ip_tables is not loaded.
+
+        `forced`: see `_refuse`.
+        """
         names = xtables.read_names(system.paths, self._family)
         wanted = sorted(names.intersection(xtables.TABLES))
         if not wanted:
@@ -83,8 +99,10 @@ class LegacyReader:
         connection = system.xtables(self._family)
         try:
             state = {name: xtables.read_info(connection, name) for name in wanted}
-            age = system.clock() - self._read_at
-            if self._facts is None or state != self._state or age >= LEGACY_AGE:
+            due = not forced and system.clock() - self._read_at >= LEGACY_AGE
+            if self._facts is None or state != self._state or due:
+                if forced and any(info.has_rules for info in state.values()):
+                    _refuse(f"legacy {self._family.value}")
                 with _no_collection():
                     read = [xtables.read_table(connection, self._family, name) for name in wanted]
                     self._facts = analyse(table for _, table in read)

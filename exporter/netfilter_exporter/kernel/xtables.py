@@ -57,6 +57,11 @@ class Info(NamedTuple):
     entries: int
     size: int
 
+    @property
+    def has_rules(self) -> bool:
+        """Whether there is more than a policy for each hook and the entry that ends the table."""
+        return self.entries > bin(self.valid_hooks).count("1") + 1
+
 
 def read_names(paths: Paths, family: Family) -> frozenset[str]:
     """Return the tables that exist; none where ip_tables is not loaded."""
