@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -56,12 +56,18 @@ class Page:
         """Return the samples as they are written."""
         return [line for line in self.text.splitlines() if not line.startswith("#")]
 
-    def samples(self, name: str, **labels: str) -> list[Labelled]:
+    def samples(self, name: str, /, **labels: str) -> list[Labelled]:
         """Return the samples of a metric that have `labels`; the name is without its prefix."""
         found = self._samples.get(PREFIX + name, ())
         return [sample for sample in found if labels.items() <= sample.labels.items()]
 
-    def total(self, name: str, **labels: str) -> float | None:
+    def everything(self) -> Iterator[tuple[str, Mapping[str, str], float]]:
+        """Yield full name, labels and value of every sample."""
+        for name, samples in self._samples.items():
+            for sample in samples:
+                yield name, sample.labels, sample.value
+
+    def total(self, name: str, /, **labels: str) -> float | None:
         """Return the sum of `samples`, or None where there is none."""
         found = self.samples(name, **labels)
         return sum(sample.value for sample in found) if found else None

@@ -16,7 +16,9 @@ QEMU = "qemu-system-x86_64"
 #: Newer kernels panic now and then with the default CPU, and with threads for each virtual one.
 _MACHINE = "-machine pc -accel tcg,thread=single -cpu qemu64,-cx16 -smp 1 -m 768"
 _QUIET = "-nodefaults -no-reboot -display none -monitor none -nic none"
-_COMMAND_LINE = "console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off random.trust_cpu=on"
+_COMMAND_LINE = (
+    "console=ttyS0 panic=-1 oops=panic quiet loglevel=4 mitigations=off random.trust_cpu=on"
+)
 
 
 class Crashed(Exception):
