@@ -44,7 +44,7 @@ class Plan(NamedTuple):
 
 
 FULL = Plan(rounds=20, readings=7, changes=100, scrapes=10_000, spaced=20, flows=1_000_000)
-QUICK = Plan(rounds=20, readings=3, changes=20, scrapes=1_000, spaced=4, flows=1_000_000)
+QUICK = Plan(rounds=20, readings=5, changes=30, scrapes=10_000, spaced=4, flows=1_000_000)
 
 
 class Row(NamedTuple):
