@@ -32,9 +32,9 @@ def _summary() -> Row:
             Placed(
                 4,
                 "Is NAT working?",
-                "OK: there are rules, connections are proven to be tracked and find a place, what must"
-                " forward does. Otherwise the first thing that is wrong. Not used: no rule, or none"
-                " that could have an effect.",
+                "OK: there are rules, connections are proven to be tracked and find a place, what"
+                " must forward does. Otherwise the first thing that is wrong. Not used: no rule, or"
+                " none that could have an effect.",
                 stats(Query(q.VERDICT, _BY_FAMILY), states=states.VERDICT),
             ),
             Placed(

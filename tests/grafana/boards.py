@@ -76,3 +76,15 @@ def chosen(hosts: Sequence[str]) -> str:
     """Return what Grafana's Prometheus data source puts in for a choice of several values."""
     escaped = [re.sub(r"[$^*{}\[\]'+?.()|\\]", r"\\\\\g<0>", host) for host in hosts]
     return escaped[0] if len(escaped) == 1 else f"({'|'.join(escaped)})"
+
+
+def words(panel: Any, field: str) -> dict[float, str]:
+    """Return what the values of a column are called."""
+    found = {}
+    for override in panel["fieldConfig"]["overrides"]:
+        if override["matcher"]["options"] == field:
+            for item in override["properties"]:
+                if item["id"] == "mappings":
+                    options = item["value"][0]["options"]
+                    found = {float(number): entry["text"] for number, entry in options.items()}
+    return found

@@ -6,9 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import yaml
+from typing import Any, Callable, NamedTuple
 
 import boards
 import hosts as scene
@@ -19,6 +17,7 @@ RULES = Path(__file__).parents[2] / "alerts" / "netfilter.rules.yml"
 SCRAPE_SECONDS = 1
 
 GATEWAY, EDGE, CONTAINERS, PLAIN, LOST, BLIND = "gw1", "edge1", "docker1", "db1", "old1", "nopriv1"
+NAMES = (GATEWAY, EDGE, CONTAINERS, PLAIN, LOST, BLIND)
 
 #: A namespace is all that a host of the test has.
 ANYWHERE = {"network_namespace": "any"}
@@ -79,7 +78,7 @@ def fleet(suite: str, folder: Path, rules: Path) -> Iterator[Fleet]:
         by_name[EDGE].load(scene.GATEWAY_RULES)
         by_name[CONTAINERS].load(scene.CONTAINER_RULES)
         by_name[EDGE].namespace.sh(
-            "ip link add lan0 type dummy; ip link add wan0 type dummy;"
+            "ip link add lan0 type bridge; ip link add wan0 type bridge;"
             " sysctl -q net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"
         )
         by_name[CONTAINERS].namespace.sh("sysctl -q net.ipv4.ip_forward=1")
@@ -102,25 +101,44 @@ def configuration(hosts: scene.Hosts, rules: Path) -> dict[str, Any]:
     }
 
 
-class Asker:
-    """Asks what a dashboard asks, with its variables filled in as Grafana does."""
+class Incident(NamedTuple):
+    """What a Prometheus saw from `start` on: health, and then faults."""
 
-    def __init__(
-        self, server: prometheus.Prometheus, chosen: str, start: float, end: float, step: float
-    ) -> None:
-        self._server = server
-        self._start, self._end, self._step = start, end, step
-        self.values = {
-            "$__rate_interval": f"{max(step + SCRAPE_SECONDS, 4 * SCRAPE_SECONDS):.0f}s",
-            "$__interval": f"{step:.0f}s",
-            "$__range": f"{end - start:.0f}s",
+    prometheus: prometheus.Prometheus
+    start: float
+    healthy_until: float
+    end: float
+
+    def asker(
+        self, chosen: str, at: float | None = None
+    ) -> Callable[[boards.Target], list[dict[str, Any]]]:
+        """Return what asks a query with the variables filled in as Grafana does.
+
+        It raises `prometheus.Refused` for warnings, too. `chosen` is the value of $instance.
+        """
+        end = at or self.end
+        values = {
+            "$__rate_interval": f"{4 * SCRAPE_SECONDS}s",
+            "$__interval": f"{SCRAPE_SECONDS}s",
+            "$__range": f"{end - self.start:.0f}s",
             "$job": ".+",
             "$instance": chosen,
         }
 
-    def ask(self, target: boards.Target) -> list[dict[str, Any]]:
-        """Return the series of a target; raises `prometheus.Refused` for warnings, too."""
-        expr = boards.interpolate(target.expr, self.values)
-        if target.instant:
-            return self._server.query(expr, time=self._end)
-        return self._server.query_range(expr, self._start, self._end, self._step)
+        def ask(target: boards.Target) -> list[dict[str, Any]]:
+            expr = boards.interpolate(target.expr, values)
+            if target.instant:
+                return self.prometheus.query(expr, time=end)
+            return self.prometheus.query_range(expr, self.start, end, SCRAPE_SECONDS)
+
+        return ask
+
+    def offered(self, query: str) -> list[str]:
+        """Return the values of a variable, as Grafana asks for label_values(SELECTOR, LABEL)."""
+        match = re.fullmatch(r"label_values\((.+), (\w+)\)", query)
+        assert match, query
+        selector = boards.interpolate(match[1], {"$job": ".+"})
+        times = {"start": self.start, "end": self.end}
+        path = f"label/{match[2]}/values"
+        found: list[str] = self.prometheus.ask(path, **{"match[]": selector}, **times)
+        return found
