@@ -69,7 +69,9 @@ def count(tables: Sequence[Printed]) -> Counts:
                     counts.dormant[family, table.name] += 1
                 elif action:
                     counts.rules[family, action] += 1
-    return Counts(*(+counter for counter in counts))
+    return Counts(
+        +counts.chains, +counts.rules, +counts.unreachable, +counts.tables, +counts.dormant
+    )
 
 
 def _line(table: Printed, place: tuple[str, int]) -> Line:
@@ -169,7 +171,9 @@ def nft(listed: str, text: str) -> list[Printed]:
             for kind, thing in item.items()
             if mine.items() <= thing.items()
         ]
-        chains = {thing["name"]: [] for kind, thing in own if kind == "chain"}
+        chains: dict[str, list[Line]] = {
+            thing["name"]: [] for kind, thing in own if kind == "chain"
+        }
         bases = {
             t["name"]: t["hook"] for kind, t in own if kind == "chain" and t.get("type") == "nat"
         }

@@ -9,6 +9,9 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Callable
 
 from netfilter_exporter.collectors.base import Collector, Metric, value
 from netfilter_exporter.gather import Gatherer
@@ -26,7 +29,7 @@ from netfilter_exporter.web.web_file import WebFile
 PATIENCE = 20
 
 
-def collector(name, read=lambda _: 1, **row):
+def collector(name: str, read: Callable[[Any], float] = lambda _: 1, **row: Any) -> Collector:
     """Return a collector of one metric test_NAME, whose value is what `read` gives."""
     metric = Metric(f"test_{name}", "A test.", source="the test", samples=value(read), **row)
     return Collector(name, f"the {name} of the test", (metric,))
@@ -37,17 +40,17 @@ class Running:
 
     def __init__(
         self,
-        collectors,
+        collectors: Iterable[Collector],
         *,
-        limits=None,
-        max_requests=0,
-        path="/metrics",
-        known=(),
-        web_config=None,
-        system=None,
-    ):
+        limits: Limits | None = None,
+        max_requests: int = 0,
+        path: str = "/metrics",
+        known: Iterable[str] = (),
+        web_config: Path | None = None,
+        system: System | None = None,
+    ) -> None:
         self._system = system or System()
-        self.web_file = WebFile(web_config and str(web_config))
+        self.web_file = WebFile(str(web_config) if web_config else None)
         self._collectors = {item.name: item for item in collectors}
         self._known = {*self._collectors, *known}
         self._path = path
@@ -60,7 +63,7 @@ class Running:
         self._thread.start()
         assert self._started.wait(PATIENCE)
 
-    async def _serve(self):
+    async def _serve(self) -> None:
         gatherer = self.gatherer = Gatherer(Host(self._system))
         scrapes = Scrapes(gatherer, self._collectors, max_requests=self._max_requests)
         self.guard = Guard(Pages(scrapes, self._known, self._path), self.web_file)
@@ -76,26 +79,28 @@ class Running:
         self.guard.close()
         gatherer.close()
 
-    def stop(self):
+    def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
 
-    def close(self):
+    def close(self) -> None:
         if not self._loop.is_closed():
             self.stop()
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 
-    def connect(self):
+    def connect(self) -> socket.socket:
         """Return a connected socket."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
 
-    def send(self, request):
+    def send(self, request: bytes) -> bytes:
         """Send bytes on a connection of its own and return all that comes until its end."""
         with self.connect() as peer:
             peer.sendall(request)
             return receive_all(peer)
 
-    def get(self, path="/metrics", method="GET", **headers):
+    def get(
+        self, path: str = "/metrics", method: str = "GET", **headers: str
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
         """Return status, headers and body of one request."""
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         with contextlib.closing(client):
@@ -105,13 +110,13 @@ class Running:
             return response.status, response.headers, response.read()
 
 
-def reset(peer):
+def reset(peer: socket.socket) -> None:
     """Close a connection at once, in both directions."""
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     peer.close()
 
 
-def receive_all(peer):
+def receive_all(peer: socket.socket) -> bytes:
     """Return what `peer` sends until it closes or resets."""
     received = b""
     with contextlib.suppress(ConnectionError):
@@ -120,7 +125,7 @@ def receive_all(peer):
     return received
 
 
-def receive_response(peer):
+def receive_response(peer: socket.socket) -> tuple[bytes, bytes]:
     """Return one response of a connection that stays open: its head and its body."""
     received = b""
     while b"\r\n\r\n" not in received:
@@ -138,7 +143,7 @@ def receive_response(peer):
     return head, body
 
 
-def eventually(true, seconds=PATIENCE):
+def eventually(true: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait until `true()` is."""
     end = time.monotonic() + seconds
     while not true():
