@@ -201,7 +201,7 @@ def test_each_fault_arrives_as_one_notification_and_its_end_as_another(router, l
 
 
 def _told_once(fault, router, stacks):
-    seen = [stack.count() for stack in stacks]
+    seen = [stack.sent() for stack in stacks]
     fault.do(router)
     firing = Notice(fault.receiver, "firing", fault.alert)
     resolved = firing._replace(status="resolved")
@@ -226,7 +226,7 @@ def _told_once(fault, router, stacks):
 
 def _told_that_the_exporter_is_gone(stacks):
     firing = Notice("tickets", "firing", "NetfilterExporterDown")
-    seen = [stack.count() for stack in stacks]
+    seen = [stack.sent() for stack in stacks]
     for stack, before in zip(stacks, seen):
         promstack.wait_for(
             lambda s=stack, b=before: firing in s.notices(b), alerting.minutes(25), stack.version

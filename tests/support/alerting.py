@@ -47,7 +47,7 @@ class Stack(NamedTuple):
                 found.add(Notice(path.lstrip("/"), alert["status"], name))
         return found
 
-    def count(self) -> int:
+    def sent(self) -> int:
         """Return how many notifications were sent."""
         return len(self._lines())
 

@@ -78,7 +78,7 @@ def is_fraction(value: Any) -> bool:
             return True
         if isinstance(node, promql.Call) and node.func.name in {"rate", "increase"}:
             return True
-        if isinstance(node, promql.VectorSelector) and ":ratio" in node.name:
+        if isinstance(node, promql.VectorSelector) and ":ratio" in (node.name or ""):
             return True
     return False
 
@@ -93,7 +93,7 @@ class Labels:
     def of(self, node: Any) -> frozenset[str] | None:
         """Return the labels of the result of a tree, None for a number."""
         if isinstance(node, promql.VectorSelector):
-            return self.known.get(node.name, TARGET)
+            return self.known.get(node.name or "", TARGET)
         if isinstance(node, promql.AggregateExpr):
             return self._aggregate(node)
         if isinstance(node, promql.BinaryExpr):

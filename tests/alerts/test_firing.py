@@ -1,0 +1,52 @@
+"""The recorded hosts, before a fault and after it, through the rules."""
+
+import os
+
+import pytest
+
+from support import debian, firing, page
+
+FORCED = os.environ.get("NETFILTER_EXPORTER_TEST_E2E") == "1"
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+CASES = (
+    # kernel, healthy state, state of the fault, what a person is told
+    ("6.1", "nat-legacy", "nat-legacy", set()),
+    ("6.1", "idle", "idle", set()),
+    ("6.1", "nat-legacy", "rules-flushed", {"NetfilterConntrackDisabled"}),
+    ("4.9", "nat-legacy", "rules-flushed", {"NetfilterNatRulesGone"}),
+    # Its rules name an interface that was not there, too.
+    (
+        "6.18",
+        "nat-legacy",
+        "forward-off",
+        {"NetfilterNatForwardingDisabled", "NetfilterNatInterfaceMissing"},
+    ),
+    ("6.1", "nat-legacy", "notrack", {"NetfilterNotrackRules"}),
+    ("7.2", "nat-legacy", "both-backends", {"NetfilterNatBackendsMixed"}),
+    ("6.18", "nat-legacy", "table-full", {"NetfilterConntrackDropping"}),
+    ("5.10", "nat-legacy", "nat-unreachable-legacy", {"NetfilterNatRulesUnreachable"}),
+    # Its rules are not read any more, and so a probe that misses proves nothing.
+    (
+        "4.9",
+        "nat-legacy",
+        "ipv4-module-forced-out",
+        {"NetfilterModuleForcedUnload", "NetfilterCollectorFailing"},
+    ),
+)
+
+
+@pytest.mark.parametrize(("kernel", "healthy", "fault", "told"), CASES)
+def test_recorded_hosts_fire_what_they_should(fake_host, kernel, healthy, fault, told):
+    """Nothing is told of the healthy host in a day, and of the fault what is right."""
+    before = page.make(fake_host(f"{kernel}/{healthy}")).text
+    after = page.make(fake_host(f"{kernel}/{fault}")).text
+    try:
+        quiet, loud = firing.fired([before] * 10, [after] * 10)
+    except debian.UnavailableError as error:
+        if FORCED:
+            raise
+        pytest.skip(str(error))
+    standing = {alert.name for alert in firing.told(quiet)}
+    assert {alert.name for alert in firing.told(loud)} - standing == told
