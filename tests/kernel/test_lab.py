@@ -17,6 +17,7 @@ FORCED = os.environ.get("NETFILTER_EXPORTER_TEST_KERNEL") == "1"
 SUITES = (*kernels.SUITES, run.HERE)
 MATRIX = Path(__file__).with_name("matrix.md")
 README = TESTS.parent / "README.md"
+LAB = "lab"
 #: For the whole matrix on two cores, and some patience.
 LONG = 3000
 
@@ -37,31 +38,26 @@ def lacking():
 
 
 class Lab:
-    """Runs every kernel in the background, and remembers what came of it."""
+    """Runs kernels in the background, and remembers what came of each."""
 
-    def __init__(self, folder, pool):
-        self._names = list(load())
-        self._folder = folder
-        self._pool = pool
-        self._futures = {run.HERE: pool.submit(run.on_this_kernel, self._names, folder)}
+    def __init__(self, folder, pool, suites, names):
+        self._futures = {}
+        if run.HERE in suites:
+            self._futures[run.HERE] = pool.submit(run.on_this_kernel, names, folder)
         self._reason = lacking()
-
-    def boot(self):
-        """Begin to run the others; once."""
-        if self._reason is None and len(self._futures) == 1:
-            try:
-                builder = Builder(self._folder)
-            except (debian.UnavailableError, userland.BuildError) as error:
-                self._reason = str(error)
-                return
-            for suite in kernels.SUITES:
-                self._futures[suite] = self._pool.submit(
-                    run.on_suite, builder, suite, self._names, self._folder
-                )
+        booted = [suite for suite in kernels.SUITES if suite in suites]
+        if not booted or self._reason:
+            return
+        try:
+            builder = Builder(folder)
+        except (debian.UnavailableError, userland.BuildError) as error:
+            self._reason = str(error)
+            return
+        for suite in booted:
+            self._futures[suite] = pool.submit(run.on_suite, builder, suite, names, folder)
 
     def column(self, suite):
         """Return what came of a kernel; skip the test where it cannot be had, or fail if forced."""
-        self.boot()
         if suite in self._futures:
             try:
                 return self._futures[suite].result()
@@ -72,14 +68,19 @@ class Lab:
         return pytest.skip(self._reason)
 
     def columns(self):
-        return [future.result() for future in self._futures.values() if not future.exception()]
+        """Return what came of all of them, the oldest kernel first."""
+        futures = [self._futures[suite] for suite in SUITES if suite in self._futures]
+        return [future.result() for future in futures if not future.exception()]
 
 
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory, request):
-    """Every scenario on every kernel: two of them at a time."""
+@pytest.fixture(scope="session", name=LAB)
+def _lab(tmp_path_factory, request):
+    """Every scenario on every kernel that a test was chosen for: two kernels at a time."""
+    chosen = [item.callspec.params for item in request.session.items if LAB in item.fixturenames]
+    suites = {params["suite"] for params in chosen}
+    names = sorted({params["name"] for params in chosen})
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        found = Lab(tmp_path_factory.mktemp("lab"), pool)
+        found = Lab(tmp_path_factory.mktemp("lab"), pool, suites, names)
         yield found
         table = matrix.table(found.columns())
         request.config.pluginmanager.get_plugin("terminalreporter").write(f"\n\n{table}\n")
