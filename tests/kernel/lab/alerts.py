@@ -173,8 +173,8 @@ def _input(instance: str, recorded: Recorded, names: set[str]) -> Iterator[Mappi
             if name in names:
                 key = name, tuple(sorted(labels.items()))
                 values.setdefault(key, [None] * len(pages))[number] = value
-    for (name, labels), numbers in values.items():
-        inner = ",".join(f'{key}="{value}"' for key, value in (*target.items(), *labels))
+    for (name, own), numbers in values.items():
+        inner = ",".join(f'{key}="{value}"' for key, value in (*target.items(), *own))
         counter = name.endswith("_total")
         yield {
             "series": f"{name}{{{inner}}}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -89,7 +90,7 @@ class Builder:
 
     def _cached(self, name: str, made_of: Iterable[str], build: Callable[[Path], None]) -> Path:
         """Return the folder that `build` fills, made once for what it is made of."""
-        code = [Path(module.__file__).read_text() for module in (cpio, kernels, userland)]
+        code = [inspect.getsource(module) for module in (cpio, kernels, userland)]
         digest = hashlib.sha256("\0".join([*made_of, *code]).encode()).hexdigest()[:16]
         target = cache() / f"{name}-{digest}"
         if not target.is_dir():

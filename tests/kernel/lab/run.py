@@ -52,10 +52,11 @@ def on_suite(builder: Builder, suite: str, names: Sequence[str], folder: Path) -
     pending.sort(key=lambda name: load()[name].ruins_boot)
     found: dict[str, dict[str, Any]] = {}
     for number in range(_BOOTS):
+        if not pending:
+            break
         place = folder / f"{suite}-{number}"
         place.mkdir(parents=True)
-        if pending:
-            found.update(_boot(builder, kernel, pending, place))
+        found.update(_boot(builder, kernel, pending, place))
         pending = [name for name in pending if name not in found]
     return Column(kernel.label, _judged(chosen, found, folder / suite), time.monotonic() - began)
 
