@@ -38,10 +38,10 @@ def run_scenario(scenario: Scenario, prefix: str, *, emulated: bool = True) -> d
         exporter = _start(scenario, router)
         router.exporter = exporter
         _warm_up(exporter)
-        _watch(scenario, router, exporter, result["before"], result["flows"][0])
+        _watch(scenario, router, exporter, result["before"], result["flows"][0], 0)
         if scenario.fault:
             scenario.fault(router)
-        _watch(scenario, router, exporter, result["after"], result["flows"][1])
+        _watch(scenario, router, exporter, result["after"], result["flows"][1], 1)
         if scenario.check:
             result["problems"] += scenario.check(router)
     except Exception:
@@ -76,10 +76,16 @@ def _watch(
     exporter: Exporter,
     pages: list[str],
     flows: list[dict[str, bool]],
+    phase: int,
 ) -> None:
     for _ in range(SCRAPES):
         pages.append(exporter.scrape())
-        flows.append({kind: router.flows(kind) for kind in scenario.works})
+        flows.append(
+            {
+                kind: router.flows(kind, expected=works[phase])
+                for kind, works in scenario.works.items()
+            }
+        )
 
 
 def clear(wanted: set[str]) -> list[str]:

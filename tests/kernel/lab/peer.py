@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 ECHO_PORT = 7
 DISCARD_PORT = 9
 _CLONE_NEWNET = 0x40000000
-#: Seconds for the first answer, which takes a few ms, and for those that come with it.
-_PATIENCE = 0.25
-_REST = 3.0
+#: Seconds for answers, which take a few ms, where none is expected, and where they are.
+_BRIEF = 0.25
+_PATIENT = 3.0
 
 
 def enter(name: str) -> None:
@@ -35,17 +35,22 @@ def _setns(descriptor: int) -> None:
         raise OSError(ctypes.get_errno(), "setns")
 
 
-def exchange(address: str, port: int, count: int, *, tcp: bool = True) -> int:
+def exchange(
+    address: str, port: int, count: int, *, tcp: bool = True, patient: bool = False
+) -> int:
     """Start `count` new UDP flows and a TCP connection; return how many were answered.
 
-    With TCP it is all or none, so after one answer the others are waited for.
+    `patient` where they are expected. With TCP it is all or none, so after one answer the others
+    are waited for too.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     opened = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(count)]
     if tcp:
         opened.append(socket.socket(family, socket.SOCK_STREAM))
     try:
-        return _answered([each for each in opened if _begin(each, address, port)], whole=tcp)
+        return _answered(
+            [each for each in opened if _begin(each, address, port)], whole=tcp, patient=patient
+        )
     finally:
         for each in opened:
             each.close()
@@ -64,12 +69,12 @@ def _begin(opened: socket.socket, address: str, port: int) -> bool:
     return True
 
 
-def _answered(pending: Sequence[socket.socket], *, whole: bool) -> int:
+def _answered(pending: Sequence[socket.socket], *, whole: bool, patient: bool) -> int:
     waiting, answered = set(pending), 0
     began = time.monotonic()
     connecting = [each for each in waiting if each.type == socket.SOCK_STREAM]
     while waiting:
-        left = began + (_REST if answered and whole else _PATIENCE) - time.monotonic()
+        left = began + (_PATIENT if patient or (answered and whole) else _BRIEF) - time.monotonic()
         if left <= 0:
             break
         readable, writable, _ = select.select(waiting, connecting, [], left)
@@ -115,9 +120,11 @@ class Peer:
         theirs.close()
         self._reader.readline()  # it listens
 
-    def flows(self, address: str, port: int, count: int, *, tcp: bool = True) -> int:
+    def flows(
+        self, address: str, port: int, count: int, *, tcp: bool = True, patient: bool = False
+    ) -> int:
         """Have it start flows to an address; return how many were answered."""
-        return self._ask(address=address, port=port, count=count, tcp=tcp)
+        return self._ask(address=address, port=port, count=count, tcp=tcp, patient=patient)
 
     def burst(self, address: str, count: int) -> None:
         """Have it send `count` datagrams of one flow that nobody answers."""

@@ -103,8 +103,10 @@ class Router:
 
     # -- flows -----------------------------------------------------------------------------
 
-    def flows(self, kind: str) -> bool:
+    def flows(self, kind: str, *, expected: bool) -> bool:
         """Start new flows of a kind; return whether they got through: all of them, or none.
+
+        `expected` to get through, they are waited for.
 
         out, out6: from the client to the server; in: from the server to what the router
         publishes for the client; local: from the router to an address that OUTPUT translates;
@@ -117,17 +119,17 @@ class Router:
             self.client.burst(SERVER, _BULK)
             return True
         if kind == "many":
-            return self.client.flows(SERVER, ECHO_PORT, _MANY, tcp=False) == _MANY
+            return self.client.flows(SERVER, ECHO_PORT, _MANY, tcp=False, patient=expected) == _MANY
         if kind == "out":
-            answered = self.client.flows(SERVER, ECHO_PORT, _FLOWS)
+            answered = self.client.flows(SERVER, ECHO_PORT, _FLOWS, patient=expected)
         elif kind == "out6":
-            answered = self.client.flows(SERVER6, ECHO_PORT, _FLOWS)
+            answered = self.client.flows(SERVER6, ECHO_PORT, _FLOWS, patient=expected)
         elif kind == "in":
-            answered = self.server.flows(ROUTER_WAN, PUBLISHED, _FLOWS)
+            answered = self.server.flows(ROUTER_WAN, PUBLISHED, _FLOWS, patient=expected)
         elif kind == "local":
-            answered = exchange(VIRTUAL, ECHO_PORT, _FLOWS)
+            answered = exchange(VIRTUAL, ECHO_PORT, _FLOWS, patient=expected)
         else:
-            answered = exchange(SERVER, ECHO_PORT, _FLOWS)
+            answered = exchange(SERVER, ECHO_PORT, _FLOWS, patient=expected)
         if 1 < answered <= _FLOWS:
             raise CommandFailed(f"{kind}: {answered} of {_FLOWS + 1} flows were answered")
         return answered > 1  # one may have met the entry of an older flow
