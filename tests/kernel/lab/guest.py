@@ -38,10 +38,10 @@ def run_scenario(scenario: Scenario, prefix: str, *, emulated: bool = True) -> d
         exporter = _start(scenario, router)
         router.exporter = exporter
         _warm_up(exporter)
-        _watch(scenario, router, exporter, result["before"], result["flows"][0], 0)
+        _watch(scenario, router, exporter, result, 0)
         if scenario.fault:
             scenario.fault(router)
-        _watch(scenario, router, exporter, result["after"], result["flows"][1], 1)
+        _watch(scenario, router, exporter, result, 1)
         if scenario.check:
             result["problems"] += scenario.check(router)
     except Exception:
@@ -71,21 +71,16 @@ def _warm_up(exporter: Exporter) -> None:
 
 
 def _watch(
-    scenario: Scenario,
-    router: Router,
-    exporter: Exporter,
-    pages: list[str],
-    flows: list[dict[str, bool]],
-    phase: int,
+    scenario: Scenario, router: Router, exporter: Exporter, result: dict[str, Any], phase: int
 ) -> None:
+    """Scrape and start flows, again and again, before the fault (0) or after it (1)."""
     for _ in range(SCRAPES):
-        pages.append(exporter.scrape())
-        flows.append(
-            {
-                kind: router.flows(kind, expected=works[phase])
-                for kind, works in scenario.works.items()
-            }
-        )
+        result[("before", "after")[phase]].append(exporter.scrape())
+        step = {
+            kind: router.flows(kind, expected=works[phase])
+            for kind, works in scenario.works.items()
+        }
+        result["flows"][phase].append(step)
 
 
 def clear(wanted: set[str]) -> list[str]:
