@@ -48,12 +48,12 @@ def test_a_signal_ends_it_cleanly(number):
 
 
 def test_the_first_scrape_comes_soon():
-    """From start to the first page takes half a second of processor time at most."""
+    """From start to the first page takes a second of processor time at most, on a busy machine."""
     with exporter() as (process, (port,)):
         assert get(port)[0] == 200
         with open(f"/proc/{process.pid}/stat", "rb") as stat:
             ticks = stat.read().rsplit(b")", 1)[1].split()[11:13]
-    assert sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK") < 0.5
+    assert sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK") < 1
 
 
 def test_several_addresses():
