@@ -177,4 +177,4 @@ def router_traffic(router: Router, seconds: float, per_second: int) -> None:
         " s.sendto(b'x',('198.51.100.2',7007)); s.close(); n+=1\n"
         f" time.sleep(1/{per_second})\n"
     )
-    router.client.sh(f"nohup python3 -c \"{script}\" >/dev/null 2>&1 &")
+    router.client.sh(f'nohup python3 -c "{script}" >/dev/null 2>&1 &')

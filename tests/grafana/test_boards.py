@@ -4,16 +4,18 @@ import json
 import re
 from pathlib import Path
 
-import boards
 import pytest
 import yaml
 
+import boards
 from netfilter_exporter import collectors, meta
 
 ROOT = Path(__file__).parents[2]
 RULES = yaml.safe_load((ROOT / "alerts" / "netfilter.rules.yml").read_text(encoding="utf-8"))
 ALERTS = [rule for group in RULES["groups"] for rule in group["rules"] if "alert" in rule]
-RECORDED = {rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule}
+RECORDED = {
+    rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule
+}
 #: What Prometheus itself and its alerts make.
 FOREIGN = {"up", "ALERTS", "ALERTS_FOR_STATE"}
 
@@ -49,7 +51,7 @@ def test_panels_have_places(board):
     taken = set()
     for panel in board["panels"]:
         place = panel["gridPos"]
-        assert 0 <= place["x"]
+        assert place["x"] >= 0
         assert place["x"] + place["w"] <= 24
         cells = {
             (x, y)
@@ -144,7 +146,7 @@ def test_thresholds_are_those_of_the_alerts(name, title, column, color, alert, s
 
 
 def test_states_are_told_in_words(board):
-    """No state is told by colour alone: what is mapped has a text, and what is unmapped is a number."""
+    """No state is told by colour alone: what is mapped has a text, the rest is a number."""
     for panel in boards.panels(board):
         config = panel["fieldConfig"]
         mappings = [*config["defaults"].get("mappings", [])]
@@ -186,7 +188,9 @@ def test_the_fleet_leads_to_its_hosts():
     """A host's name in the fleet's table opens the dashboard of that host, at that time."""
     text = json.dumps(boards.load("netfilter-fleet"))
     uid = boards.load("netfilter-host")["uid"]
-    assert f"/d/{uid}?var-job=${{__data.fields.job}}&var-instance=${{__data.fields.instance}}" in text
+    assert (
+        f"/d/{uid}?var-job=${{__data.fields.job}}&var-instance=${{__data.fields.instance}}" in text
+    )
 
 
 def test_alerts_are_marked_in_graphs(board):

@@ -2,11 +2,11 @@
 
 import time
 
+import pytest
+
 import boards
 import hosts
 import live
-import pytest
-
 from support import debian
 
 #: Every suite that has another generation of Prometheus.

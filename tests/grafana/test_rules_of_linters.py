@@ -2,9 +2,10 @@
 
 import re
 
-import boards
 import promql_parser
 import pytest
+
+import boards
 
 WORDS = {"stat", "timeseries", "state-timeline", "table", "bargauge"}
 UNITS = {"none", "short", "percentunit", "pps", "s"}
