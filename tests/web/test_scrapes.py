@@ -1,7 +1,7 @@
 """web/scrapes.py: collections are shared, isolated and bounded."""
 
-import gzip
 import gc
+import gzip
 import os
 import threading
 import time
