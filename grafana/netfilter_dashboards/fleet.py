@@ -20,7 +20,7 @@ from netfilter_dashboards.board import (
     Row,
     build,
 )
-from netfilter_dashboards.panels import Column, Query, bars, graph, renamed, stats, table
+from netfilter_dashboards.panels import Column, Query, bars, colored, graph, stats, table
 
 
 def hosts_with(condition: str) -> str:
@@ -99,10 +99,11 @@ def _summary() -> Row:
 
 
 def _hosts() -> Placed:
+    ipv4, ipv6 = (q.Families(f'family="{family}"').verdict for family in ("ipv4", "ipv6"))
     asked = (
         q.HEALTH,
-        _verdict("ipv4"),
-        _verdict("ipv6"),
+        f"max by ({q.HOST}) ({ipv4})",
+        f"max by ({q.HOST}) ({ipv6})",
         q.TRACKING_OF_HOST,
         q.by(q.HOST, "sum", q.metric("nat_rules")),
         q.FORWARDING_OF_HOST,
@@ -139,11 +140,6 @@ def _hosts() -> Placed:
             no_value="No exporter was seen",
         ),
     )
-
-
-def _verdict(family: str) -> str:
-    of_family = q.by(q.FAMILY, "max", q.metric("nat_readable", f'family="{family}"'))
-    return f"max by ({q.HOST}) (({q.VERDICT}) and {of_family})"
 
 
 def _alerts() -> Placed:
@@ -193,11 +189,18 @@ def _worst() -> tuple[Placed, Placed]:
 
 
 def _history() -> Row:
-    health = graph(
-        Query(f'count_values("state", {q.HEALTH})', "{{state}}"), unit="none", stacked=True
+    firing = {
+        severity: q.by(q.HOST, "count", q.alerts(q.FIRING, f'severity="{severity}"'))
+        for severity in ("critical", "warning")
+    }
+    troubled = graph(
+        Query(hosts_with(firing["critical"]), "with a critical alert"),
+        Query(hosts_with(f"{firing['warning']} unless {firing['critical']}"), "with a warning"),
+        Query(hosts_with(f"{q.UP} == 0"), "not scraped"),
+        unit="none",
     )
-    for number, state in states.HEALTH.items():
-        renamed(health, str(number), state)
+    for letter, color in zip("ABC", (states.RED, states.ORANGE, states.PURPLE), strict=True):
+        colored(troubled, letter, color)
     rules = graph(
         Query(f"sum by (family, action) ({q.metric('nat_rules')})", "{{family}} {{action}}"),
         unit="none",
@@ -205,7 +208,12 @@ def _history() -> Row:
     return Row(
         8,
         (
-            Placed(8, "Hosts by state", "How many hosts were in each state of the table.", health),
+            Placed(
+                8,
+                "Hosts in trouble",
+                "Hosts with a firing alert, by the worst of them, and hosts that are not scraped.",
+                troubled,
+            ),
             Placed(
                 8,
                 "NAT rules",

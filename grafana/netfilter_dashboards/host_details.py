@@ -63,7 +63,7 @@ def _kernel() -> Row:
 def _rules() -> Row:
     action = f"{q.HOST}, family, backend, action"
     hook = f"{q.HOST}, family, backend, hook"
-    used = f"max_over_time({q.metric('nat_rules', over='[$__range]')})"
+    used = f"max_over_time({q.metric('nat_rules', over=q.WHOLE)})"
     actions = f"{q.by(action, 'sum', q.metric('nat_rules'))} and {q.by(action, 'sum', used)} > 0"
     sums = {
         "unreachable": q.by(q.FAMILY, "sum", q.metric("nat_unreachable_rules")),

@@ -20,7 +20,7 @@ from grafana_foundation_sdk.models import common as model
 from grafana_foundation_sdk.models import dashboard
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from netfilter_dashboards.states import GREEN, ORANGE, RED, Limits, State, States
+from netfilter_dashboards.states import GREEN, ORANGE, RED, Limits, States
 
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
@@ -158,17 +158,15 @@ def graph(
 def dashed(panel: Panel, letter: str, color: str) -> Panel:
     """Draw the series of a query dashed and without an area: a limit, a prediction."""
     style = {"fill": "dash", "dash": [8, 8]}
-    fixed = FieldColor().mode(dashboard.FieldColorModeId.FIXED).fixed_color(color).build()
-    properties = {"custom.lineStyle": style, "custom.fillOpacity": 0, "color": fixed}
+    properties = {"custom.lineStyle": style, "custom.fillOpacity": 0}
+    colored(panel, letter, color)
     return panel.override_by_query(letter, [Property(k, v) for k, v in properties.items()])
 
 
-def renamed(panel: Panel, name: str, state: State) -> Panel:
-    """Give the series called `name` the text and the colour of a state."""
-    fixed = FieldColor().mode(dashboard.FieldColorModeId.FIXED).fixed_color(state.color).build()
-    return panel.override_by_name(
-        name, [Property("displayName", state.text), Property("color", fixed)]
-    )
+def colored(panel: Panel, letter: str, color: str) -> Panel:
+    """Draw the series of a query in one colour."""
+    fixed = FieldColor().mode(dashboard.FieldColorModeId.FIXED).fixed_color(color).build()
+    return panel.override_by_query(letter, [Property("color", fixed)])
 
 
 def bars(

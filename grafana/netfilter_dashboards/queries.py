@@ -14,12 +14,12 @@ from netfilter_dashboards.states import DROPS_5M
 HOST = "job, instance"
 FAMILY = "job, instance, family"
 
-#: How far back the fleet looks for hosts that are gone: what the dashboard shows.
-_RANGE = "[$__range]"
+#: All that the dashboard shows; counted from its end, it is read once and not at each step.
+WHOLE = "[$__range] @ end()"
 
 
 def series(name: str, *matchers: str, over: str = "") -> str:
-    """Return a selector of the chosen hosts' series; `over` is a range such as [5m]."""
+    """Return a selector of the chosen hosts' series; `over` is a range such as [5m], or WHOLE."""
     inside = ", ".join((*matchers, 'job=~"$job"', 'instance=~"$instance"'))
     return f"{name}{{{inside}}}{over}"
 
@@ -59,60 +59,93 @@ def by_severity(expression: str) -> str:
 FIRING = 'alertstate="firing"'
 
 KNOWN = (
-    f"max by ({HOST}) (last_over_time({metric('exporter_build_info', over=_RANGE)}))"
+    f"max by ({HOST}) (last_over_time({metric('exporter_build_info', over=WHOLE)}))"
     f" or {series('job_instance:netfilter_exporter_build_info:max7d')}"
 )
 #: Whether each exporter could be scraped; those that never were are none.
 UP = f"(max by ({HOST}) ({series('up')}) and ({KNOWN}))"
-
-RULES = by(FAMILY, "sum", metric("nat_rules"))
-TRACKING = by(FAMILY, "max", metric("conntrack_tracking"))
-FORWARDING = by(FAMILY, "max", metric("forwarding_enabled"))
-_FORWARDING_IPV4 = by(FAMILY, "max", metric("forwarding_enabled", 'family="ipv4"'))
-_FORWARDED_RULES = by(FAMILY, "max", metric("nat_forwarded_rules"))
-_EXPECTED = by(FAMILY, "max", metric("nat_expected"))
-_READABLE = by(FAMILY, "min", metric("nat_readable"))
-_NO_CORE = f"{by(HOST, 'max', metric('conntrack_present'))} == 0"
-
-#: Families in which NAT is the host's job: there are rules, or there were, or it is configured.
-ROLE = (
-    f"({RULES} > 0 or {_EXPECTED} == 1"
-    f" or {series('job_instance_family:netfilter_nat_role:bool')}"
-    f" unless {_EXPECTED} == 0)"
-)
-
-#: Families that must forward for their rules to have a use. An inet table has IPv6 rules on hosts
-#: that never forward IPv6: there it must have been on within the last day.
-_MUST_FORWARD = (
-    f"{_FORWARDED_RULES} > 0 and ({_FORWARDING_IPV4}"
-    f" or {series('job_instance_family:netfilter_forwarding_enabled:max1d')} == 1"
-    f" or {_EXPECTED} == 1)"
-)
 
 #: A clash raises insert_failed and drop together: what is left found no place.
 DROPS = (
     f"clamp_min({increase('conntrack_drop_total', '5m')}"
     f" - {increase('conntrack_insert_failed_total', '5m')}, 0)"
 )
+_NO_CORE = f"{by(HOST, 'max', metric('conntrack_present'))} == 0"
+_DROPPING = f"{DROPS} > {DROPS_5M.critical}"
 
-#: The verdict on NAT, by family: see states.VERDICT. The first operand that holds decides.
-VERDICT = (
-    f"(({TRACKING} == 0) * 0 + 7"
-    f" or ({_READABLE} and on ({HOST}) {_NO_CORE}) * 0 + 7"
-    f" or ({FORWARDING} == 0 and {_MUST_FORWARD}) * 0 + 6"
-    f" or ({FORWARDING} == 0 and {_FORWARDED_RULES} > 0) * 0"
-    f" or ({RULES} == 0 and {_READABLE} == 1) * 0 + 5"
-    f" or ({_READABLE} and on ({HOST}) {DROPS} > {DROPS_5M.critical}) * 0 + 4"
-    f" or ({_READABLE} == 0) * 0 + 2"
-    f" or {TRACKING}"
-    f" or {_READABLE} * 0 + 2)"
-    f" and {ROLE}"
-    f" or {_READABLE} - 1"
-)
+
+class Families:
+    """What is asked by family; with a matcher, of one of them only."""
+
+    def __init__(self, *matchers: str) -> None:
+        def ask(operator: str, name: str, *more: str) -> str:
+            return by(FAMILY, operator, metric(name, *matchers, *more))
+
+        self.rules = ask("sum", "nat_rules")
+        self.tracking = ask("max", "conntrack_tracking")
+        self.forwarding = ask("max", "forwarding_enabled")
+        self._forwarding_ipv4 = ask("max", "forwarding_enabled", 'family="ipv4"')
+        self._forwarded_rules = ask("max", "nat_forwarded_rules")
+        self._expected = ask("max", "nat_expected")
+        self._readable = ask("min", "nat_readable")
+        self._role = series("job_instance_family:netfilter_nat_role:bool", *matchers)
+        forwarded = "job_instance_family:netfilter_forwarding_enabled:max1d"
+        self._forwarded = f"{series(forwarded, *matchers)} == 1"
+
+    @property
+    def role(self) -> str:
+        """Families in which NAT is the host's job: by its rules, its past, or its configuration."""
+        return (
+            f"({self.rules} > 0 or {self._expected} == 1 or {self._role}"
+            f" unless {self._expected} == 0)"
+        )
+
+    @property
+    def must_forward(self) -> str:
+        """Families that must forward for their rules to have a use.
+
+        An inet table has IPv6 rules on hosts that never forward IPv6: there it must have been on
+        within the last day.
+        """
+        return (
+            f"{self._forwarded_rules} > 0"
+            f" and ({self._forwarding_ipv4} or {self._forwarded} or {self._expected} == 1)"
+        )
+
+    @property
+    def verdict(self) -> str:
+        """Does NAT work? See states.VERDICT. The first operand that holds decides.
+
+        The rules are asked for once: they are most of the series of a host.
+        """
+        off = (
+            f"({self.tracking} == 0) * 0 + 7"
+            f" or ({self._readable} and on ({HOST}) {_NO_CORE}) * 0 + 7"
+        )
+        with_rules = (
+            f"{off}"
+            f" or ({self.forwarding} == 0 and {self.must_forward}) * 0 + 6"
+            f" or ({self.forwarding} == 0 and {self._forwarded_rules} > 0) * 0"
+            f" or ({self._readable} and on ({HOST}) {_DROPPING}) * 0 + 4"
+            f" or {self.tracking}"
+            f" or {self._readable} * 0 + 2"
+        )
+        without = f"{off} or ({self._readable} == 1) * 0 + 5 or {self._readable} * 0 + 2"
+        return (
+            f"(({with_rules}) and {self.rules} > 0"
+            f" or ({without}) and ({self._expected} == 1 or {self._role})"
+            f" unless {self._expected} == 0)"
+            f" or {self._readable} - 1"
+        )
+
+
+ALL = Families()
+RULES, TRACKING, FORWARDING = ALL.rules, ALL.tracking, ALL.forwarding
+ROLE, VERDICT = ALL.role, ALL.verdict
 
 #: 0 and 1 where it is needed, 2 and 3 where nothing needs it: see states.SWITCH.
 TRACKING_STATE = f"{TRACKING} and {ROLE} or {TRACKING} + 2"
-FORWARDING_STATE = f"{FORWARDING} and ({_MUST_FORWARD}) or {FORWARDING} + 2"
+FORWARDING_STATE = f"{FORWARDING} and ({ALL.must_forward}) or {FORWARDING} + 2"
 
 
 def of_host(state: str, needed: str) -> str:
@@ -121,7 +154,7 @@ def of_host(state: str, needed: str) -> str:
 
 
 TRACKING_OF_HOST = of_host(TRACKING, ROLE)
-FORWARDING_OF_HOST = of_host(FORWARDING, _MUST_FORWARD)
+FORWARDING_OF_HOST = of_host(FORWARDING, ALL.must_forward)
 
 
 def _firing(severity: str) -> str:

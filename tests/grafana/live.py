@@ -117,13 +117,7 @@ class Incident(NamedTuple):
         It raises `prometheus.Refused` for warnings, too. `chosen` is the value of $instance.
         """
         end = at or self.end
-        values = {
-            "$__rate_interval": f"{4 * SCRAPE_SECONDS}s",
-            "$__interval": f"{SCRAPE_SECONDS}s",
-            "$__range": f"{end - self.start:.0f}s",
-            "$job": ".+",
-            "$instance": chosen,
-        }
+        values = {**self.values(end), "$instance": chosen}
 
         def ask(target: boards.Target) -> list[dict[str, Any]]:
             expr = boards.interpolate(target.expr, values)
@@ -132,6 +126,16 @@ class Incident(NamedTuple):
             return self.prometheus.query_range(expr, self.start, end, SCRAPE_SECONDS)
 
         return ask
+
+    def values(self, end: float) -> dict[str, str]:
+        """Return what Grafana's variables stand for, of all hosts."""
+        return {
+            "$__rate_interval": f"{4 * SCRAPE_SECONDS}s",
+            "$__interval": f"{SCRAPE_SECONDS}s",
+            "$__range": f"{end - self.start:.0f}s",
+            "$job": ".+",
+            "$instance": ".+",
+        }
 
     def offered(self, query: str) -> list[str]:
         """Return the values of a variable, as Grafana asks for label_values(SELECTOR, LABEL)."""

@@ -67,9 +67,11 @@ class Prometheus:
         result: list[dict[str, Any]] = data["result"]
         return result
 
-    def values(self, expression: str) -> dict[str, float]:
-        """Return the value of each instance."""
-        return {s["metric"]["instance"]: float(s["value"][1]) for s in self.query(expression)}
+    def cost(self, expression: str, time: float) -> int:
+        """Return how many samples Prometheus looks at for an instant query."""
+        data = self.ask("query", query=expression, time=time, stats="all")
+        samples: int = data["stats"]["samples"]["totalQueryableSamples"]
+        return samples
 
     def wait_for(self, expression: str, seconds: float = PATIENCE) -> list[dict[str, Any]]:
         """Wait until an expression has a series, and return what it has."""
