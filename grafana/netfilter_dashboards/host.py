@@ -33,8 +33,9 @@ def _summary() -> Row:
                 4,
                 "Is NAT working?",
                 "OK: there are rules, connections are proven to be tracked and find a place, what"
-                " must forward does. Otherwise the first thing that is wrong. Not used: no rule, or"
-                " none that could have an effect.",
+                " must forward does. Otherwise the first thing that is wrong. See alerts: it may"
+                " work for some and not for others. Not used: no rule, or none that could have an"
+                " effect.",
                 stats(Query(q.VERDICT, _BY_FAMILY), states=states.VERDICT),
             ),
             Placed(

@@ -71,6 +71,14 @@ DROPS = (
     f" - {increase('conntrack_insert_failed_total', '5m')}, 0)"
 )
 _NO_CORE = f"{by(HOST, 'max', metric('conntrack_present'))} == 0"
+#: Warnings that are about NAT: it may work for some and not for others.
+_WARNED = by(
+    HOST,
+    "count",
+    series(
+        "ALERTS", 'alertname=~"Netfilter(Nat|Conntrack).+"', FIRING, 'severity=~"critical|warning"'
+    ),
+)
 _DROPPING = f"{DROPS} > {DROPS_5M.critical}"
 
 
@@ -127,6 +135,7 @@ class Families:
             f" or ({self.forwarding} == 0 and {self.must_forward}) * 0 + 6"
             f" or ({self.forwarding} == 0 and {self._forwarded_rules} > 0) * 0"
             f" or ({self._readable} and on ({HOST}) {_DROPPING}) * 0 + 4"
+            f" or ({self._readable} and on ({HOST}) {_WARNED}) * 0 + 3"
             f" or {self.tracking}"
             f" or {self._readable} * 0 + 2"
         )
@@ -165,7 +174,7 @@ def _firing(severity: str) -> str:
 HEALTH = (
     f"{_firing('critical')} * 0 + 4"
     f" or ({UP} == 0) * 0 + 3"
-    f" or clamp_max(max by ({HOST}) (({VERDICT}) >= 2), 4)"
+    f" or clamp_max(max by ({HOST}) (({VERDICT}) >= 2 != 3), 4)"
     f" or {_firing('warning')} * 0 + 2"
     f" or {by(HOST, 'max', metric('exporter_build_info'))} * 0"
 )

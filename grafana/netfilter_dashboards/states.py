@@ -31,6 +31,7 @@ VERDICT: States = {
     0: State("not used", GREY),
     1: State("OK", GREEN),
     2: State("cannot tell", ORANGE),
+    3: State("see alerts", ORANGE),
     4: State("DROPPING", RED),
     5: State("NO RULES", RED),
     6: State("NOT FORWARDING", RED),

@@ -11,6 +11,7 @@ from typing import Any, Callable, NamedTuple
 import boards
 import hosts as scene
 from support import prometheus
+from support.namespace import Namespace
 from support.router import Router
 
 RULES = Path(__file__).parents[2] / "alerts" / "netfilter.rules.yml"
@@ -35,6 +36,7 @@ class Fleet(NamedTuple):
     hosts: dict[str, scene.Host]
     router: Router
     prometheus: prometheus.Prometheus
+    watcher: Namespace
 
     def break_it(self) -> None:
         """Inject faults: one of each kind that a panel shows."""
@@ -87,7 +89,7 @@ def fleet(suite: str, folder: Path, rules: Path) -> Iterator[Fleet]:
         by_name[PLAIN].namespace.sh("sysctl -q net.ipv4.ip_forward=0")
         config = configuration(hosts, rules)
         with prometheus.running(suite, hosts.watcher, folder, config) as server:
-            yield Fleet(by_name, router, server)
+            yield Fleet(by_name, router, server, hosts.watcher)
 
 
 def configuration(hosts: scene.Hosts, rules: Path) -> dict[str, Any]:

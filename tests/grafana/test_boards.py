@@ -4,11 +4,12 @@ import json
 import re
 from pathlib import Path
 
+import promql_parser
 import pytest
 import yaml
 
 import boards
-from netfilter_exporter import collectors, meta
+from netfilter_exporter import assets, collectors, meta
 
 ROOT = Path(__file__).parents[2]
 RULES = yaml.safe_load((ROOT / "alerts" / "netfilter.rules.yml").read_text(encoding="utf-8"))
@@ -228,3 +229,13 @@ def test_provisioning_is_valid():
     assert source["datasources"][0]["jsonData"]["httpMethod"] == "POST"
     assert provider["providers"][0]["type"] == "file"
     assert provider["providers"][0]["options"]["path"]
+
+
+def test_assets_leave_it_valid(board):
+    """With a selector put in by `assets`, every query of the exporter's has it and is valid."""
+    wishes = assets.Wishes(selector='cluster="a"')
+    rendered = json.loads(assets.render_dashboard(json.dumps(board).encode(), wishes))
+    for before, after in zip(boards.targets(board), boards.targets(rendered), strict=False):
+        promql_parser.parse(boards.interpolate(after.expr, boards.ANY))
+        if "netfilter_" in before.expr.replace(":netfilter_", ""):
+            assert 'cluster="a"' in after.expr

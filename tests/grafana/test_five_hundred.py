@@ -113,7 +113,7 @@ def test_every_host_has_its_row(crowd):
     idle = [n for n in range(DOWN, HOSTS) if page_of(n) == "forward-off"]
     assert all(state[f"h{n:03}"] == 4 for n in idle)
     verdict = {row["metric"]["instance"]: float(row["value"][1]) for row in ask(targets[1])}
-    assert sum(value == 1 for value in verdict.values()) > HOSTS * 0.9
+    assert sum(value in {1, 3} for value in verdict.values()) > HOSTS * 0.9
     assert [name for name in verdict if verdict[name] == 6] == [f"h{n:03}" for n in idle]
 
 

@@ -104,7 +104,7 @@ def test_the_fleet_tells_who_is_broken(incident):
         live.BLIND: "healthy",
     }
     assert column(incident, "B") == {
-        live.GATEWAY: "OK",
+        live.GATEWAY: "see alerts",
         live.EDGE: "NOT TRACKED",
         live.CONTAINERS: "NOT FORWARDING",
         live.PLAIN: "not used",
