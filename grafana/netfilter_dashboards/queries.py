@@ -112,12 +112,13 @@ class Families:
     def must_forward(self) -> str:
         """Families that must forward for their rules to have a use.
 
-        An inet table has IPv6 rules on hosts that never forward IPv6: there it must have been on
-        within the last day.
+        An inet table has IPv6 rules on hosts that never forward IPv6: there it must be on, or
+        have been within the last day.
         """
         return (
             f"{self._forwarded_rules} > 0"
-            f" and ({self._forwarding_ipv4} or {self._forwarded} or {self._expected} == 1)"
+            f" and ({self._forwarding_ipv4} or {self.forwarding} == 1"
+            f" or {self._forwarded} or {self._expected} == 1)"
         )
 
     @property
