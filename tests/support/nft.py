@@ -101,9 +101,19 @@ def chain(
     return nfgenmsg(family) + body + number(6, 0)
 
 
+def handle(type_: int, value: int) -> bytes:
+    return pack(type_, struct.pack(">Q", value))
+
+
 def table(flags: int = 0, family: int = IP) -> bytes:
     """Return the payload of an NFT_MSG_NEWTABLE."""
     return nfgenmsg(family) + name(1, "t") + number(2, flags) + number(3, 0)
+
+
+def set_(set_name: str = "m", flags: int = 0, number_: int = 0) -> bytes:
+    """Return the payload of an NFT_MSG_NEWSET; of an old kernel where it has no number."""
+    has_handle = handle(16, number_) if number_ else b""
+    return nfgenmsg(IP) + name(1, "t") + name(2, set_name) + number(3, flags) + has_handle
 
 
 def elements(*verdicts: bytes) -> bytes:

@@ -10,14 +10,17 @@ from netfilter_exporter.kernel import nftables
 from netfilter_exporter.kernel.errors import Denied, ReadError, Status
 from netfilter_exporter.kernel.families import BOTH, IPV4, Hook
 from netfilter_exporter.kernel.netlink import NLM_F_DUMP_INTR, NetlinkError
+from netfilter_exporter.kernel.nft_maps import (
+    NFT_MSG_GETSET,
+    NFT_MSG_GETSETELEM,
+    Maps,
+)
 from netfilter_exporter.kernel.nftables import (
     NFT_MSG_GETCHAIN,
     NFT_MSG_GETGEN,
     NFT_MSG_GETRULE,
-    NFT_MSG_GETSETELEM,
     NFT_MSG_GETTABLE,
     parse_chain,
-    parse_elements,
     parse_rule,
     parse_table,
 )
@@ -42,7 +45,7 @@ def reading(*rules, elements=None):
         [dumped(nft.chain(Hook.POSTROUTING)), done()],
         [dumped(*rules), done()],
     ]
-    return answers if elements is None else [*answers, elements]
+    return answers if elements is None else [*answers, [dumped(nft.set_()), done()], elements]
 
 
 def outcome(parse, content):
@@ -71,14 +74,7 @@ def test_any_bytes_make_a_table_a_chain_or_an_error(content):
     outcome(parse_table, content)
     found = outcome(lambda m: parse_chain(m).make(m), content)
     if not isinstance(found, (str, type(None))):
-        assert found.hook is None or found.hook in Hook
-
-
-@given(corpus.mutated([nft.elements(nft.verdict(nft.GOTO, "a"), nft.verdict(nft.ACCEPT))]))
-def test_any_bytes_make_elements_or_an_error(content):
-    """No bytes make anything but names of chains, or a ReadError."""
-    found = outcome(parse_elements, content)
-    assert isinstance(found, str) or all(isinstance(chain, str) and chain for chain in found)
+        assert found.chain.hook is None or found.chain.hook in Hook
 
 
 @given(st.lists(corpus.mutated(RULES), max_size=8), st.lists(st.sampled_from(RULES), max_size=8))
@@ -153,16 +149,8 @@ def test_more_shapes_than_are_remembered_are_parsed():
 )
 def test_a_base_chain_has_its_hook(message, hook, priority, drops):
     """A hook is one of the five of IPv4 and IPv6, or none: others are numbered differently."""
-    chain = parse_chain(memoryview(message)).make(memoryview(message))
+    chain = parse_chain(memoryview(message)).make(memoryview(message)).chain
     assert (chain.hook, chain.priority, chain.drops) == (hook, priority, drops)
-
-
-def test_elements_lead_to_the_chains_of_their_verdicts():
-    """Elements that accept or drop lead nowhere."""
-    message = nft.elements(
-        nft.verdict(nft.GOTO, "a"), nft.verdict(nft.DROP), nft.verdict(nft.JUMP, "b")
-    )
-    assert parse_elements(memoryview(message)) == ("a", "b")
 
 
 # -- a reading -----------------------------------------------------------------------------------
@@ -173,11 +161,11 @@ def test_a_reading_is_put_together():
     rules = [
         nft.rule(nft.vmap("m")),
         nft.rule(nft.masquerade(), chain="user"),
-        nft.rule(nft.masquerade(), family=nft.INET),  # of a table that is not listed
+        nft.rule(nft.masquerade(), family=nft.INET),  # of another table, from an old kernel
     ]
     elements = [dumped(nft.elements(nft.verdict(nft.GOTO, "user"))), done()]
     connection, script = connect(generation(7), *reading(*rules, elements=elements), generation(7))
-    number, (table,) = nftables.read_tables(connection)
+    number, (table,) = nftables.read_tables(connection, Maps())
     assert (number, table.name, table.families, table.dormant) == (7, "t", IPV4, False)
     assert table.maps == {"m": ("user",)}
     assert {name: chain.hook for name, chain in table.chains.items()} == {
@@ -190,9 +178,33 @@ def test_a_reading_is_put_together():
         NFT_MSG_GETTABLE,
         NFT_MSG_GETCHAIN,
         NFT_MSG_GETRULE,
+        NFT_MSG_GETSET,
         NFT_MSG_GETSETELEM,
         NFT_MSG_GETGEN,
     ]
+
+
+@pytest.mark.parametrize(
+    ("base", "asked"),
+    [
+        (nft.chain(Hook.POSTROUTING), True),
+        (nft.chain(Hook.PREROUTING, priority=-300, type_="filter"), True),
+        (nft.chain(Hook.OUTPUT, priority=-200, type_="route"), True),
+        (nft.chain(Hook.PREROUTING, priority=-150, type_="filter"), False),
+        (nft.chain(Hook.FORWARD, priority=0, type_="filter"), False),
+        (nft.chain(), False),
+    ],
+)
+def test_rules_that_say_nothing_about_nat_are_not_asked_for(base, asked):
+    """A filter table may have ten thousand rules: its chains alone are looked at."""
+    rules = [[dumped(nft.rule()), done()]] if asked else []
+    answers = [[dumped(nft.table()), done()], [dumped(base), done()], *rules]
+    connection, script = connect(generation(1), *answers, generation(1))
+    nftables.read_tables(connection, Maps())
+    requests = [request for request in script.requests if request.type == NFT_MSG_GETRULE]
+    assert [request.payload for request in requests] == [
+        nft.nfgenmsg(nft.IP) + nft.name(1, "t")
+    ] * asked
 
 
 @pytest.mark.parametrize(("family", "families"), [(nft.IP, IPV4), (nft.INET, BOTH)])
@@ -219,7 +231,7 @@ def test_a_ruleset_that_changes_meanwhile_is_read_again():
         *reading(),
         generation(2),
     )
-    number, (table,) = nftables.read_tables(connection)
+    number, (table,) = nftables.read_tables(connection, Maps())
     assert (number, table.chains["c"].rules) == (2, [])
 
 
@@ -233,7 +245,7 @@ def test_a_map_that_goes_with_its_rule_is_a_change():
         *reading(nft.rule(nft.immediate(nft.ACCEPT))),
         generation(2),
     )
-    number, (table,) = nftables.read_tables(connection)
+    number, (table,) = nftables.read_tables(connection, Maps())
     assert (number, table.chains["c"].rules) == (2, [Rule(verdict=Verdict.ACCEPT)])
 
 
@@ -245,7 +257,7 @@ def test_a_map_that_is_missing_without_a_change_is_an_error():
         generation(1),
     )
     with pytest.raises(NetlinkError, match="GETSETELEM"):
-        nftables.read_tables(connection)
+        nftables.read_tables(connection, Maps())
 
 
 def test_a_ruleset_that_never_rests_is_given_up():
@@ -255,7 +267,7 @@ def test_a_ruleset_that_never_rests_is_given_up():
     ]
     connection, script = connect(*answers)
     with pytest.raises(ReadError, match="changed during each of 4 readings"):
-        nftables.read_tables(connection)
+        nftables.read_tables(connection, Maps())
     assert len(script.requests) == 4 * 5
 
 
@@ -264,7 +276,7 @@ def test_an_interrupted_dump_of_rules_is_repeated():
     first = [dumped(nft.rule(), nft.rule()), done(NLM_F_DUMP_INTR)]
     tables, chains, rules = reading(nft.rule())
     connection, _ = connect(generation(1), tables, chains, first, rules, generation(1))
-    _, (table,) = nftables.read_tables(connection)
+    _, (table,) = nftables.read_tables(connection, Maps())
     assert len(table.chains["c"].rules) == 1
 
 
@@ -272,5 +284,5 @@ def test_a_reading_without_the_capability_is_denied():
     """The status is that of a missing capability."""
     connection, _ = connect([wire.error(errno.EPERM)])
     with pytest.raises(NetlinkError) as caught:
-        nftables.read_tables(connection)
+        nftables.read_tables(connection, Maps())
     assert caught.value.status is Status.DENIED is Denied.status

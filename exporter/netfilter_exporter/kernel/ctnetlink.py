@@ -16,10 +16,10 @@ from netfilter_exporter.kernel.families import NFPROTO_UNSPEC, Family
 from netfilter_exporter.kernel.netlink import (
     Connection,
     NetlinkError,
-    attribute_map,
     be32,
     nest,
     nfgenmsg,
+    nfnetlink_map,
     pack,
 )
 
@@ -38,7 +38,6 @@ CTA_PROTO_DST_PORT = 3
 
 #: With CTA_IP_V4_SRC and CTA_IP_V4_DST, CTA_IP_V6_SRC and CTA_IP_V6_DST.
 _CTA_IP = {Family.IPV4: (socket.AF_INET, 1, 2), Family.IPV6: (socket.AF_INET6, 3, 4)}
-_NFGENMSG = 4
 
 
 class Tuple(NamedTuple):
@@ -83,7 +82,7 @@ def read_statistics(connection: Connection) -> Statistics:
 
 def parse_statistics(payload: memoryview) -> CpuStatistics:
     """Parse the counters of one CPU; an attribute that this kernel lacks is not in the result."""
-    found = attribute_map(payload, _NFGENMSG)
+    found = nfnetlink_map(payload)
     return {
         column.name: be32(found[column.attribute])
         for column in COLUMNS
@@ -106,7 +105,7 @@ def find_entry(connection: Connection, flow: Tuple) -> bytes | None:
         if error.errno == errno.EINVAL:
             raise Unsupported("this kernel has no ctnetlink (nf_conntrack_netlink)") from None
         raise
-    found = attribute_map(answer, _NFGENMSG)
+    found = nfnetlink_map(answer)
     if CTA_TUPLE_ORIG not in found:
         raise Malformed("ctnetlink CT_GET: an entry without its tuple")
     return bytes(found.get(CTA_ID, b""))

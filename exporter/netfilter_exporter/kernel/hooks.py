@@ -14,8 +14,8 @@ from netfilter_exporter.kernel.families import Family, Hook
 from netfilter_exporter.kernel.netlink import (
     Connection,
     NetlinkError,
-    attribute_map,
     nfgenmsg,
+    nfnetlink_map,
     pack,
     text,
 )
@@ -26,7 +26,6 @@ NFNLA_HOOK_FUNCTION_NAME = 4
 
 #: Part of ipv4_conntrack_in and ipv6_conntrack_in, where the tracking of received packets begins.
 CONNTRACK_IN = "conntrack_in"
-_NFGENMSG = 4
 
 
 def read_functions(connection: Connection, family: Family, hook: Hook) -> list[str]:
@@ -48,7 +47,7 @@ def read_functions(connection: Connection, family: Family, hook: Hook) -> list[s
 
 def parse_function(payload: memoryview) -> str:
     """Return the name in one message of a hook dump, empty where there is none."""
-    return text(attribute_map(payload, _NFGENMSG).get(NFNLA_HOOK_FUNCTION_NAME, memoryview(b"")))
+    return text(nfnetlink_map(payload).get(NFNLA_HOOK_FUNCTION_NAME, memoryview(b"")))
 
 
 def tracks(connection: Connection, family: Family) -> bool:

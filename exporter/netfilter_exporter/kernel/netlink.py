@@ -272,6 +272,13 @@ def attribute_map(payload: memoryview, start: int = 0) -> Attributes:
     return Attributes(attributes(payload, start))
 
 
+def nfnetlink_map(payload: memoryview) -> Attributes:
+    """Return the attributes of an nfnetlink message, which are behind its struct nfgenmsg."""
+    if len(payload) < NFGENMSG.size:
+        raise Malformed(f"nfnetlink: a message of {len(payload)} bytes")
+    return attribute_map(payload, NFGENMSG.size)
+
+
 def pack(type_: int, value: bytes) -> bytes:
     """Return one attribute, padded to its alignment."""
     length = 4 + len(value)

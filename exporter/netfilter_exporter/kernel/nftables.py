@@ -10,8 +10,8 @@ import collections
 import errno
 import functools
 import itertools
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Callable, NamedTuple
 
 from netfilter_exporter.kernel.errors import Malformed, NoData, ReadError
 from netfilter_exporter.kernel.families import (
@@ -19,21 +19,21 @@ from netfilter_exporter.kernel.families import (
     HOOKS,
     NFPROTO_UNSPEC,
     Backend,
-    Hook,
 )
 from netfilter_exporter.kernel.netlink import (
+    NFGENMSG,
     Connection,
     NetlinkError,
     attribute_map,
     attribute_places,
-    attributes,
     be32,
     nfgenmsg,
+    nfnetlink_map,
     pack,
     text,
 )
 from netfilter_exporter.kernel.nft_decode import decode
-from netfilter_exporter.kernel.nft_expressions import parse_verdict
+from netfilter_exporter.kernel.nft_maps import MapKey, Maps, TableKey, Targets
 from netfilter_exporter.kernel.ruleset import Chain, Rule, Table
 from netfilter_exporter.kernel.shapes import Parsed, Shapes, unpacker
 
@@ -41,12 +41,12 @@ _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
 NFT_MSG_GETTABLE = _SUBSYSTEM | 1
 NFT_MSG_GETCHAIN = _SUBSYSTEM | 4
 NFT_MSG_GETRULE = _SUBSYSTEM | 7
-NFT_MSG_GETSETELEM = _SUBSYSTEM | 13
 NFT_MSG_GETGEN = _SUBSYSTEM | 16
 
 NFTA_GEN_ID = 1
 NFTA_TABLE_NAME = 1
 NFTA_TABLE_FLAGS = 2
+NFTA_TABLE_HANDLE = 4  # since v4.16
 NFT_TABLE_F_DORMANT = 1
 NFTA_CHAIN_TABLE = 1
 NFTA_CHAIN_NAME = 3
@@ -63,32 +63,23 @@ NFTA_RULE_HANDLE = 3
 NFTA_RULE_EXPRESSIONS = 4
 NFTA_RULE_USERDATA = 7
 NFTNL_UDATA_RULE_COMMENT = 0  # libnftnl, include/libnftnl/udata.h
-NFTA_SET_ELEM_LIST_TABLE = 1
-NFTA_SET_ELEM_LIST_SET = 2
-NFTA_SET_ELEM_LIST_ELEMENTS = 3
-NFTA_SET_ELEM_DATA = 2
-
-_NFGENMSG = 4  # sizeof(struct nfgenmsg)
 
 #: Readings that a change of the ruleset may spoil before it is given up.
 _ATTEMPTS = 4
 
-TableKey = tuple[int, str]  #: nfproto and name
 ParsedRule = tuple[TableKey, str, Rule]  #: table, chain and rule: plain, there are many
 
 
 class ParsedTable(NamedTuple):
     key: TableKey
     dormant: bool
+    handle: int  #: of one life of the table; 0: this kernel has none
 
 
 class ParsedChain(NamedTuple):
     table: TableKey
     name: str
-    hook: Hook | None
-    type: str
-    priority: int
-    drops: bool
+    chain: Chain
 
 
 def read_generation(connection: Connection) -> int:
@@ -102,15 +93,18 @@ def read_generation(connection: Connection) -> int:
         if error.errno == errno.EINVAL:
             raise NoData("this kernel has no nf_tables") from None
         raise
-    return be32(attribute_map(answer, _NFGENMSG)[NFTA_GEN_ID])
+    return be32(nfnetlink_map(answer)[NFTA_GEN_ID])
 
 
-def read_tables(connection: Connection) -> tuple[int, list[Table]]:
-    """Return the generation and the tables that an IPv4 or IPv6 packet can meet."""
+def read_tables(connection: Connection, maps: Maps) -> tuple[int, list[Table]]:
+    """Return the generation and the tables that an IPv4 or IPv6 packet can meet.
+
+    Of a table that neither translates nor decides about tracking, the rules are left out.
+    """
     for _ in range(_ATTEMPTS):
         generation = read_generation(connection)
         try:
-            tables = _read_once(connection)
+            tables = _read_once(connection, maps)
         except NetlinkError as error:
             if error.errno != errno.ENOENT or read_generation(connection) == generation:
                 raise
@@ -128,35 +122,32 @@ def has_rules(connection: Connection) -> bool:
 
 def parse_use(payload: memoryview) -> int:
     """Return the number of rules and references of one NFT_MSG_NEWCHAIN."""
-    use = attribute_map(payload, _NFGENMSG).get(NFTA_CHAIN_USE, memoryview(b""))
+    use = nfnetlink_map(payload).get(NFTA_CHAIN_USE, memoryview(b""))
     return int.from_bytes(use, "big")
 
 
-def _read_once(connection: Connection) -> list[Table]:
+def _read_once(connection: Connection, maps: Maps) -> list[Table]:
     everything = nfgenmsg(NFPROTO_UNSPEC)
     tables = connection.dump("nftables GETTABLE", NFT_MSG_GETTABLE, everything, parse_table)
-    chains = connection.dump("nftables GETCHAIN", NFT_MSG_GETCHAIN, everything, Shapes(parse_chain))
+    dumped = connection.dump("nftables GETCHAIN", NFT_MSG_GETCHAIN, everything, Shapes(parse_chain))
+    bases = [base for base in dumped if base is not None]
     parse = Shapes(functools.partial(parse_rule, names=Names()))
-    rules = connection.dump("nftables GETRULE", NFT_MSG_GETRULE, everything, parse)
-    maps = {
-        (key[0], key[1], name): _read_map(connection, key, name) for key, name in _maps_used(rules)
-    }
-    return build(tables, chains, rules, maps)
+    rules: list[ParsedRule] = []
+    for key in dict.fromkeys(base.table for base in bases if base.chain.is_of_interest):
+        rules += _read_rules(connection, key, parse)
+    used = {(table, name) for table, _, rule in rules if rule.maps for name in rule.maps}
+    targets = maps.read(connection, used, {table.key: table.handle for table in tables})
+    return build(tables, bases, rules, targets)
 
 
-def _maps_used(rules: Iterable[ParsedRule]) -> set[tuple[TableKey, str]]:
-    return {(table, name) for table, _, rule in rules if rule.maps for name in rule.maps}
-
-
-def _read_map(connection: Connection, table: TableKey, name: str) -> tuple[str, ...]:
-    """Return the chains that the verdict map `name` leads to."""
-    request = (
-        nfgenmsg(table[0])
-        + pack(NFTA_SET_ELEM_LIST_TABLE, table[1].encode() + b"\0")
-        + pack(NFTA_SET_ELEM_LIST_SET, name.encode() + b"\0")
-    )
-    found = connection.dump("nftables GETSETELEM", NFT_MSG_GETSETELEM, request, parse_elements)
-    return tuple(dict.fromkeys(chain for chains in found for chain in chains))
+def _read_rules(
+    connection: Connection, table: TableKey, parse: Callable[[memoryview], ParsedRule]
+) -> list[ParsedRule]:
+    request = nfgenmsg(table[0]) + pack(NFTA_RULE_TABLE, table[1].encode() + b"\0")
+    rules = connection.dump("nftables GETRULE", NFT_MSG_GETRULE, request, parse)
+    if all(rule[0] == table for rule in rules):
+        return rules
+    return [rule for rule in rules if rule[0] == table]  # a kernel that does not know the filter
 
 
 def read_handles(connection: Connection, table: TableKey, chain: str) -> list[int]:
@@ -173,22 +164,23 @@ def read_handles(connection: Connection, table: TableKey, chain: str) -> list[in
 
 def parse_handle(payload: memoryview) -> tuple[TableKey, str, int]:
     """Return table, chain and handle of an NFT_MSG_NEWRULE."""
-    found = _found(payload)
+    found = nfnetlink_map(payload)
     key = payload[0], text(found[NFTA_RULE_TABLE])
     return key, text(found[NFTA_RULE_CHAIN]), int.from_bytes(found[NFTA_RULE_HANDLE], "big")
 
 
 def parse_table(payload: memoryview) -> ParsedTable:
     """Parse an NFT_MSG_NEWTABLE."""
-    found = _found(payload)
+    found = nfnetlink_map(payload)
     flags = be32(found[NFTA_TABLE_FLAGS]) if NFTA_TABLE_FLAGS in found else 0
     key = payload[0], text(found[NFTA_TABLE_NAME])
-    return ParsedTable(key, bool(flags & NFT_TABLE_F_DORMANT))
+    handle = int.from_bytes(found.get(NFTA_TABLE_HANDLE, b""), "big")
+    return ParsedTable(key, bool(flags & NFT_TABLE_F_DORMANT), handle)
 
 
 def parse_chain(payload: memoryview) -> Parsed[ParsedChain | None]:
     """Parse an NFT_MSG_NEWCHAIN; None for a user chain, which only its rules tell of."""
-    if len(payload) < _NFGENMSG:
+    if len(payload) < NFGENMSG.size:
         raise Malformed(f"nftables: a chain of {len(payload)} bytes")
     values = {type_: slice(at, end) for type_, at, end in _places(payload)}
     if NFTA_CHAIN_HOOK not in values:
@@ -198,29 +190,20 @@ def parse_chain(payload: memoryview) -> Parsed[ParsedChain | None]:
 
 def parse_base_chain(payload: memoryview) -> ParsedChain:
     """Parse the NFT_MSG_NEWCHAIN of a chain that has a hook, a type and a policy."""
-    found = _found(payload)
+    found = nfnetlink_map(payload)
     hook = attribute_map(found[NFTA_CHAIN_HOOK])
     inet = payload[0] in FAMILIES_OF
-    return ParsedChain(
-        (payload[0], text(found[NFTA_CHAIN_TABLE])),
-        text(found[NFTA_CHAIN_NAME]),
+    chain = Chain(
+        [],
         # NF_INET_INGRESS is beyond the five; netdev, arp and bridge number theirs differently
         HOOKS.get(be32(hook[NFTA_HOOK_HOOKNUM])) if inet else None,
         text(found[NFTA_CHAIN_TYPE]) if NFTA_CHAIN_TYPE in found else "",
         int.from_bytes(hook[NFTA_HOOK_PRIORITY], "big", signed=True),
         drops=NFTA_CHAIN_POLICY in found and be32(found[NFTA_CHAIN_POLICY]) == NF_DROP,
     )
-
-
-def parse_elements(payload: memoryview) -> tuple[str, ...]:
-    """Return the chains named by the verdicts in an NFT_MSG_NEWSETELEM."""
-    found = _found(payload)
-    chains = []
-    for _, element in attributes(found.get(NFTA_SET_ELEM_LIST_ELEMENTS, memoryview(b""))):
-        data = attribute_map(element).get(NFTA_SET_ELEM_DATA)
-        if data is not None:
-            chains.append(parse_verdict(data)[1])
-    return tuple(chain for chain in chains if chain)
+    return ParsedChain(
+        (payload[0], text(found[NFTA_CHAIN_TABLE])), text(found[NFTA_CHAIN_NAME]), chain
+    )
 
 
 class Names(dict[bytes, str]):
@@ -254,22 +237,23 @@ def parse_rule(payload: memoryview, names: Names | None = None) -> Parsed[Parsed
     if not in_message:
         return Parsed(lambda message: (table, known[chain_of(message)[0]], rule), unread)
     pick = unpacker(len(payload), in_message)
+    starts = [part.start for part in in_message]
+    targets, maps, comments = ([starts.index(part.start) for part in parts] for parts in named)
     made: dict[tuple[bytes, ...], Rule] = {}
 
     def make(message: memoryview) -> ParsedRule:
         picked = pick(message)
-        if picked not in made:
-            starting = dict(zip((part.start for part in in_message), picked))
-            targets, maps, comments = ([starting[at.start] for at in parts] for parts in named)
-            made[picked] = Rule(
-                rule.conditional,
-                rule.verdict,
-                tuple([known[name] for name in targets]),
-                tuple([known[name] for name in maps]),
+        found = made.get(picked)
+        if found is None:
+            found = made[picked] = Rule(
+                rule[0],
+                rule[1],
+                tuple([known[picked[at]] for at in targets]),
+                tuple([known[picked[at]] for at in maps]),
                 *rule[4:-1],
-                *map(parse_comment, comments),
+                parse_comment(picked[comments[0]]) if comments else "",
             )
-        return table, known[chain_of(message)[0]], made[picked]
+        return table, known[chain_of(message)[0]], found
 
     return Parsed(make, unread)
 
@@ -280,7 +264,7 @@ _RULE_READ = {NFTA_RULE_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS}
 
 def _places(payload: memoryview) -> Iterator[tuple[int, int, int]]:
     """Yield (type, start, end) for the value of each attribute of an nfnetlink message."""
-    return attribute_places(payload, _NFGENMSG, len(payload))
+    return attribute_places(payload, NFGENMSG.size, len(payload))
 
 
 def parse_comment(userdata: bytes) -> str:
@@ -296,16 +280,14 @@ def parse_comment(userdata: bytes) -> str:
 
 def build(
     tables: Iterable[ParsedTable],
-    base_chains: Iterable[ParsedChain | None],
+    base_chains: Iterable[ParsedChain],
     rules: Iterable[ParsedRule],
-    maps: dict[tuple[int, str, str], tuple[str, ...]],
+    maps: Mapping[MapKey, Targets],
 ) -> list[Table]:
     """Put the answers of one reading together."""
     chains: dict[TableKey, dict[str, Chain]] = collections.defaultdict(dict)
     for base in base_chains:
-        if base is not None:
-            chain = Chain([], base.hook, base.type, base.priority, base.drops)
-            chains[base.table][base.name] = chain
+        chains[base.table][base.name] = base.chain
     for table, name, rule in rules:
         of_table = chains[table]
         if name not in of_table:
@@ -317,15 +299,9 @@ def build(
             FAMILIES_OF[key[0]],
             key[1],
             chains[key],
-            {name: targets for (*owner, name), targets in maps.items() if tuple(owner) == key},
+            {name: targets for (owner, name), targets in maps.items() if owner == key},
             dormant,
         )
-        for key, dormant in tables
+        for key, dormant, _ in tables
         if key[0] in FAMILIES_OF
     ]
-
-
-def _found(payload: memoryview) -> dict[int, memoryview]:
-    if len(payload) < _NFGENMSG:
-        raise Malformed(f"nftables: a message of {len(payload)} bytes")
-    return attribute_map(payload, _NFGENMSG)

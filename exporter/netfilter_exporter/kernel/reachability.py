@@ -17,10 +17,6 @@ from netfilter_exporter.kernel.families import Family, Hook
 from netfilter_exporter.kernel.ruleset import Action, Table
 from netfilter_exporter.kernel.shadows import SHADOW_LIMIT, Shadow
 
-#: NF_IP_PRI_CONNTRACK: a chain behind it can no longer keep a packet from being tracked. One of
-#: this very priority can if it was registered after tracking began.
-PRIORITY_CONNTRACK = -200
-
 #: What translates forwarded traffic, by hook: redirect is for this host, input and output too.
 FORWARDED = {
     Hook.POSTROUTING: frozenset({Action.SNAT, Action.MASQUERADE, Action.NETMAP}),
@@ -77,7 +73,7 @@ def analyse(tables: Iterable[Table]) -> RulesetFacts:
     for table in tables:
         graph = Graph(table)
         bases = {name: chain.hook for name, chain in table.chains.items() if chain.hook is not None}
-        nat = {name: hook for name, hook in bases.items() if table.chains[name].type == "nat"}
+        nat = {name: hook for name, hook in bases.items() if table.chains[name].translates}
         reached = graph.walk(nat)
         alike = graph.alike(reached)
         _add_sizes(facts, graph, nat, reached)
@@ -88,7 +84,7 @@ def analyse(tables: Iterable[Table]) -> RulesetFacts:
         _add_unreachable(facts, graph, nat, alike)
         for chain, family, interface in graph.needing(reached):
             facts.interfaces.add((family, chain, interface))
-        _add_untracked(facts, graph, bases)
+        _add_untracked(facts, graph)
         if any(hook is Hook.FORWARD and table.chains[n].drops for n, hook in bases.items()):
             facts.forward_drops |= table.families
     return facts
@@ -167,14 +163,10 @@ def _add_shadows(facts: RulesetFacts, shadows: Iterable[Shadow]) -> None:
                 facts.shadows.append(shadow)
 
 
-def _add_untracked(facts: RulesetFacts, graph: Graph, bases: Mapping[str, Hook]) -> None:
+def _add_untracked(facts: RulesetFacts, graph: Graph) -> None:
     """Add what keeps packets from being tracked, or tracks them in a zone of their own."""
-    before_tracking = [
-        name
-        for name, hook in bases.items()
-        if hook in {Hook.PREROUTING, Hook.OUTPUT}
-        and graph.table.chains[name].priority <= PRIORITY_CONNTRACK
-    ]
+    chains = graph.table.chains
+    before_tracking = [name for name, chain in chains.items() if chain.is_before_tracking]
     for alike in graph.alike(graph.walk(before_tracking)):
         for hit in alike.hits:
             met = alike.met_by_any(hit)

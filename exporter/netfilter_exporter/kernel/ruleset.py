@@ -8,6 +8,10 @@ from typing import NamedTuple
 
 from netfilter_exporter.kernel.families import BOTH, Backend, Family, Hook
 
+#: A chain behind it can no longer keep a packet from being tracked. One of this very priority can
+#: if it was registered after tracking began (include/uapi/linux/netfilter_ipv4.h).
+NF_IP_PRI_CONNTRACK = -200
+
 
 class Action(enum.Enum):
     """What a translating rule does; the value is the `action` label."""
@@ -66,6 +70,21 @@ class Chain(NamedTuple):
     type: str = ""  #: nat, filter or route
     priority: int = 0
     drops: bool = False  #: its policy is drop
+
+    @property
+    def translates(self) -> bool:
+        """Whether it is a base chain whose rules may translate."""
+        return self.type == "nat" and self.hook is not None
+
+    @property
+    def is_before_tracking(self) -> bool:
+        """Whether it is a base chain whose rules may keep packets from being tracked."""
+        return self.hook in {Hook.PREROUTING, Hook.OUTPUT} and self.priority <= NF_IP_PRI_CONNTRACK
+
+    @property
+    def is_of_interest(self) -> bool:
+        """Whether its rules say anything about NAT."""
+        return self.translates or self.is_before_tracking
 
 
 class Table(NamedTuple):

@@ -11,6 +11,7 @@ from netfilter_exporter.kernel import nftables, xtables
 from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.kernel.families import Family
 from netfilter_exporter.kernel.netlink import Connection
+from netfilter_exporter.kernel.nft_maps import Maps
 from netfilter_exporter.kernel.reachability import RulesetFacts, analyse
 from netfilter_exporter.kernel.system import System
 
@@ -53,27 +54,30 @@ class NftablesReader:
     """Remembers the facts of the last generation."""
 
     def __init__(self) -> None:
-        self._last: Nftables | None = None
+        self.forget()
         self._module = 0
 
     def forget(self) -> None:
         """Drop what is remembered: nf_tables is gone."""
-        self._last = None
+        self._last: Nftables | None = None
+        self._maps = Maps()
 
     def read(self, connection: Connection, module: int, *, forced: bool = False) -> Nftables:
         """Return the ruleset; `module` tells one life of nf_tables from the next.
 
         Generations begin at 1 again when the module is loaded again. `forced`: see `_refuse`.
         """
-        last = self._last if module == self._module else None
+        if module != self._module:
+            self.forget()
+            self._module = module
+        last = self._last
         if last is not None and nftables.read_generation(connection) == last.generation:
             return last
         if forced and nftables.has_rules(connection):
             _refuse("nftables")
         with _no_collection():
-            generation, tables = nftables.read_tables(connection)
+            generation, tables = nftables.read_tables(connection, self._maps)
             self._last = Nftables(generation, analyse(tables))
-        self._module = module
         return self._last
 
 
