@@ -40,7 +40,7 @@ def ours():
 def theirs():
     """Return the same of base chains, and of chains with rules, as pyroute2 reads them.
 
-    Rules of tables that neither translate nor come before tracking are not ours to read.
+    Rules of tables that do not translate (here none comes before tracking) are not ours to read.
     """
     from pyroute2.nftables.main import NFTables  # noqa: PLC0415 - inside the namespace
 
@@ -51,20 +51,13 @@ def theirs():
             if chain.get_attr("NFTA_CHAIN_HOOK"):
                 found = key(chain, "NFTA_CHAIN_TABLE", "NFTA_CHAIN_NAME")
                 counts[found] += 0
-                if chain.get_attr("NFTA_CHAIN_TYPE") == "nat" or is_early(chain):
+                if chain.get_attr("NFTA_CHAIN_TYPE") == "nat":
                     of_interest.add(found[:2])
         for rule in nft.get_rules():
             found = key(rule, "NFTA_RULE_TABLE", "NFTA_RULE_CHAIN")
             if found[:2] in of_interest:
                 counts[found] += 1
     return dict(counts)
-
-
-def is_early(chain):
-    """Return whether a base chain can keep packets from being tracked: prerouting and output."""
-    hook = chain.get_attr("NFTA_CHAIN_HOOK")
-    priority = hook.get_attr("NFTA_HOOK_PRIORITY")
-    return hook.get_attr("NFTA_HOOK_HOOKNUM") in {0, 3} and priority <= -200
 
 
 def key(message, table, chain):
