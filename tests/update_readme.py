@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Rewrites the metric table in README.md from the rows of the code."""
+"""Rewrites the tables of metrics and of alerts in README.md, from the code and from the rules."""
 
 import sys
-from pathlib import Path
 
+from netfilter_exporter import assets
 from netfilter_exporter.collectors import load
-from netfilter_exporter.metrictable import metric_table, replace_table
-
-README = Path(__file__).parent.parent / "README.md"
+from support import readme
+from support.alert_table import alert_table
+from support.metric_table import metric_table
 
 
 def main() -> int:
-    text = README.read_text(encoding="utf-8")
-    README.write_text(replace_table(text, metric_table(load())), encoding="utf-8")
+    readme.write("metrics", metric_table(load()))
+    readme.write("alerts", alert_table(assets.load_rules(assets.files()[assets.RULES])))
     return 0
 
 

@@ -11,7 +11,7 @@ import yaml
 from netfilter_exporter import assets
 from netfilter_exporter.check import table
 from netfilter_exporter.check.alerts import ALERTS as CHECKED
-from support import alert_table
+from support import alert_table, readme
 from support import promql as trees
 
 FOLDER = Path(assets.folder(), "alerts")
@@ -280,7 +280,6 @@ def test_impossible_joins_are_noticed(expr):
 
 
 def test_the_readme_lists_every_alert():
-    """README's table of alerts, if there is one between its markers, is made from the rules."""
-    text = (Path(__file__).parents[2] / "README.md").read_text()
-    _, begin, rest = text.partition(alert_table.BEGIN)
-    assert not begin or rest.startswith(f"\n{alert_table.alert_table(LOADED)}{alert_table.END}")
+    """README's table of alerts is made from the rules: after a change, run update_readme.py."""
+    text = readme.PATH.read_text(encoding="utf-8")
+    assert readme.embed(text, "alerts", alert_table.alert_table(LOADED)) == text

@@ -23,6 +23,8 @@ import measures
 import worlds
 from measures import percentile, ratio
 
+from support import readme
+
 LARGE = 20_000
 TIMES = " \N{MULTIPLICATION SIGN}"
 SAVE = {
@@ -252,17 +254,17 @@ def say(text: str) -> None:
 
 
 def table(bench: Bench, plan: Plan) -> str:
-    """Return the rows as markdown, between the markers that the README has."""
+    """Return the rows as markdown."""
     about = (
         f"{dt.datetime.now(dt.timezone.utc):%Y-%m-%d}, Linux {platform.release()},"
         f" {os.cpu_count()} CPUs ({_cpu_name()}), Python {platform.python_version()};"
         f" {plan.rounds * 10} scrapes each. Ratios are medians of rounds in one run."
     )
-    lines = ["<!-- bench:begin -->", "", about, *bench.notes, ""]
+    lines = [about, *bench.notes, ""]
     lines += ["| what | measured | target | |", "|---|---|---|---|"]
     marks = {None: "", True: "holds", False: "**does not hold**"}
     lines += [f"| {r.what} | {r.value} | {r.target} | {marks[r.holds]} |" for r in bench.rows]
-    return "\n".join([*lines, "", "<!-- bench:end -->", ""])
+    return "\n".join([*lines, ""])
 
 
 def _cpu_name() -> str:
@@ -275,7 +277,7 @@ def _cpu_name() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer scrapes")
-    parser.add_argument("--output", type=Path, help="also write the table to this file")
+    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
     chosen = parser.parse_args(argv)
     if os.geteuid() != 0:
         parser.error("only root can make network namespaces")
@@ -290,8 +292,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if bench.rows:
             text = table(bench, plan)
             sys.stdout.write(text)
-            if chosen.output:
-                chosen.output.write_text(text)
+            if chosen.readme:
+                readme.write("bench", f"\n{text}\n")
     return 0
 
 

@@ -3,20 +3,17 @@
 import concurrent.futures
 import os
 import platform
-from pathlib import Path
 
 import pytest
 
 from lab import kernels, machine, matrix, run, userland
-from lab.build import TESTS, Builder
+from lab.build import Builder
 from lab.scenario import load
 from lab.verdict import Verdict
-from support import debian
+from support import debian, readme
 
 FORCED = os.environ.get("NETFILTER_EXPORTER_TEST_KERNEL") == "1"
 SUITES = (*kernels.SUITES, run.HERE)
-MATRIX = Path(__file__).with_name("matrix.md")
-README = TESTS.parent / "README.md"
 LAB = "lab"
 #: For the whole matrix on two cores, and some patience.
 LONG = 3000
@@ -85,8 +82,7 @@ def _lab(tmp_path_factory, request):
         table = matrix.table(found.columns())
         request.config.pluginmanager.get_plugin("terminalreporter").write(f"\n\n{table}\n")
         if request.config.getoption("--update-golden"):
-            MATRIX.write_text(table)
-            README.write_text(matrix.embed(README.read_text(), table))
+            readme.write("matrix", table)
 
 
 @pytest.mark.parametrize("name", load())

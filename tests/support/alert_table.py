@@ -7,8 +7,6 @@ from typing import Any
 
 from netfilter_exporter import assets
 
-BEGIN = "<!-- alerts:begin -->"
-END = "<!-- alerts:end -->"
 _RANK = {"critical": 0, "warning": 1, "info": 2}
 
 

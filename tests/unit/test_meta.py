@@ -1,4 +1,4 @@
-"""meta.py, kernel/namespace.py and metrictable.py: the rows of the exporter itself."""
+"""meta.py and kernel/namespace.py: the rows of the exporter itself, and README's table of all."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.namespace import read_host_network_namespace
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.meta import ROWS, page_families
-from netfilter_exporter.metrictable import metric_table, replace_table
 from netfilter_exporter.snapshot import Host
+from support import readme
+from support.metric_table import metric_table
 
 FOUND = collectors.load()
-README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture
@@ -121,8 +121,8 @@ def test_the_page_has_one_order(paths):
 
 def test_the_table_in_the_readme_is_that_of_the_code():
     """Every metric is in README's table: after a change, run tests/update_readme.py."""
-    text = README.read_text(encoding="utf-8")
-    assert replace_table(text, metric_table(FOUND)) == text
+    text = readme.PATH.read_text(encoding="utf-8")
+    assert readme.embed(text, "metrics", metric_table(FOUND)) == text
 
 
 def test_the_table_tells_what_is_opt_in():
@@ -137,4 +137,4 @@ def test_the_table_tells_what_is_opt_in():
 def test_a_readme_without_markers_is_an_error():
     """The table is never written somewhere else."""
     with pytest.raises(ValueError, match="metrics:begin"):
-        replace_table("text", "table")
+        readme.embed("text", "metrics", "table")

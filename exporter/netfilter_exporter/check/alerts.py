@@ -55,5 +55,6 @@ ALERTS = (
     Alert("NetfilterExporterDown", (_WARNING,)),
     Alert("NetfilterCollectorFailing", (_WARNING, _INFO), exporter.collector_failing),
     Alert("NetfilterWrongNamespace", (_WARNING,), exporter.wrong_namespace),
+    Alert("NetfilterConfigReloadFailing", (_WARNING,)),
     Alert("NetfilterTextfileStale", (_WARNING,)),
 )

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Protocol
 
 from lab.scenario import load
 from lab.verdict import Outcome
-
-BEGIN, END = "<!-- matrix:begin -->", "<!-- matrix:end -->"
 
 
 class Column(Protocol):
@@ -36,9 +33,3 @@ def table(columns: Sequence[Column]) -> str:
         about = f"**{name}**: {scenarios[name].about}"
         lines.append(f"| {about} | {', '.join(alerts)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def embed(readme: str, text: str) -> str:
-    """Return `readme` with `text` between its markers."""
-    pattern = re.compile(f"(?<={re.escape(BEGIN)}\n).*?(?={re.escape(END)})", re.DOTALL)
-    return pattern.sub(lambda _: text, readme)

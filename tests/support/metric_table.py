@@ -8,9 +8,6 @@ from typing import Any
 from netfilter_exporter import meta
 from netfilter_exporter.collectors.base import Collector, Metric
 
-BEGIN = "<!-- metrics:begin -->"
-END = "<!-- metrics:end -->"
-
 
 def metric_table(collectors: Mapping[str, Collector]) -> str:
     """Return the table in Markdown: the exporter's own rows, then those of each collector."""
@@ -20,15 +17,6 @@ def metric_table(collectors: Mapping[str, Collector]) -> str:
         for collector in collectors.values()
     )
     return "\n".join(sections)
-
-
-def replace_table(text: str, table: str) -> str:
-    """Return `text` with what stands between the two markers replaced by `table`."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"no {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{table}{END}{after}"
 
 
 def _section(title: str, rows: Iterable[Metric[Any]]) -> str:
