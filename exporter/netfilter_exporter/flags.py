@@ -96,7 +96,9 @@ def _parser(collectors: Mapping[str, Collector]) -> argparse.ArgumentParser:
         allow_abbrev=False,
         add_help=False,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=40),
-        usage="%(prog)s [flags]\n       %(prog)s check [--help]",
+        usage="%(prog)s [flags]"
+        "\n       %(prog)s check [--help]   what is wrong with this host, and what to do"
+        "\n       %(prog)s assets [--help]  alert rules, runbooks and dashboards, as files",
     )
     general = parser.add_argument_group("general")
     general.add_argument("-h", "--help", action="help", help="show this text and exit")

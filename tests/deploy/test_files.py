@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from netfilter_exporter import __version__, collectors, flags
+from netfilter_exporter import __version__, assets, collectors, flags
 from netfilter_exporter.check import command
 from netfilter_exporter.web import config as web_config
 from support.units import DEPLOY
@@ -182,12 +182,13 @@ def options(parser):
 
 
 def test_every_flag_is_in_the_man_page_and_no_other():
-    """Those of the command, and those of its check."""
+    """Those of the exporter, and those of its two commands."""
     text = MAN.read_text().replace("\\-", "-")
-    serving, checking = text.split(".SH OPTIONS OF CHECK")
+    serving, checking, writing = re.split(r"\.SH OPTIONS OF .*", text)
     for parser, part in (
         (flags._parser(FOUND), serving[serving.index(".SH OPTIONS") :]),
-        (command._parser(), checking[: checking.index(".SH PAGES")]),
+        (command._parser(), checking),
+        (assets._parser({}), writing[: writing.index(".SH PAGES")]),
     ):
         assert set(re.findall(r"\\fB(--?[\w.-]+)\\fR", part)) == options(parser)
 
