@@ -101,6 +101,7 @@ class Scrape(NamedTuple):
 
     seconds: float
     cpu: float
+    kernel: float  #: of cpu, what was spent inside the kernel, to the hundredth of a second
 
 
 class Server:
@@ -130,14 +131,14 @@ class Server:
     def scrape(self) -> Scrape:
         """Scrape once, as Prometheus does."""
         client = self._connected()
-        cpu, began = self.cpu(), time.perf_counter()
+        kernel, cpu, began = self._in_kernel(), self.cpu(), time.perf_counter()
         client.request("GET", "/metrics", headers=HEADERS)
         response = client.getresponse()
         body = response.read()
         seconds = time.perf_counter() - began
         if response.status != 200 or not body:
             raise Failed(f"{self.name}: status {response.status}")
-        return Scrape(seconds, self.cpu() - cpu)
+        return Scrape(seconds, self.cpu() - cpu, self._in_kernel() - kernel)
 
     def _connected(self) -> http.client.HTTPConnection:
         while self._client is None:
@@ -154,6 +155,10 @@ class Server:
     def cpu(self) -> float:
         """Return the seconds of processor time, user and system, of all its threads."""
         return time.clock_gettime(~self.pid << 3 | 2)  # CPUCLOCK_SCHED (posix-timers.h)
+
+    def _in_kernel(self) -> float:
+        stat = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(stat[12]) / os.sysconf("SC_CLK_TCK")
 
     def resident(self) -> float:
         """Return resident memory in MB."""
