@@ -17,7 +17,7 @@ HEALTHY = {
 }
 
 SCENARIO = Scenario(
-    about="A node with 5 000 services (500 on an emulated CPU), as kube-proxy writes them with iptables-legacy.",
+    about="A node with 5 000 services (emulated: 500) of kube-proxy, in iptables-legacy.",
     setup=setup,
     works={"out": (True, True)},
     before=HEALTHY,

@@ -17,7 +17,7 @@ HEALTHY = {
 }
 
 SCENARIO = Scenario(
-    about="A node with 5 000 services (500 on an emulated CPU), as kube-proxy writes them with iptables-nft.",
+    about="A node with 5 000 services (emulated: 500) of kube-proxy, in iptables-nft.",
     setup=setup,
     works={"out": (True, True)},
     before=HEALTHY,
