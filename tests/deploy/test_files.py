@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from netfilter_exporter import __version__, assets, collectors, flags
+from netfilter_exporter import __version__, assets, collectors, config, flags
 from netfilter_exporter.check import command
 from netfilter_exporter.web import config as web_config
 from support.units import DEPLOY
@@ -159,6 +159,14 @@ def test_promtool_takes_the_scrape_example():
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_example_of_a_configuration():
+    """It shows every key that there is, and README shows it."""
+    text = (DEPLOY / "config.yml").read_text()
+    assert config.parse(text, "f").expect.rules
+    assert set(yaml.safe_load(text)) == set(config._CONFIG)
+    assert f"```yaml\n{text}```" in (ROOT / "README.md").read_text()
 
 
 def test_the_example_of_a_web_configuration():
