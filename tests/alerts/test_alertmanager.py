@@ -1,7 +1,6 @@
 """The Alertmanager example: routes as they are meant, and each row of inhibition in a real one."""
 
 import datetime as dt
-import os
 import re
 import socket
 import subprocess
@@ -11,9 +10,8 @@ import pytest
 import yaml
 
 from netfilter_exporter import assets
-from support import debian, promstack
+from support import needs, promstack
 
-FORCED = os.environ.get("NETFILTER_EXPORTER_TEST_E2E") == "1"
 FOLDER = Path(assets.folder(), "alerts")
 EXAMPLE = FOLDER / "alertmanager.example.yml"
 CONFIG = yaml.safe_load(EXAMPLE.read_text())
@@ -54,12 +52,8 @@ PAIRS = sorted(set(_pairs()))
 
 @pytest.fixture(scope="module")
 def tools():
-    try:
+    with needs.packages():
         return promstack.alertmanager()
-    except debian.UnavailableError as error:
-        if FORCED:
-            raise
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

@@ -1,20 +1,18 @@
 """From a fault in a router to the notification, through real programs: a minute takes a second."""
 
 import dataclasses
-import os
 import socket
 from pathlib import Path
 from typing import Callable
 
 import pytest
 
-from support import alerting, debian, promstack
+from support import alerting, needs, promstack
 from support.alerting import Notice
 from support.namespace import Namespace
 from support.process import running
 from support.router import SERVER, Router
 
-FORCED = os.environ.get("NETFILTER_EXPORTER_TEST_E2E") == "1"
 VERSIONS = ["2.42", "3"]
 LIMIT = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
@@ -31,21 +29,6 @@ table ip6 filter {
   chain forward { type filter hook forward priority 0; ct state established accept; }
 }
 """
-
-
-def _missing():
-    if os.geteuid() != 0:
-        return "not root"
-    lacking = promstack.missing_tools("ip", "nft", "iptables-legacy", "conntrack")
-    if lacking:
-        return f"missing: {', '.join(lacking)}"
-    try:
-        for version in VERSIONS:
-            promstack.prometheus(version)
-        promstack.alertmanager()
-    except debian.UnavailableError as error:
-        return str(error)
-    return None
 
 
 pytestmark = pytest.mark.e2e
@@ -147,6 +130,18 @@ def _faults(limit):
 
 
 @pytest.fixture
+def programs():
+    """What the test drives."""
+    lacking = needs.root_and("ip", "nft", "iptables-legacy", "conntrack")
+    if lacking:
+        needs.lacks(lacking, forced=needs.E2E)
+    with needs.packages():
+        promstack.alertmanager()
+        for version in VERSIONS:
+            promstack.prometheus(version)
+
+
+@pytest.fixture
 def router():
     """A client, a router that translates, and a server."""
     made = []
@@ -180,7 +175,7 @@ def _rootfs(folder):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(not FORCED and _missing() is not None, reason=str(_missing()))
+@pytest.mark.usefixtures("programs")
 def test_each_fault_arrives_as_one_notification_and_its_end_as_another(router, limit, tmp_path):
     """A person is told of each fault once, by its best name, and of its end; of causes never."""
     config = tmp_path / "config.yml"

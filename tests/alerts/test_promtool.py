@@ -1,15 +1,13 @@
 """promtool on the rules and their unit tests, in the versions that the rules are for."""
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from netfilter_exporter import assets
-from support import debian, promstack
+from support import needs, promstack
 
-FORCED = os.environ.get("NETFILTER_EXPORTER_TEST_E2E") == "1"
 ALERTS = Path(assets.folder(), "alerts").resolve()
 TESTS = sorted((Path(__file__).parents[2] / "alerts" / "tests").glob("*_test.yml"))
 
@@ -19,12 +17,8 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(params=promstack.SUITES)
 def promtool(request):
     """promtool of a version; the test is skipped where it cannot be fetched."""
-    try:
+    with needs.packages():
         program = promstack.promtool(request.param)
-    except debian.UnavailableError as error:
-        if FORCED:
-            raise
-        pytest.skip(str(error))
 
     def run(*arguments):
         done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)

@@ -66,7 +66,7 @@ def unprivileged() -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def fleet(suite: str, folder: Path, rules: Path) -> Iterator[Fleet]:
+def fleet(version: str, folder: Path, rules: Path) -> Iterator[Fleet]:
     """Yield a healthy fleet of six hosts; one may read next to nothing."""
     with scene.watched(folder) as (hosts, router):
         hosts.add(GATEWAY, namespace=router.router, config=WISHES)
@@ -88,7 +88,7 @@ def fleet(suite: str, folder: Path, rules: Path) -> Iterator[Fleet]:
             by_name[name].namespace.sh("sysctl -q net.netfilter.nf_conntrack_acct=1")
         by_name[PLAIN].namespace.sh("sysctl -q net.ipv4.ip_forward=0")
         config = configuration(hosts, rules)
-        with prometheus.running(suite, hosts.watcher, folder, config) as server:
+        with prometheus.running(version, hosts.watcher, folder, config) as server:
             yield Fleet(by_name, router, server, hosts.watcher)
 
 

@@ -22,7 +22,7 @@ HEALTHY_SECONDS, BROKEN_SECONDS, PER_SECOND = 200, 120, 60
 def main():
     """Write grafana/images."""
     folder = Path(tempfile.mkdtemp())
-    with live.fleet("sid", folder, live.quick_rules(folder)) as fleet:
+    with live.fleet("3", folder, live.quick_rules(folder)) as fleet:
         hosts.router_traffic(fleet.router, HEALTHY_SECONDS + BROKEN_SECONDS, PER_SECOND)
         time.sleep(HEALTHY_SECONDS)
         fleet.break_it()

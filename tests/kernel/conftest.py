@@ -1,27 +1,17 @@
 """Tests of the running kernel, in network namespaces of their own."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
 
+from support import needs
 from support.namespace import Namespace
 
 TOOLS = ("ip", "nsenter", "nft", "iptables-legacy", "iptables-nft", "conntrack")
-FORCED = os.environ.get("NETFILTER_EXPORTER_TEST_KERNEL") == "1"
-
-
-def reason_to_skip():
-    """Return why the running kernel cannot be tested, None where it can."""
-    missing = [tool for tool in TOOLS if not shutil.which(tool)]
-    if os.geteuid() != 0:
-        return "not root"
-    return f"missing: {', '.join(missing)}" if missing else None
 
 
 def pytest_collection_modifyitems(items):
-    reason = None if FORCED else reason_to_skip()
+    reason = None if needs.KERNEL else needs.root_and(*TOOLS)
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.kernel)

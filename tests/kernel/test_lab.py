@@ -1,7 +1,6 @@
 """Faults put into real kernels, and healthy hosts, each held against what must be seen of it."""
 
 import concurrent.futures
-import os
 import platform
 
 import pytest
@@ -10,9 +9,8 @@ from lab import kernels, machine, matrix, run, userland
 from lab.build import Builder
 from lab.scenario import load
 from lab.verdict import Verdict
-from support import debian, readme
+from support import debian, needs, readme
 
-FORCED = os.environ.get("NETFILTER_EXPORTER_TEST_KERNEL") == "1"
 SUITES = (*kernels.SUITES, run.HERE)
 LAB = "lab"
 #: For the whole matrix on two cores, and some patience.
@@ -60,9 +58,7 @@ class Lab:
                 return self._futures[suite].result()
             except debian.UnavailableError as error:
                 self._reason = str(error)
-        if FORCED:
-            pytest.fail(self._reason)
-        return pytest.skip(self._reason)
+        return needs.lacks(self._reason, forced=needs.KERNEL)
 
     def columns(self):
         """Return what came of all of them, the oldest kernel first."""

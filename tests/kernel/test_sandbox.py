@@ -22,12 +22,12 @@ import bcrypt
 import pytest
 import trustme
 
+from support import needs
 from support.namespace import Failed
 from support.page import Page
 from support.process import COMMAND, ENVIRONMENT, running
 from support.units import settings
 
-FORCED = os.environ.get("NETFILTER_EXPORTER_TEST_KERNEL") == "1"
 UNIT = settings("netfilter_exporter.service")
 CAPABILITIES = UNIT["CapabilityBoundingSet"][0].lower().replace("cap_", "+").split()
 
@@ -190,7 +190,7 @@ def traced(tmp_path, monkeypatch):
     """Return a prefix that traces, and a function that gives the names of the calls made."""
     for tool in ("strace", "systemd-analyze"):
         if not shutil.which(tool):
-            (pytest.fail if FORCED else pytest.skip)(f"missing: {tool}")
+            needs.lacks(f"missing: {tool}", forced=needs.KERNEL)
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     file = tmp_path / "trace"
 

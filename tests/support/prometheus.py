@@ -1,4 +1,4 @@
-"""A real Prometheus of a Debian suite, in a network namespace, and its HTTP API."""
+"""A real Prometheus in a network namespace, and its HTTP API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from support import debian
+from support import promstack
 from support.namespace import Namespace, Worker
 
 PORT = 9090
@@ -84,36 +84,29 @@ class Prometheus:
 
 @contextlib.contextmanager
 def running(
-    suite: str, namespace: Namespace, folder: Path, config: Mapping[str, Any]
+    version: str, namespace: Namespace, folder: Path, config: Mapping[str, Any]
 ) -> Iterator[Prometheus]:
-    """Run the suite's Prometheus with `config` until the end of the block.
+    """Run a version of `promstack.SUITES` with `config` until the end of the block.
 
     Raises `debian.UnavailableError` where there is no such package.
     """
-    program = debian.fetch(suite, ["prometheus"])["prometheus"] / "usr/bin/prometheus"
     file = folder / "prometheus.yml"
     file.write_text(json.dumps(config))  # YAML, too
     command = (
-        *("nsenter", f"--net=/run/netns/{namespace.name}", str(program)),
+        promstack.prometheus(version),
         f"--config.file={file}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{PORT}",
         "--log.level=warn",
     )
     log = folder / "prometheus.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
+    process = promstack.start(command, log, namespace.name)
     try:
         server = Prometheus(namespace.worker())
         _wait_until_ready(server, process, log)
         yield server
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        promstack.stop(process)
 
 
 def _wait_until_ready(server: Prometheus, process: subprocess.Popen[bytes], log: Path) -> None:

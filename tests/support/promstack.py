@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import time
 import urllib.request
@@ -95,8 +94,3 @@ def get(url: str) -> Any:
             return json.loads(answer.read())
     except OSError:
         return None
-
-
-def missing_tools(*names: str) -> list[str]:
-    """Return those of the programs that are not installed."""
-    return [name for name in names if not shutil.which(name)]

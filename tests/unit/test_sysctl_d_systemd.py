@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from netfilter_exporter.kernel import sysctl_names
 from netfilter_exporter.kernel.sysctl_d import Option, is_glob, merge, parse_file, settle
+from support import needs
 
 SYSTEMD_SYSCTL = "/usr/lib/systemd/systemd-sysctl"
 USABLE = os.geteuid() == 0 and os.path.exists(SYSTEMD_SYSCTL) and shutil.which("unshare")
-FORCED = os.environ.get("NETFILTER_EXPORTER_TEST_KERNEL") == "1"
 
 pytestmark = [
     pytest.mark.kernel,
     pytest.mark.skipif(
-        not USABLE and not FORCED, reason="needs root, unshare(1) and systemd-sysctl"
+        not USABLE and not needs.KERNEL, reason="needs root, unshare(1) and systemd-sysctl"
     ),
 ]
 

@@ -1,7 +1,6 @@
 """The landing page in a browser: at the width of a telephone, in the dark and in the light."""
 
 import html
-import os
 import re
 import shutil
 import subprocess
@@ -11,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from netfilter_exporter import collectors
+from support import needs
 from support.serving import Running
 
-FORCED = os.environ.get("NETFILTER_EXPORTER_TEST_E2E") == "1"
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(not BROWSER and not FORCED, reason="missing: chromium"),
+    pytest.mark.skipif(not BROWSER and not needs.E2E, reason="missing: chromium"),
 ]
 
 QUIET = (

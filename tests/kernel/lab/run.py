@@ -28,7 +28,7 @@ RULES = build.TESTS.parent / "alerts/netfilter.rules.yml"
 #: Seconds without a word from a guest; scenarios take 5 to 30.
 _PATIENCE = 240.0
 #: Hosts that are evaluated together: promtool takes 10 000 samples in a query at the most.
-_BATCH = 20
+_BATCH = 30
 _BOOTS = 12  #: in one run of one kernel, at the most
 
 HERE = "here"  #: stands for the running kernel
