@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from netfilter_exporter.kernel import container, files, module_evidence
+from netfilter_exporter.kernel import container, files, module_evidence, module_reader
 from netfilter_exporter.kernel.errors import Denied, ReadError
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.module_history import MERGES, MODULES, ROWS
@@ -130,6 +130,15 @@ def test_each_proof_of_built_in(tree, file: str, content: str, name: str):
     fresh.write(file, content)
     assert fresh.state(name) is ModuleState.BUILTIN
     assert fresh.read().usable(name) is True
+
+
+def test_symbols_that_are_not_read_yet_are_looked_for_again(tree, monkeypatch):
+    """What a slow host has not found in one look is unknown, and known after a later one."""
+    monkeypatch.setattr(module_reader, "_SYMBOLS_TIME", 0.0)
+    tree.write("proc/kallsyms", "0000000000000000 t nf_tables_newrule\n")
+    assert tree.state("nf_tables") is ModuleState.UNKNOWN
+    monkeypatch.setattr(module_reader, "_SYMBOLS_TIME", 60.0)
+    assert tree.state("nf_tables") is ModuleState.BUILTIN
 
 
 def test_the_running_kernels_own_configuration(tree):

@@ -1,11 +1,14 @@
 """kernel/module_files.py and kernel/kallsyms.py: the lists of modules and symbols."""
 
+import itertools
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from netfilter_exporter.kernel.errors import NoData, ReadError
-from netfilter_exporter.kernel.kallsyms import builtin_symbols
+from netfilter_exporter.kernel.kallsyms import BuiltinSymbols
 from netfilter_exporter.kernel.module_files import (
     Loaded,
     parse_aliases,
@@ -83,6 +86,14 @@ def write_symbols(tmp_path, content: bytes) -> str:
     return str(path)
 
 
+def builtin_symbols(path, wanted):
+    """Return what is found by those who wait for the end."""
+    symbols = BuiltinSymbols(path, wanted)
+    symbols.search(60)
+    assert symbols.done
+    return symbols.found
+
+
 def test_symbols_of_the_image_prove_what_is_built_in(tmp_path):
     """Whole names count, wherever the pieces in which the file is read begin."""
     filler = b"ffffffff81f2a510 t some_function\n" * 40_000
@@ -104,10 +115,27 @@ def test_symbols_of_modules_prove_nothing(tmp_path):
     assert builtin_symbols(path, wanted) == {"nfnetlink_rcv"}
 
 
+def test_a_slow_host_looks_for_symbols_in_parts(tmp_path, monkeypatch):
+    """Each search goes on where the one before it has stopped, and closes the file at the end."""
+    filler = b"ffffffff81f2a510 t some_function\n" * 40_000
+    path = write_symbols(tmp_path, filler + b"0 t nfnetlink_rcv\n" + filler)
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "monotonic", lambda: next(ticks))
+    symbols = BuiltinSymbols(path, ("nfnetlink_rcv", "nf_tables_newrule"))
+    searches, found = 0, []
+    while not symbols.done:
+        symbols.search(2)  # a clock that strikes each time it is looked at: one piece
+        searches += 1
+        found.append(set(symbols.found))
+    assert searches == 12
+    assert found[0] == set()
+    assert found[-1] == {"nfnetlink_rcv"}
+
+
 def test_without_kallsyms_there_is_no_data(tmp_path):
     """A kernel without CONFIG_KALLSYMS has no such file."""
     with pytest.raises(NoData):
-        builtin_symbols(str(tmp_path / "kallsyms"), ("nfnetlink_rcv",))
+        BuiltinSymbols(str(tmp_path / "kallsyms"), ("nfnetlink_rcv",))
 
 
 @given(st.binary(max_size=300) | st.binary(max_size=100).map(PROC_MODULES.__add__))

@@ -7,6 +7,8 @@ modules, with a tab and ``[module]`` behind them.
 from __future__ import annotations
 
 import os
+import time
+import weakref
 from collections.abc import Collection
 
 from netfilter_exporter.kernel.errors import from_oserror
@@ -15,30 +17,46 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC
 _CHUNK = 1 << 18
 
 
-def builtin_symbols(path: str, wanted: Collection[str]) -> frozenset[str]:
-    """Return those of the wanted symbols that are in the image.
+class BuiltinSymbols:
+    """Looks for symbols in the image, a part of the file at a time.
 
-    The file is several megabytes and takes about 50 ms; it is read in pieces. A symbol that is
-    not found proves nothing: some systems hide the file or leave it empty.
+    It has several megabytes, each line made as it is read: 50 ms on a server, many seconds on a
+    small router, whose scrape must not wait for the end. A symbol that is not found proves
+    nothing: some systems hide the file or leave it empty.
     """
-    names = {name.encode() for name in wanted}
-    found: set[bytes] = set()
-    try:
-        descriptor = os.open(path, _FLAGS)
-    except OSError as error:
-        raise from_oserror(error, path) from None
-    try:
-        rest = b""
-        while names - found and (chunk := os.read(descriptor, _CHUNK)):
-            piece, modules, _ = (rest + chunk).partition(b"\t[")
-            lines, newline, rest = piece.rpartition(b"\n")
-            found |= names.intersection(lines.split())
-            if modules:
-                break
-            if not newline:
-                rest = rest[-_CHUNK:]
-    except OSError as error:
-        raise from_oserror(error, path) from None
-    finally:
-        os.close(descriptor)
-    return frozenset(name.decode() for name in found)
+
+    def __init__(self, path: str, wanted: Collection[str]) -> None:
+        """Open the file; raises `ReadError`. It is closed at the end of the search."""
+        self.found: frozenset[str] = frozenset()
+        self._wanted = {name.encode(): name for name in wanted}
+        self._path = path
+        self._rest = b""
+        try:
+            self._descriptor = os.open(path, _FLAGS)
+        except OSError as error:
+            raise from_oserror(error, path) from None
+        self._close = weakref.finalize(self, os.close, self._descriptor)
+
+    @property
+    def done(self) -> bool:
+        """Whether everything that could be found is."""
+        return not self._close.alive
+
+    def search(self, seconds: float) -> None:
+        """Go on for that long, or to the end; raises `ReadError`, which ends it, too."""
+        end = time.monotonic() + seconds
+        try:
+            while not self.done and time.monotonic() < end:
+                self._take(os.read(self._descriptor, _CHUNK))
+        except OSError as error:
+            self._close()
+            raise from_oserror(error, self._path) from None
+
+    def _take(self, chunk: bytes) -> None:
+        piece, modules, _ = (self._rest + chunk).partition(b"\t[")
+        lines, newline, rest = piece.rpartition(b"\n")
+        self._rest = rest if newline else rest[-_CHUNK:]
+        names = self._wanted.keys() & set(lines.split())
+        self.found |= {self._wanted[name] for name in names}
+        if not chunk or modules or len(self.found) == len(self._wanted):
+            self._close()

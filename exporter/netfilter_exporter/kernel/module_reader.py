@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from netfilter_exporter.kernel import kallsyms
 from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.kernel.files import Paths, exists, read_bytes, read_int
+from netfilter_exporter.kernel.kallsyms import BuiltinSymbols
 from netfilter_exporter.kernel.module_evidence import Evidence, EvidenceReader
 from netfilter_exporter.kernel.module_files import parse_proc_modules
 from netfilter_exporter.kernel.module_history import MERGES, MODULES, ROWS
@@ -14,6 +14,8 @@ from netfilter_exporter.kernel.module_states import Judge
 from netfilter_exporter.kernel.modules import Module, Modules, ModuleState
 from netfilter_exporter.kernel.netlink import NETLINK_NETFILTER
 
+#: Seconds of one look for reading symbols; what is not found by then is unknown for now.
+_SYMBOLS_TIME = 1.0
 _TAINT_FORCED_RMMOD = 1 << 3  # include/linux/panic.h (v6.18)
 _FILES = {
     **{row.name: row.file for row in MODULES if row.file},
@@ -39,7 +41,7 @@ class ModuleReader:
         )
         self._names = tuple(dict.fromkeys((*ROWS, *extra)))
         self._evidence: EvidenceReader | None = None
-        self._symbols: frozenset[str] | None = None
+        self._symbols: BuiltinSymbols | None = None
         self._decided: tuple[_Facts, dict[str, Module]] | None = None
 
     def read(self) -> Modules:
@@ -94,7 +96,8 @@ class ModuleReader:
 
     def _decide(self, facts: _Facts) -> dict[str, Module]:
         """Return what is known of each name; decided again only when a fact is another."""
-        if self._decided is None or self._decided[0] != facts:
+        searching = self._symbols is not None and not self._symbols.done
+        if self._decided is None or self._decided[0] != facts or searching:
             self._decided = facts, self._judge(facts)
         return self._decided[1]
 
@@ -104,18 +107,16 @@ class ModuleReader:
         loaded = parse_proc_modules(facts.listing, wanted)
         judge = Judge(facts.evidence, loaded, facts.functional)
         known = {name: judge.module(name) for name in names}
-        unknown = (name for name in names if known[name].state is ModuleState.UNKNOWN)
-        proven = [name for name in unknown if self._is_builtin(name)]
+        unknown = [name for name in names if known[name].state is ModuleState.UNKNOWN]
+        proven = [name for name in unknown if self._in_sysfs(name)]
+        sought = {ROWS[name].symbol: name for name in unknown if name in ROWS}
+        if any(sought):  # nothing else tells of these
+            proven += [sought[symbol] for symbol in self._builtin_symbols() & sought.keys()]
         if proven:
             # What is proven may be what another name was merged into.
             judge = Judge(facts.evidence, loaded, facts.functional, proven)
             known = {name: judge.module(name) for name in names}
         return known
-
-    def _is_builtin(self, name: str) -> bool:
-        """Tell whether sysfs or the symbols prove it; only for what nothing else tells."""
-        symbol = ROWS[name].symbol if name in ROWS else ""
-        return self._in_sysfs(name) or (bool(symbol) and symbol in self._builtin_symbols())
 
     def _in_sysfs(self, name: str) -> bool:
         """Tell whether sysfs has it as a part of the kernel; it shows only those with parameters.
@@ -129,11 +130,12 @@ class ModuleReader:
             return False
 
     def _builtin_symbols(self) -> frozenset[str]:
-        """Return the symbols that prove modules to be built in: read once, they cannot change."""
-        if self._symbols is None:
-            wanted = {row.symbol for row in MODULES if row.symbol}
-            try:
-                self._symbols = kallsyms.builtin_symbols(self._paths.proc("kallsyms"), wanted)
-            except ReadError:
-                self._symbols = frozenset()
-        return self._symbols
+        """Return the symbols found so far that prove modules to be built in: they cannot change."""
+        wanted = {row.symbol for row in MODULES if row.symbol}
+        try:
+            if self._symbols is None:
+                self._symbols = BuiltinSymbols(self._paths.proc("kallsyms"), wanted)
+            self._symbols.search(_SYMBOLS_TIME)
+        except ReadError:
+            pass
+        return self._symbols.found if self._symbols else frozenset()

@@ -50,6 +50,8 @@ def boot(kernel: Kernel, initrd: Path, folder: Path, patience: float) -> Iterato
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         process.wait()
+        if process.stdout:
+            process.stdout.close()
 
 
 def _lines(process: subprocess.Popen[bytes], patience: float) -> Iterator[str]:
