@@ -51,13 +51,28 @@ PAIRS = sorted(set(_pairs()))
 
 
 @pytest.fixture(scope="module")
-def tools():
+def alertmanager():
+    """The command that starts it."""
     with needs.packages():
         return promstack.alertmanager()
 
 
 @pytest.fixture(scope="module")
-def suppressed(tools, tmp_path_factory):
+def amtool():
+    """Return a function that gives what amtool says."""
+    with needs.packages():
+        program = promstack.amtool()
+
+    def run(*arguments):
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def suppressed(alertmanager, tmp_path_factory):
     """What a real Alertmanager holds back of all pairs: (instance, alert) -> whether."""
     folder = tmp_path_factory.mktemp("alertmanager")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -65,7 +80,7 @@ def suppressed(tools, tmp_path_factory):
     (folder / "config.yml").write_text(EXAMPLE.read_text())
     process = promstack.start(
         [
-            tools["alertmanager"],
+            *alertmanager,
             f"--config.file={folder}/config.yml",
             f"--storage.path={folder}/data",
             f"--web.listen-address=127.0.0.1:{port}",
@@ -108,29 +123,21 @@ def _states(url):
     }
 
 
-def _amtool(tools, *arguments):
-    done = subprocess.run(
-        [tools["amtool"], *arguments], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.mark.e2e
-def test_alertmanager_takes_the_example(tools):
+def test_alertmanager_takes_the_example(amtool):
     """amtool finds nothing wrong with the file."""
-    assert "SUCCESS" in _amtool(tools, "check-config", str(EXAMPLE))
+    assert "SUCCESS" in amtool("check-config", str(EXAMPLE))
 
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(
     ("severity", "receiver"), [("critical", "pager"), ("warning", "tickets"), ("info", "nobody")]
 )
-def test_severity_decides_who_is_told(tools, severity, receiver):
+def test_severity_decides_who_is_told(amtool, severity, receiver):
     """Critical pages, a warning is a ticket, info is sent to nobody."""
     labels = [f"alertname={ALERTS[0][0]}", f"severity={severity}", "job=n", "instance=i"]
     routes = ["config", "routes", "test", f"--config.file={EXAMPLE}"]
-    assert _amtool(tools, *routes, *labels).strip() == receiver
+    assert amtool(*routes, *labels).strip() == receiver
 
 
 def test_every_row_names_alerts_that_exist():

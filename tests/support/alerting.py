@@ -66,7 +66,6 @@ def running(
     namespace: Namespace, versions: list[str], target: int, folder: Path
 ) -> Iterator[list[Stack]]:
     """Run a stack for each version in `namespace`, scraping the exporter at port `target`."""
-    alertmanager = promstack.alertmanager()["alertmanager"]
     processes: list[subprocess.Popen[bytes]] = []
     try:
         stacks = []
@@ -79,7 +78,7 @@ def running(
             commands: list[list[str | Path]] = [
                 [sys.executable, str(webhook.__file__), str(ports[2]), stack.inbox],
                 [
-                    alertmanager,
+                    *promstack.alertmanager(),
                     f"--config.file={place}/alertmanager.yml",
                     f"--storage.path={place}/alertmanager",
                     f"--web.listen-address=127.0.0.1:{ports[1]}",

@@ -32,11 +32,26 @@ def prometheus(version: str) -> Path:
     return debian.fetch(SUITES[version], ["prometheus"])["prometheus"] / "usr/bin/prometheus"
 
 
-def alertmanager() -> dict[str, Path]:
-    """Return alertmanager and amtool; raises `UnavailableError`."""
+def alertmanager() -> list[str | Path]:
+    """Return the command of Alertmanager, to which flags are added; raises `UnavailableError`.
+
+    It ends without its templates, which it looks for where the package would have put them: it
+    is shown the package's /usr/share over that of this machine.
+    """
+    folder = _alertmanager()
+    show = 'mount -t overlay overlay -o "lowerdir=$0:/usr/share" /usr/share && exec "$@"'
+    alone = ["unshare", "--mount", "--map-root-user", "sh", "-c", show, folder / "usr/share"]
+    return [*alone, folder / "usr/bin/prometheus-alertmanager"]
+
+
+def amtool() -> Path:
+    """Return Alertmanager's own tool; raises `UnavailableError`."""
+    return _alertmanager() / "usr/bin/amtool"
+
+
+def _alertmanager() -> Path:
     name = "prometheus-alertmanager"
-    folder = debian.fetch("bookworm", [name])[name] / "usr/bin"
-    return {"alertmanager": folder / name, "amtool": folder / "amtool"}
+    return debian.fetch("bookworm", [name])[name]
 
 
 def faster(text: str, times: int) -> str:
