@@ -1,7 +1,6 @@
 """Faults put into real kernels, and healthy hosts, each held against what must be seen of it."""
 
 import concurrent.futures
-import platform
 
 import pytest
 
@@ -19,19 +18,6 @@ LONG = 3000
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(LONG)]
 
 
-def lacking():
-    """Return why no kernel can be booted, None where one can."""
-    if platform.machine() != "x86_64":
-        return f"{platform.machine()}: the guest's tools are x86-64's"
-    if not machine.is_available():
-        return f"no {machine.QEMU}"
-    try:
-        debian.mirror()
-    except debian.UnavailableError as error:
-        return str(error)
-    return None
-
-
 class Lab:
     """Runs kernels in the background, and remembers what came of each."""
 
@@ -39,7 +25,7 @@ class Lab:
         self._futures = {}
         if run.HERE in suites:
             self._futures[run.HERE] = pool.submit(run.on_this_kernel, names, folder)
-        self._reason = lacking()
+        self._reason = machine.lacking()
         booted = [suite for suite in kernels.SUITES if suite in suites]
         if not booted or self._reason:
             return

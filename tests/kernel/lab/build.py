@@ -16,6 +16,7 @@ from typing import Callable
 
 from lab import cpio, kernels, userland
 from lab.kernels import Kernel
+from lab.userland import World
 from support import debian
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -34,11 +35,11 @@ def cache() -> Path:
 class Builder:
     """Makes the parts of images; each is made once for what it is made of."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, world: World = userland.BARE) -> None:
         """Put what is of this run alone into `folder`."""
         self._folder = folder
         with _locked(cache()):
-            self._root = self._cached("root", _made_of(userland.SUITE, userland.PACKAGES), _root)
+            self._root = self._build_root(world)
             self._wheel = self._install_wheel()
 
     def kernel(self, suite: str) -> Kernel:
@@ -55,12 +56,21 @@ class Builder:
 
     def image(self, kernel: Kernel, names: Sequence[str], folder: Path) -> Path:
         """Return an image that runs the scenarios of `names`."""
+        lab = self.copy_lab(folder)
+        (lab / "job.json").write_text(json.dumps(list(names)))
+        return self.packed(kernel, folder)
+
+    def copy_lab(self, folder: Path) -> Path:
+        """Put the lab into the tree `job` of `folder`, compiled; return where it is."""
         lab = folder / "job/opt/lab"
         ignored = shutil.ignore_patterns("__pycache__")
         for package in ("lab", "scenarios"):
             shutil.copytree(_SOURCES / package, lab / package, ignore=ignored, dirs_exist_ok=True)
         userland.compile_all(self._root / "tree", lab)
-        (lab / "job.json").write_text(json.dumps(list(names)))
+        return lab
+
+    def packed(self, kernel: Kernel, folder: Path) -> Path:
+        """Return an image of everything, the tree `job` of `folder` included."""
         _pack(folder / "job", folder / "job.cpio")
         parts = (self._root / "tree.cpio", kernel.tree.with_suffix(".cpio"), self._wheel)
         image = folder / "initrd"
@@ -69,6 +79,17 @@ class Builder:
                 with part.open("rb") as source:
                     shutil.copyfileobj(source, out, 1 << 20)
         return image
+
+    def _build_root(self, world: World) -> Path:
+        def build(target: Path) -> None:
+            userland.build(world, target / "tree")
+            with (target / "tree.cpio").open("wb") as out:
+                cpio.pack_console(out)
+                cpio.pack_tree(target / "tree", out)
+
+        finish = inspect.getsource(sys.modules[world.finish.__module__])
+        made_of = [*_made_of(userland.SUITE, world.packages), finish]
+        return self._cached(world.name, made_of, build)
 
     def _install_wheel(self) -> Path:
         found = os.environ.get(WHEEL)
@@ -102,13 +123,6 @@ class Builder:
             build(half)
             half.rename(target)  # there at once or not at all
         return target
-
-
-def _root(target: Path) -> None:
-    userland.build(target / "tree")
-    with (target / "tree.cpio").open("wb") as out:
-        cpio.pack_console(out)
-        cpio.pack_tree(target / "tree", out)
 
 
 def _pack(tree: Path, archive: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import platform
 import selectors
 import shutil
 import subprocess
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lab.kernels import Kernel
+from support import debian
 
 QEMU = "qemu-system-x86_64"
 #: Newer kernels panic now and then with the default CPU, and with threads for each virtual one.
@@ -25,9 +26,17 @@ class Crashed(Exception):
     """The guest died or hung; the text is the end of its console."""
 
 
-def is_available() -> bool:
-    """Tell whether this machine has QEMU."""
-    return shutil.which(QEMU) is not None
+def lacking() -> str | None:
+    """Return why no kernel can be booted here, None where one can."""
+    if platform.machine() != "x86_64":
+        return f"{platform.machine()}: the guest's tools are x86-64's"
+    if not shutil.which(QEMU):
+        return f"no {QEMU}"
+    try:
+        debian.mirror()
+    except debian.UnavailableError as error:
+        return str(error)
+    return None
 
 
 def boot(kernel: Kernel, initrd: Path, folder: Path, patience: float) -> Iterator[str]:
@@ -38,20 +47,16 @@ def boot(kernel: Kernel, initrd: Path, folder: Path, patience: float) -> Iterato
         *("-kernel", str(kernel.image), "-initrd", str(initrd), "-append", _COMMAND_LINE),
         *("-serial", f"file:{console}", "-serial", "stdio"),
     ]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-    try:
-        for line in _lines(process, patience):
-            yield line
-            if line == "end":
-                return
-        text = console.read_text(errors="replace") if console.exists() else ""
-        raise Crashed(text[-3000:])
-    finally:
-        with contextlib.suppress(ProcessLookupError):
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        try:
+            for line in _lines(process, patience):
+                yield line
+                if line == "end":
+                    return
+            text = console.read_text(errors="replace") if console.exists() else ""
+            raise Crashed(text[-3000:])
+        finally:
             process.kill()
-        process.wait()
-        if process.stdout:
-            process.stdout.close()
 
 
 def _lines(process: subprocess.Popen[bytes], patience: float) -> Iterator[str]:

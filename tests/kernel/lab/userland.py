@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Callable, NamedTuple
 
 from support import debian
 
@@ -67,7 +68,9 @@ _LEFT_OUT = (
 )
 _LOADER = "lib64/ld-linux-x86-64.so.2"
 _LIBRARIES = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
-EXPORTER = "opt/exporter"
+#: Where Debian's interpreter looks for modules that are not Debian's, and everybody for commands.
+MODULES = f"usr/local/lib/{PYTHON}/dist-packages"
+COMMANDS = "usr/local/bin"
 
 _INIT = """#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /run /tmp /etc /root /var/lib
@@ -76,7 +79,7 @@ _INIT = """#!/bin/busybox sh
 /bin/busybox mount -t devtmpfs devtmpfs /dev
 /bin/busybox mount -t tmpfs tmpfs /run
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
-export PYTHONPATH=/opt/exporter:/opt/lab PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH=/opt/lab PYTHONDONTWRITEBYTECODE=1
 ip link set lo up
 {python} -m lab.guest /opt/lab/job.json /dev/ttyS1 || echo "the guest failed: $?"
 /bin/busybox reboot -f
@@ -87,9 +90,17 @@ class BuildError(Exception):
     """A part of the lab could not be built."""
 
 
-def build(target: Path) -> None:
+class World(NamedTuple):
+    """A root file system, and what the kernel starts in it."""
+
+    name: str  #: what it is called in the cache
+    packages: tuple[str, ...]
+    finish: Callable[[Path], None]  #: writes /init, and what packages' scripts would write
+
+
+def build(world: World, target: Path) -> None:
     """Make the root file system, without the wheel, in the folder `target`."""
-    packages = debian.fetch(SUITE, PACKAGES)
+    packages = debian.fetch(SUITE, world.packages)
     for folder in packages.values():
         shutil.copytree(folder, target, symlinks=True, dirs_exist_ok=True)
     for name in _LEFT_OUT:
@@ -100,20 +111,38 @@ def build(target: Path) -> None:
             shutil.rmtree(folder)
     _merge_usr(target)
     _link_tools(target)
+    world.finish(target)
+    compile_all(target, target / f"usr/lib/{PYTHON}")
+
+
+def _write_init(target: Path) -> None:
     init = target / "init"
     init.write_text(_INIT.format(python=f"/usr/bin/{PYTHON}"))
     init.chmod(0o755)
-    compile_all(target, target / f"usr/lib/{PYTHON}")
+
+
+#: The lab of scenarios: a shell, and lab.guest.
+BARE = World("root", PACKAGES, _write_init)
 
 
 def install_wheel(wheel: Path, root: Path, target: Path) -> None:
     """Install `wheel` and what it depends on for the guest's interpreter, below `target`."""
-    folder = target / EXPORTER
+    folder = target / MODULES
     pip = (sys.executable, "-m", "pip", "install", "-q", "--target", str(folder))
     platform = ("--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON[6:]}")
     abis = ("--platform=manylinux2014_x86_64", "--platform=manylinux_2_28_x86_64")
     run(*pip, *platform, *abis, str(wheel))
+    _install_commands(folder / "bin", target / COMMANDS)
     compile_all(root, folder)
+
+
+def _install_commands(source: Path, target: Path) -> None:
+    """Move what pip has made for its own interpreter, and name the guest's."""
+    shutil.copytree(source, target)
+    shutil.rmtree(source)
+    for command in target.iterdir():
+        _, _, rest = command.read_text().partition("\n")
+        command.write_text(f"#!/usr/bin/{PYTHON}\n{rest}")
 
 
 def compile_all(root: Path, folder: Path) -> None:
