@@ -297,23 +297,3 @@ def test_without_descriptors_the_server_waits_and_recovers(serve, monkeypatch):
     assert swapped.wait(PATIENCE)
     assert server.get()[0] == 200
     assert len(tries) == 3
-
-
-def test_stopping_ends_requests_in_progress_first(serve):
-    """A scrape that is under way when the server stops still gets its page."""
-    started, going_on = threading.Event(), threading.Event()
-
-    def read(_):
-        started.set()
-        return int(going_on.wait(PATIENCE))
-
-    server = serve(collector("slow", read))
-    with server.connect() as peer, server.connect() as idle:
-        peer.sendall(SCRAPE)
-        assert started.wait(PATIENCE)
-        server.stop()
-        assert receive_all(idle) == b""
-        going_on.set()
-        response = receive_all(peer)
-    assert b"netfilter_test_slow 1.0" in response
-    assert b"Connection: close" in response

@@ -42,6 +42,7 @@ class Limits(NamedTuple):
     waiting_peers: int = 512
     starved_seconds: float = 0.2  #: pause in accepting when there are no descriptors
     stop_seconds: float = 3
+    last_seconds: float = 0.5  #: for the first request of who has come just before the stop
 
 
 class Keeper(Protocol):
@@ -72,6 +73,7 @@ class Peer(asyncio.BufferedProtocol):
         self._unsent = False  #: the transport holds bytes that the peer does not take
         self._ending = False  #: no more is answered, the rest of what comes is dropped
         self._half_closed = False
+        self.has_asked = False
         self.answer: asyncio.Future[Response] | None = None  #: that is being made
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
@@ -152,6 +154,7 @@ class Peer(asyncio.BufferedProtocol):
             self._refuse(error)
             return
         self._in_head = False
+        self.has_asked = True
         self._stop_timer()
         self._server.works(self)
         try:

@@ -20,6 +20,7 @@ from netfilter_exporter.web.tls import TlsSide
 
 _log = logging.getLogger(__name__)
 
+_SOON = 0.01
 _ACCEPTS_AT_ONCE = 64  #: then the peers that are already here have their turn
 
 
@@ -62,12 +63,13 @@ class Server:
             self._accept_on(listener)
 
     async def stop(self) -> None:
-        """Close the listeners and idle peers; requests in progress have a moment to end."""
+        """Close the listeners and idle peers; requests in progress or to come have a moment."""
         self.stopping = True
         loop = asyncio.get_running_loop()
         for listener in self._listeners:
             loop.remove_reader(listener)
             listener.close()
+        await self._hear_the_last()
         while self._opening or self._waiting:
             self._shed()
         answers = [peer.answer for peer in self._answering if peer.answer]
@@ -76,6 +78,15 @@ class Server:
         for peer in [*self._answering, *self._waiting]:
             peer.abort()
         await asyncio.sleep(0)  # their connection_lost()
+
+    async def _hear_the_last(self) -> None:
+        """Let who came just before the stop ask: no socket of systemd's has refused them."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.limits.last_seconds
+        while any(not peer.has_asked for peer in (*self._opening, *self._waiting)):
+            if loop.time() > end:
+                return
+            await asyncio.sleep(_SOON)
 
     # -- accepting ---------------------------------------------------------------------------
 
