@@ -76,7 +76,7 @@ def test_nothing_that_is_read_is_hidden(unit):
         assert hides not in found
     assert found["PrivateNetwork"] == found["PrivateUsers"] == ["no"]
     assert found["ProcSubset"] == ["all"]
-    assert found["ReadOnlyPaths"] == ["/proc/sys /sys"]
+    assert found["ReadOnlyPaths"] == ["/proc/sys /sys /run /dev/shm"]
 
 
 @pytest.mark.parametrize("unit", SERVICES)
