@@ -13,7 +13,9 @@ from support.units import SYSTEMD, settings
 
 SERVICES = ("netfilter_exporter.service", "netfilter_exporter-textfile.service")
 UNITS = sorted(path.name for path in SYSTEMD.glob("netfilter_exporter*.*"))
-ALERTS = Path(__file__).parents[2] / "alerts" / "netfilter.rules.yml"
+ROOT = Path(__file__).parents[2]
+ALERTS = ROOT / "alerts" / "netfilter.rules.yml"
+README = ROOT / "README.md"
 
 needs_systemd = pytest.mark.skipif(
     not shutil.which("systemd-analyze"), reason="needs Debian's package systemd; tests/run has it"
@@ -127,13 +129,12 @@ def test_the_timer_is_faster_than_the_alert():
 
 
 def test_the_text_file_is_where_the_link_points():
-    """tmpfiles.d links what the service writes; the page is readable for node_exporter."""
+    """README links what the service writes; the page is readable for node_exporter."""
     found = settings("netfilter_exporter-textfile.service")
-    (link,) = [
-        line for line in (SYSTEMD / "tmpfiles.conf").read_text().splitlines() if line[:1] == "L"
-    ]
     folder = f"/var/lib/{found['StateDirectory'][0]}"
-    assert link.split()[-1] == f"{folder}/netfilter_exporter.prom"
+    link = f"ln -s {folder}/netfilter_exporter.prom /var/lib/prometheus/node-exporter/"
+    assert link in README.read_text()
+    assert link in (SYSTEMD / "netfilter_exporter-textfile.service").read_text()
     assert f"--textfile.directory={folder} " in found["ExecStart"][0]
     assert found["StateDirectoryMode"] == ["0755"]
 
