@@ -12,4 +12,13 @@
     matrix.py     the table: scenario by kernel
 
 guest.py, router.py and exporter.py also run scenarios in a namespace of the running kernel.
+
+And a host of Debian's with systemd, on which the exporter is deployed:
+
+    systemd.py        its root file system
+    deployment.py     one boot of it, and the facts that come out
+    administrator.py  in the guest: does what README says, step by step
+    neighbours.py     in the guest: NAT rules, and a peer with private and public addresses
+    service.py        in the guest: what systemctl tells, and pages
+    attempts.py       in the guest, started by the unit: tries what is forbidden
 """

@@ -1,0 +1,195 @@
+"""systemd itself runs the units, on a Debian that is booted: README's "Deploying", word for word.
+
+What is done there, step by step, is in tests/kernel/lab/administrator.py.
+"""
+
+import os
+import re
+
+import pytest
+
+from lab import deployment, machine, userland
+from lab.service import REACHED
+from support import debian
+from support.page import Page
+
+FORCED = os.environ.get("NETFILTER_EXPORTER_TEST_KERNEL") == "1"
+#: For a boot of two minutes, what is built and fetched before the first one, and some patience.
+LONG = 1200
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(LONG)]
+
+#: include/uapi/linux/capability.h: CAP_DAC_READ_SEARCH and CAP_NET_ADMIN
+CAPABILITIES = 1 << 2 | 1 << 12
+VOLATILE = re.compile(
+    r"duration|timestamp|conntrack_entries |conntrack_count|ip_(in|out)|^process_"
+)
+DYNAMIC = range(61184, 65520)  #: systemd's for DynamicUser=
+REFUSED = "TimeoutError"  #: nothing answers, not even to say no
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory):
+    """What each step found, by its name."""
+    reason = machine.lacking()
+    if not reason:
+        try:
+            return deployment.facts(tmp_path_factory.mktemp("booted"))
+        except (debian.UnavailableError, userland.BuildError) as error:
+            reason = str(error)
+    return (pytest.fail if FORCED else pytest.skip)(reason)
+
+
+@pytest.fixture
+def fact(facts):
+    """A function that returns what a step found; the test fails where the step did."""
+
+    def get(step):
+        if step not in facts:
+            pytest.fail(f"{step} was not reached: {facts.get(deployment.CRASH)}")
+        assert "problem" not in facts[step], facts[step]["problem"]
+        return facts[step]
+
+    return get
+
+
+def told(text):
+    """Return the samples that only the host decides."""
+    return {line for line in Page(text).lines() if not VOLATILE.search(line)}
+
+
+def assert_everything_is_read(page):
+    """Assert that no collector and no source lacks anything, and that it is all there."""
+    statuses = [*page.samples("scrape_collector_status"), *page.samples("source_status")]
+    found = {sample.labels["status"] for sample in statuses if sample.value}
+    assert found <= {"ok", "no_data"}
+    assert {sample.value for sample in page.samples("scrape_collector_success")} == {1}
+    assert {sample.value for sample in page.samples("nat_readable")} == {1}
+    assert page.total("nat_rules", action="masquerade") == 3
+    assert page.total("nat_rules", backend="legacy", action="masquerade") == 2
+    for family in "ipv4", "ipv6":
+        assert page.total("conntrack_tracking", family=family) == 1
+    assert page.samples("module_info", state="unknown") == []
+    # Of 6.1 nothing else is absent: it has no such module.
+    absent = {sample.labels["module"] for sample in page.samples("module_info", state="absent")}
+    assert absent <= {"nfnetlink_hook"}
+
+
+def test_the_host_is_a_whole_one(fact):
+    """systemd is the first process, and none of its own units has failed."""
+    assert fact("booted")["systemd"].startswith("systemd ")
+    assert fact("booted")["failed"] == ""
+
+
+def test_the_service_needs_no_user_of_sysusers(fact):
+    """The unit alone is enough: systemd makes up a user, who reads everything."""
+    status = fact("without_user")["status"]
+    assert {int(uid) in DYNAMIC for uid in status["Uid"].split()} == {True}
+    assert_everything_is_read(Page(fact("without_user")["page"]))
+
+
+def test_the_service_runs_with_two_capabilities(fact):
+    """As the user of sysusers.conf, who can gain nothing, and with a filter on system calls."""
+    found = fact("service")
+    status = found["status"]
+    assert found["user"] == "netfilter_exporter"
+    for which in "CapEff", "CapPrm", "CapBnd", "CapAmb":
+        assert int(status[which], 16) == CAPABILITIES
+    assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2"
+    assert found["unit"] == {"ActiveState": "active", "UnitFileState": "enabled", "NRestarts": "0"}
+
+
+def test_the_unit_hides_nothing(fact):
+    """Its page says all that root's says who runs the command without the unit."""
+    found = fact("service")
+    assert told(found["confined"]) == told(found["free"])
+    assert_everything_is_read(Page(found["confined"]))
+
+
+def test_what_is_mounted_can_not_be_written(fact):
+    """All but temporary folders of its own, terminals, and what of /proc is not a sysctl."""
+    mounts = {}
+    for line in fact("service")["mounts"].splitlines():
+        _, _, _, _, place, options, *_ = line.split()
+        mounts[place] = options.split(",")
+    writable = {place for place, options in mounts.items() if "ro" not in options}
+    writable -= {
+        place for place in writable if place.startswith("/run/netns/")
+    }  # they hold no file
+    assert writable == {"/proc", "/dev/pts", "/dev/mqueue", "/tmp", "/var/tmp"}
+    assert "ro" in mounts["/proc/sys"]
+    assert "ro" in mounts["/sys"]
+
+
+def test_what_the_unit_forbids(fact):
+    """Another program in the very unit, with the same capabilities, gets nowhere."""
+    met = {}
+    for attempt, error in fact("confined")["attempts"].items():
+        met.setdefault(error, set()).add(attempt)
+    assert met == {
+        "EROFS": {
+            *("sysctl of the network", "sysctl of netfilter", "sysfs", "hash size"),
+            *("configuration", "program", "state", "what runs", "locks", "shared memory"),
+        },
+        "ENOENT": {"home", "kernel messages", "other processes"},
+        "EAFNOSUPPORT": {"unix socket", "packet socket"},
+        "EPERM": {
+            *("signal", "user namespace", "mount", "module", "host name", "clock"),
+            *("executable memory", "kernel log"),
+        },
+    }
+
+
+def test_a_reload_takes_a_new_configuration(fact):
+    """One that only root may read; the process stays."""
+    before, after = (Page(text) for text in fact("reload")["pages"])
+    assert before.total("nat_expected", family="ipv4") == 0
+    assert after.total("nat_expected", family="ipv4") == 1
+    assert len(set(fact("reload")["pids"])) == 1
+
+
+def test_what_is_killed_is_started_again(fact):
+    """By Restart=, without anybody's doing."""
+    before, after = fact("killed")["pids"]
+    assert 0 not in {before, after}
+    assert before != after
+    assert fact("killed")["unit"] == {"ActiveState": "active", "NRestarts": "1"}
+
+
+@pytest.mark.parametrize("step", ["addresses", "sockets"])
+def test_the_internet_is_not_answered(fact, step):
+    """Private networks are; one public address is after README's drop-in, and no other.
+
+    Of the service, and of the socket: whoever listens decides.
+    """
+    private = dict.fromkeys(("private", "private6"), REACHED)
+    public = dict.fromkeys(("public", "public6"), REFUSED)
+    found = fact(step)
+    assert found["before"] == {**private, **public, "allowed": REFUSED}
+    assert found["after"] == {**private, **public, "allowed": REACHED}
+
+
+def test_nobody_is_refused_while_it_restarts(fact):
+    """With the socket, who asks during a restart waits and is answered by the next process."""
+    before, after = fact("sockets")["pids"]
+    assert before != after
+    assert "ConnectionRefusedError" not in fact("sockets")["asked"]
+    assert fact("sockets")["asked"]["answered"] > 1
+
+
+def test_node_exporter_serves_the_page(fact):
+    """The one of Debian, through README's link, as a user of its own."""
+    found = fact("textfile")
+    page = Page(found["node"])
+    assert re.search(r"^node_textfile_scrape_error 0$", found["node"], re.MULTILINE)
+    assert_everything_is_read(page)
+    assert found["owner"] == "netfilter_exporter"
+
+
+def test_the_page_is_written_every_minute(fact):
+    """The timer is on, has started the service twice, and will again after a minute."""
+    found = fact("textfile")
+    assert found["timer"] == {"ActiveState": "active", "UnitFileState": "enabled"}
+    (timer,) = found["timers"]
+    assert 55 < (timer["next"] - timer["last"]) / 1e6 < 66

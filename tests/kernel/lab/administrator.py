@@ -1,0 +1,218 @@
+"""In a guest with systemd: does what README tells an administrator to do, and tells the facts.
+
+    python -m lab.administrator OUTPUT
+
+Each step is one line: `fact`, its name, and what `results.packed` makes of what was found.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+from typing import Any, TextIO
+
+from lab import neighbours
+from lab.results import packed
+from lab.service import NAME, main_pid, page, process_status, properties, run, wait_for, write
+
+_DEPLOY = Path("/opt/deploy")
+_SERVICE, _SOCKET = f"{NAME}.service", f"{NAME}.socket"
+_TEXT, _TIMER = f"{NAME}-textfile.service", f"{NAME}-textfile.timer"
+_UNITS = "/etc/systemd/system"
+_DEFAULTS = f"/etc/default/{NAME}"
+_CONFIG = f"/etc/{NAME}/config.yml"
+_PAGE = Path(f"/var/lib/{NAME}/{NAME}.prom")
+_OTHER_PORT = 10043
+_NODE = "prometheus-node-exporter"
+_NODE_FOLDER = Path("/var/lib/prometheus/node-exporter")
+_NODE_PORT = 9100
+
+Fact = dict[str, Any]
+
+
+def booted() -> Fact:
+    """Make this host do NAT, and finish what a package's script would do."""
+    neighbours.build()
+    shutil.chown("/var/lib/prometheus", "prometheus", "prometheus")
+    return {"systemd": run("systemctl --version"), "failed": run("systemctl --failed -q --plain")}
+
+
+def without_user() -> Fact:
+    """Install the service alone."""
+    shutil.copy(_DEPLOY / _SERVICE, _UNITS)
+    write(_CONFIG, "nat: none\n", 0o600)
+    write(_DEFAULTS, f'ARGS="--config.file={_CONFIG}"\n')
+    run(f"systemctl enable --now {NAME}")
+    return {"page": wait_for(page), "status": process_status()}
+
+
+def timer() -> Fact:
+    """Install the user, and have a page written every minute for node_exporter."""
+    shutil.copy(_DEPLOY / "sysusers.conf", f"/usr/lib/sysusers.d/{NAME}.conf")
+    run("systemd-sysusers")
+    for unit in (_TEXT, _TIMER):
+        shutil.copy(_DEPLOY / unit, _UNITS)
+    run(f"systemctl enable --now {_TIMER}")
+    (_NODE_FOLDER / _PAGE.name).symlink_to(_PAGE)
+    return {}
+
+
+def _written() -> int:
+    """Return how many pages it has written."""
+    return run(f"journalctl --unit={_TEXT} --output=cat").count(f"written: {_PAGE}")
+
+
+def service() -> Fact:
+    """Restart it with its user, and compare its page with one that root gets without the unit."""
+    run(f"systemctl restart {NAME}")
+    flags = (f"--web.listen-address=127.0.0.1:{_OTHER_PORT}", f"--config.file={_CONFIG}")
+    free = subprocess.Popen([NAME, *flags])
+    try:
+        wait_for(page)
+        wait_for(lambda: page(port=_OTHER_PORT))
+        return {
+            "confined": page(),
+            "free": page(port=_OTHER_PORT),
+            "unit": properties(_SERVICE, "ActiveState", "UnitFileState", "NRestarts"),
+            "status": process_status(),
+            "user": Path(f"/proc/{main_pid()}").owner(),
+            "mounts": Path(f"/proc/{main_pid()}/mountinfo").read_text(),
+        }
+    finally:
+        free.kill()
+        free.wait()
+
+
+def reload() -> Fact:
+    """Change the configuration."""
+    before, pid = page(), main_pid()
+    write(_CONFIG, "nat: required\n", 0o600)
+    run(f"systemctl reload {NAME}")
+    wait_for(lambda: 'nat_expected{family="ipv4"} 1' in page())
+    return {"pids": [pid, main_pid()], "pages": [before, page()]}
+
+
+def killed() -> Fact:
+    """Kill it."""
+    before = main_pid()
+    os.kill(before, signal.SIGKILL)
+    after = wait_for(lambda: pid if (pid := main_pid()) != before else 0)
+    wait_for(page)
+    return {"pids": [before, after], "unit": properties(_SERVICE, "ActiveState", "NRestarts")}
+
+
+def confined() -> Fact:
+    """Have systemd start something else with the very unit."""
+    found = Path("/run/attempts")
+    write("/root/secret", "x", 0o600)
+    shutil.copy(_DEPLOY / _SERVICE, f"{_UNITS}/attempts.service")
+    write(
+        f"{_UNITS}/attempts.service.d/override.conf",
+        "[Service]\nType=oneshot\nRestart=no\nEnvironment=PYTHONPATH=/opt/lab\nExecStart=\n"
+        f"ExecStart={sys.executable} -m lab.attempts\nStandardOutput=file:{found}\n",
+    )
+    run("systemctl daemon-reload")
+    run("systemctl start attempts")
+    return {"attempts": json.loads(found.read_text())}
+
+
+def addresses() -> Fact:
+    """Allow one more address."""
+    before = neighbours.reaching()
+    _allow(_SERVICE, "Service")
+    return {"before": before, "after": neighbours.reaching()}
+
+
+def _allow(unit: str, section: str) -> None:
+    """Do what `systemctl edit` does with the drop-in of README."""
+    _, allowed = neighbours.ADDRESSES["allowed"]
+    write(f"{_UNITS}/{unit}.d/override.conf", f"[{section}]\nIPAddressAllow={allowed}\n")
+    run("systemctl daemon-reload")
+
+
+def sockets() -> Fact:
+    """Have systemd listen, restart under load, and allow one more address."""
+    shutil.copy(_DEPLOY / _SOCKET, _UNITS)
+    write(_DEFAULTS, f'ARGS="--web.systemd-socket --config.file={_CONFIG}"\n')
+    run(f"systemctl stop {NAME}")
+    run(f"systemctl enable --now {_SOCKET}")
+    page()
+    before, asked, over = main_pid(), Counter[str](), threading.Event()
+    client = threading.Thread(target=_ask_on, args=(asked, over))
+    client.start()
+    run(f"systemctl restart {NAME}")
+    page("/-/healthy")
+    over.set()
+    client.join()
+    found = {"pids": [before, main_pid()], "asked": dict(asked), "before": neighbours.reaching()}
+    _allow(_SOCKET, "Socket")
+    found["after"] = neighbours.reaching()
+    return found
+
+
+def _ask_on(asked: Counter[str], over: threading.Event) -> None:
+    """Count how requests end, one after the other."""
+    while not over.is_set():
+        asked[_ask()] += 1
+
+
+def _ask() -> str:
+    try:
+        page("/-/healthy")
+    except OSError as error:
+        return type(error).__name__
+    return "answered"
+
+
+def textfile() -> Fact:
+    """Wait for the second page, and have node_exporter serve it."""
+    wait_for(lambda: _written() > 1)
+    wait_for(lambda: properties(_TIMER, "SubState")["SubState"] == "waiting")
+    write(f"/etc/default/{_NODE}", 'ARGS="--collector.disable-defaults --collector.textfile"\n')
+    run(f"systemctl start {_NODE}")
+    return {
+        "node": wait_for(lambda: page(port=_NODE_PORT)),
+        "owner": _PAGE.owner(),
+        "timer": properties(_TIMER, "ActiveState", "UnitFileState"),
+        "timers": json.loads(run(f"systemctl list-timers --output=json {_TIMER}")),
+    }
+
+
+_STEPS = (
+    *(booted, without_user, timer, service, reload, killed, confined, addresses, sockets),
+    textfile,  # at the end: a minute has passed
+)
+
+
+def main(output: str) -> int:
+    """Do it all, whatever comes of a step."""
+    with open(output, "w") as out:
+        for step in _STEPS:
+            began = time.monotonic()
+            try:
+                found = step()
+            except Exception:
+                journal = subprocess.getoutput("journalctl --no-pager --lines=40")
+                found = {"problem": f"{traceback.format_exc()}\n{journal}"}
+            found["seconds"] = time.monotonic() - began
+            _say(out, f"fact {step.__name__} {packed(found)}")
+        _say(out, "end")
+    return 0
+
+
+def _say(out: TextIO, line: str) -> None:
+    out.write(line + "\n")
+    out.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,39 @@
+"""Boots a host with systemd, deploys what is under test as README says, and returns the facts."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lab import build, machine, results, systemd
+from lab.build import Builder
+
+SUITE = "bookworm"
+_UNITS = build.TESTS.parent / "exporter/deploy/systemd"
+#: Seconds without a word from the guest; a step takes 5 to 20.
+_PATIENCE = 240.0
+
+CRASH = "crash"  #: where the guest's last words are, if it died
+
+Facts = dict[str, dict[str, Any]]
+
+
+def facts(folder: Path) -> Facts:
+    """Return what each step of lab.administrator found; raises what building raises."""
+    builder = Builder(folder, systemd.WORLD)
+    kernel = builder.kernel(SUITE)
+    builder.copy_lab(folder)
+    shutil.copytree(_UNITS, folder / "job/opt/deploy")
+    image = builder.packed(kernel, folder)
+    found: Facts = {}
+    try:
+        for line in machine.boot(kernel, image, folder, _PATIENCE):
+            word, _, rest = line.partition(" ")
+            if word == "fact":
+                name, _, packed = rest.partition(" ")
+                found[name] = results.unpacked(packed)
+    except machine.Crashed as error:
+        found[CRASH] = {"console": str(error)}
+    image.unlink()
+    return found
