@@ -3,17 +3,15 @@
 What is done there, step by step, is in tests/kernel/lab/administrator.py.
 """
 
-import os
 import re
 
 import pytest
 
 from lab import deployment, machine, userland
 from lab.service import REACHED
-from support import debian
+from support import debian, needs
 from support.page import Page
 
-FORCED = os.environ.get("NETFILTER_EXPORTER_TEST_KERNEL") == "1"
 #: For a boot of two minutes, what is built and fetched before the first one, and some patience.
 LONG = 1200
 
@@ -37,7 +35,7 @@ def facts(tmp_path_factory):
             return deployment.facts(tmp_path_factory.mktemp("booted"))
         except (debian.UnavailableError, userland.BuildError) as error:
             reason = str(error)
-    return (pytest.fail if FORCED else pytest.skip)(reason)
+    return needs.lacks(reason, forced=needs.KERNEL)
 
 
 @pytest.fixture

@@ -40,8 +40,8 @@ def alertmanager() -> list[str | Path]:
     """
     folder = _alertmanager()
     show = 'mount -t overlay overlay -o "lowerdir=$0:/usr/share" /usr/share && exec "$@"'
-    alone = ["unshare", "--mount", "--map-root-user", "sh", "-c", show, folder / "usr/share"]
-    return [*alone, folder / "usr/bin/prometheus-alertmanager"]
+    alone = ["unshare", "--mount", "--map-root-user", "sh", "-c", show]
+    return [*alone, folder / "usr/share", folder / "usr/bin/prometheus-alertmanager"]
 
 
 def amtool() -> Path:
