@@ -4,6 +4,7 @@ import datetime as dt
 import re
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,14 @@ def _states(url):
 def test_alertmanager_takes_the_example(amtool):
     """amtool finds nothing wrong with the file."""
     assert "SUCCESS" in amtool("check-config", str(EXAMPLE))
+
+
+def test_amlint_finds_nothing():
+    """Every route and inhibition is one that the rules can meet; only `nobody` is empty."""
+    command = [Path(sys.executable).with_name("amlint"), "check", "--strict"]
+    command += ["--ignore=empty-receiver", f"--rules={FOLDER / 'netfilter.rules.yml'}", EXAMPLE]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.e2e
