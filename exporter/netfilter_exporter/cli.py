@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
+import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Callable
 
 from netfilter_exporter import __version__, collectors, flags, logs, textfile
@@ -40,6 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.setup(chosen.log_level, chosen.log_format)
     if chosen.config_check:
         return _check(chosen)
+    with _reloads_held():
+        return _run(chosen, found)
+
+
+def _run(chosen: Flags, found: Mapping[str, Collector]) -> int:
     try:
         config = _load(chosen)
         if chosen.textfile_directory is not None:
@@ -52,6 +59,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     _log.info("netfilter_exporter %s, collectors: %s", __version__, ", ".join(chosen.collectors))
     asyncio.run(_serve(chosen, config, web_file, found, listeners))
     return 0
+
+
+@contextlib.contextmanager
+def _reloads_held() -> Iterator[None]:
+    """Let SIGHUP wait: it would end a process that does not serve yet, and be lost if ignored."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 async def _serve(

@@ -63,6 +63,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reloader.on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # cli.py holds it till now
         self._scrapes.start()
         for listener in listeners:
             _log.info("listening on %s", bound_address(listener))

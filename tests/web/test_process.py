@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import itertools
 import re
 import resource
 import signal
@@ -118,6 +119,28 @@ def test_few_descriptors():
         status, page = get(port)
     assert status == 200
     assert re.findall(r'\{collector="(\w+)",status="error"\}', page) == []
+
+
+def test_a_reload_that_comes_too_early_waits(tmp_path):
+    """SIGHUP while the configuration is being read ends nothing, and is not lost."""
+    module = tmp_path / "early.py"
+    module.write_text(
+        "import os, signal, sys\n"
+        "from netfilter_exporter import cli\n"
+        "load = cli._load\n"
+        "cli._load = lambda chosen: os.kill(os.getpid(), signal.SIGHUP) or load(chosen)\n"
+        "sys.exit(cli.main(['--web.listen-address=127.0.0.1:0']))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(module)], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        lines = list(itertools.islice(process.stderr, 3))
+    finally:
+        process.kill()
+        process.communicate()
+    assert "listening on" in lines[1]
+    assert "read again" in lines[2]
 
 
 def test_it_ends_while_a_collector_hangs(tmp_path):
