@@ -16,7 +16,7 @@ NAME = "netfilter_exporter"
 PORT = 10042
 REACHED = "reached"
 _STEP = 0.2
-_PATIENCE = 100.0
+_PATIENCE = 200.0
 #: Seconds for a connection, which takes a few ms or is never made.
 _BRIEF = 3.0
 T = TypeVar("T")
