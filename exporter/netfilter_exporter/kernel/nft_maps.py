@@ -26,8 +26,9 @@ from netfilter_exporter.kernel.netlink import (
 )
 from netfilter_exporter.kernel.nft_expressions import parse_verdict
 
-NFT_MSG_GETSET = 10 << 8 | 10  # NFNL_SUBSYS_NFTABLES is 10, too
-NFT_MSG_GETSETELEM = 10 << 8 | 13
+NFNL_SUBSYS_NFTABLES = 10
+NFT_MSG_GETSET = NFNL_SUBSYS_NFTABLES << 8 | 10
+NFT_MSG_GETSETELEM = NFNL_SUBSYS_NFTABLES << 8 | 13
 
 NFTA_SET_TABLE = 1
 NFTA_SET_NAME = 2

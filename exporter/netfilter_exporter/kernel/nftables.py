@@ -33,11 +33,17 @@ from netfilter_exporter.kernel.netlink import (
     text,
 )
 from netfilter_exporter.kernel.nft_decode import decode
-from netfilter_exporter.kernel.nft_maps import MapKey, Maps, TableKey, Targets
+from netfilter_exporter.kernel.nft_maps import (
+    NFNL_SUBSYS_NFTABLES,
+    MapKey,
+    Maps,
+    TableKey,
+    Targets,
+)
 from netfilter_exporter.kernel.ruleset import Chain, Rule, Table
 from netfilter_exporter.kernel.shapes import Parsed, Shapes, unpacker
 
-_SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
+_SUBSYSTEM = NFNL_SUBSYS_NFTABLES << 8
 NFT_MSG_GETTABLE = _SUBSYSTEM | 1
 NFT_MSG_GETCHAIN = _SUBSYSTEM | 4
 NFT_MSG_GETRULE = _SUBSYSTEM | 7
