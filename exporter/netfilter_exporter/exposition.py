@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Callable
 
 from prometheus_client.exposition import choose_encoder
@@ -40,16 +40,14 @@ class Exposition:
         self,
         families: Iterable[tuple[Metric[Any], tuple[Sample, ...]]],
         accept: str,
-        extra: Iterable[ClientMetric] = (),
     ) -> tuple[bytes, str]:
-        """Return the page and its Content-Type; `extra` are families of prometheus-client's own."""
+        """Return the page and its Content-Type."""
         form = self._by_accept.get(accept)
         if form is None:
             if len(self._by_accept) >= _FORMATS:
                 self._by_accept.clear()
             form = self._by_accept[accept] = _Format(*_encoder(accept))
         parts = [form.family(metric, samples) for metric, samples in families if samples]
-        parts.extend(form.client_family(family) for family in extra)
         if "openmetrics" in form.content_type:
             parts.append(_EOF)
         return b"".join(parts), form.content_type
@@ -61,29 +59,18 @@ class _Format:
     def __init__(self, encode: _Encoder, content_type: str) -> None:
         self.content_type = content_type
         self._encode = encode
-        self._rendered: dict[str, tuple[Sequence[object], bytes]] = {}
+        self._rendered: dict[str, tuple[tuple[Sample, ...], bytes]] = {}
 
     def family(self, metric: Metric[Any], samples: tuple[Sample, ...]) -> bytes:
         before = self._rendered.get(metric.name)
-        if before is not None and before[0] == samples:
+        if before is not None and (before[0] is samples or before[0] == samples):
             return before[1]
-        return self._render(metric.name, samples, lambda: _client_metric(metric, samples))
-
-    def client_family(self, family: ClientMetric) -> bytes:
-        before = self._rendered.get(family.name)
-        if before is not None and before[0] == family.samples:
-            return before[1]
-        return self._render(family.name, family.samples, lambda: family)
-
-    def _render(
-        self, name: str, samples: Sequence[object], family: Callable[[], ClientMetric]
-    ) -> bytes:
         try:
-            text = self._encode(_Registry(family())).removesuffix(_EOF)
+            text = self._encode(_Registry(_client_metric(metric, samples))).removesuffix(_EOF)
         except Exception:  # what cannot be rendered must not take the page down
-            _log.exception("%s is left out of the page", name)
+            _log.exception("%s is left out of the page", metric.name)
             text = b""
-        self._rendered[name] = samples, text
+        self._rendered[metric.name] = samples, text
         return text
 
 

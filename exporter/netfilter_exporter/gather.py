@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import queue
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
+from typing import Callable
 
 from netfilter_exporter.collectors.base import SERIES_LIMIT, Collector, Metric, Sample
 from netfilter_exporter.kernel.errors import (
@@ -76,33 +78,46 @@ class Gatherer:
         self._setting = host, options
 
     def gather(self, collectors: Iterable[Collector], timeout: float = PAGE_TIMEOUT) -> Run:
-        """Run `collectors` on a fresh snapshot, for at most `timeout` seconds.
+        """Run `collectors` on a fresh snapshot, for at most `timeout` seconds."""
+        ended: queue.SimpleQueue[Run] = queue.SimpleQueue()
+        gathering = self.begin(collectors, timeout, ended.put)
+        while (patience := gathering.supervise()) is not None:
+            with contextlib.suppress(queue.Empty):
+                return ended.get(timeout=patience)
+        return ended.get()
 
-        They share one thread, which is kept: starting one costs 70 µs. When one of them overruns
-        its time, that thread is left behind, the others go on in a new one, and it is not started
-        again before it has come back.
+    def begin(
+        self, collectors: Iterable[Collector], timeout: float, done: Callable[[Run], None]
+    ) -> Gathering:
+        """Begin to run `collectors`, when what was begun before is done.
+
+        They share one thread, which is kept, and which calls `done` in the end: to hand over to
+        another thread, and so to another processor's cache, costs a fifth of a scrape. Whoever
+        begins has to supervise.
         """
-        page_end = time.monotonic() + timeout
-        host, options = self._setting
-        run = Run(host.snapshot(timeout), {})
-        pending = list(collectors)
-        while pending:
-            self._hung = {name: hung for name, hung in self._hung.items() if hung.is_alive()}
-            task = _Task(run.snapshot, pending, options, frozenset(self._hung))
-            worker = self._worker or _Worker()
-            late = worker.do(task, page_end)
-            self._worker = worker if late is None else None
-            run.outcomes.update(zip((c.name for c in pending), task.outcomes))
-            del pending[: len(task.outcomes)]
-            if late is not None:
-                self._hung[pending[0].name] = worker
-                left = len(pending) if time.monotonic() >= page_end else 1
-                run.outcomes.update((c.name, _timed_out(c.name, late)) for c in pending[:left])
-                del pending[:left]
+        self._hung = {name: hung for name, hung in self._hung.items() if hung.is_alive()}
+        gathering = Gathering(self, self._setting, collectors, timeout, done)
+        self._worker = self._worker or _Worker()
+        gathering.entrust(self._worker)
+        return gathering
+
+    def is_hung(self, collector: Collector) -> bool:
+        """Tell whether `collector` was given up and is not back yet: it is not started again."""
+        return collector.name in self._hung
+
+    def give_up(self, collector: Collector) -> _Worker:
+        """Leave the thread behind in which `collector` hangs; return another."""
+        another = _Worker()
+        if self._worker:
+            self._hung[collector.name] = self._worker
+        self._worker = another
+        return another
+
+    def end(self, run: Run) -> None:
+        """Let go of what a collection has opened, and log what is new."""
         if not self._hung:
             run.snapshot.close()
         self._complaints.hear(run.outcomes)
-        return run
 
     def close(self) -> None:
         """End the thread."""
@@ -111,83 +126,97 @@ class Gatherer:
             self._worker = None
 
 
-class _Task:
-    """Collectors to run on a snapshot, and their outcomes so far, in order."""
+class Gathering:
+    """A collection under way: run by one thread, supervised by another."""
 
     def __init__(
         self,
-        snapshot: Snapshot,
+        gatherer: Gatherer,
+        setting: tuple[Host, Collection[str]],
         collectors: Iterable[Collector],
-        options: Collection[str],
-        busy: frozenset[str],
+        timeout: float,
+        done: Callable[[Run], None],
     ) -> None:
-        self.outcomes: list[Outcome] = []
-        self._ended: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._snapshot = snapshot
-        self._collectors = tuple(collectors)
-        self._options = options
-        self._busy = busy
+        host, self._options = setting
+        self._gatherer = gatherer
+        self._done = done
+        self._page_end = time.monotonic() + timeout
+        self._run = Run(host.snapshot(timeout), {})
+        self._pending = list(collectors)
         self._lock = threading.Lock()
-        self._abandoned = False
-        self._began = time.monotonic()  #: when the collector that is running was started
+        self._worker: _Worker | None = None  #: who runs it; any other was left behind
+        self._began = time.monotonic()  #: when the first of those pending was started
 
-    def run(self) -> bool:
-        """Run them all; return False where nobody has waited for the end."""
-        for collector in self._collectors:
-            if collector.name in self._busy:
-                outcome = _timed_out(collector.name, 0)
-            else:
-                outcome = collect(collector, self._snapshot, self._options)
-            with self._lock:
-                if self._abandoned:
-                    return False
-                self.outcomes.append(outcome)
-                self._began = time.monotonic()
-        self._ended.put(None)
-        return True
+    def entrust(self, worker: _Worker) -> None:
+        """Have `worker` do what is left."""
+        self._worker = worker
+        self._began = time.monotonic()
+        worker.tasks.put(self)
 
-    def abandon(self, page_end: float) -> float | None:
-        """Give up on a collector that overran its time and return what it took, else None."""
+    def supervise(self) -> float | None:
+        """Give up on a collector that overran its time, and have another thread go on.
+
+        Return the seconds until this has to be asked again, None when all have ended. Raises
+        RuntimeError where no thread can be started: ask again.
+        """
         with self._lock:
             now = time.monotonic()
-            unfinished = len(self.outcomes) < len(self._collectors)
-            self._abandoned = unfinished and now >= self._latest(page_end)
-            return now - self._began if self._abandoned else None
+            if self._pending and now >= self._latest():
+                another = self._gatherer.give_up(self._pending[0])
+                left = len(self._pending) if now >= self._page_end else 1
+                for collector in self._pending[:left]:
+                    outcome = _timed_out(collector.name, now - self._began)
+                    self._run.outcomes[collector.name] = outcome
+                del self._pending[:left]
+                self.entrust(another)
+            return max(self._latest() - now, 0) if self._pending else None
 
-    def ends(self, page_end: float) -> bool:
-        """Wait for the end, as long as the collector that is running may go on."""
-        with self._lock:
-            patience = max(self._latest(page_end) - time.monotonic(), 0)
-        try:
-            self._ended.get(timeout=patience)
-        except queue.Empty:
+    def _latest(self) -> float:
+        return min(self._began + COLLECTOR_TIMEOUT, self._page_end)
+
+    def work(self, worker: _Worker) -> bool:
+        """Run what is pending; return False where `worker` was left behind meanwhile."""
+        while collector := self._next(worker):
+            if self._gatherer.is_hung(collector):
+                outcome = _timed_out(collector.name, 0)
+            else:
+                outcome = collect(collector, self._run.snapshot, self._options)
+            if not self._keep(worker, collector, outcome):
+                return False
+        if self._worker is not worker:
             return False
+        self._gatherer.end(self._run)
+        self._done(self._run)
         return True
 
-    def _latest(self, page_end: float) -> float:
-        return min(self._began + COLLECTOR_TIMEOUT, page_end)
+    def _next(self, worker: _Worker) -> Collector | None:
+        with self._lock:
+            if self._worker is not worker or not self._pending:
+                return None
+            self._began = time.monotonic()
+            return self._pending[0]
+
+    def _keep(self, worker: _Worker, collector: Collector, outcome: Outcome) -> bool:
+        with self._lock:
+            if self._worker is not worker:
+                return False
+            self._run.outcomes[collector.name] = outcome
+            del self._pending[0]
+            return True
 
 
 class _Worker(threading.Thread):
-    """Runs one task after the other, until one is abandoned."""
+    """Runs one collection after the other, until it is left behind."""
 
     def __init__(self) -> None:
         super().__init__(name="collect", daemon=True)
-        self.tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self.tasks: queue.SimpleQueue[Gathering | None] = queue.SimpleQueue()
         self.start()
 
     def run(self) -> None:
-        while (task := self.tasks.get()) is not None:
-            if not task.run():
+        while (gathering := self.tasks.get()) is not None:
+            if not gathering.work(self):
                 return
-
-    def do(self, task: _Task, page_end: float) -> float | None:
-        """Have `task` run; return None, or what the collector took that was given up."""
-        self.tasks.put(task)
-        late = None
-        while late is None and not task.ends(page_end):
-            late = task.abandon(page_end)
-        return late
 
 
 class Complaints:
@@ -223,17 +252,41 @@ def collect(collector: Collector, snapshot: Snapshot, options: Collection[str] =
     for metric in collector.metrics:
         if (metric.option and metric.option not in options) or metric.unless in options:
             continue
-        samples: list[Sample] = []
-        try:
-            for sample in metric.samples(snapshot):
-                samples.append(sample)  # noqa: PERF402 - extend() would lose them at an exception
-        except ReadError as error:
-            outcome.errors.append(error)
-        except Exception as error:  # a defect of ours must not take the page down
-            outcome.errors.append(defect(metric.full_name, error))
+        samples = (
+            _kept(metric, snapshot, outcome) if metric.of else _made(metric, snapshot, outcome)
+        )
         if metric.bounded:
             outcome.omitted[metric.full_name] = max(len(samples) - SERIES_LIMIT, 0)
-            del samples[SERIES_LIMIT:]
-        outcome.families.append((metric, tuple(samples)))
+            samples = samples[:SERIES_LIMIT]
+        outcome.families.append((metric, samples))
     outcome.seconds = time.perf_counter() - started
     return outcome
+
+
+def _kept(metric: Metric[Snapshot], snapshot: Snapshot, outcome: Outcome) -> Samples:
+    """Return the samples of the last scrape if they are made of the same facts, else make them."""
+    kept = snapshot.host.samples
+    try:
+        facts = [getattr(snapshot, name) for name in metric.of]
+    except ReadError as error:
+        outcome.errors.append(error)
+        return ()
+    before = kept.pop(metric.name, None)
+    if before is None or before[0] != facts:
+        failures = len(outcome.errors)
+        before = facts, _made(metric, snapshot, outcome)
+        if len(outcome.errors) > failures:
+            return before[1]
+    kept[metric.name] = before
+    return before[1]
+
+
+def _made(metric: Metric[Snapshot], snapshot: Snapshot, outcome: Outcome) -> Samples:
+    samples: list[Sample] = []
+    try:
+        samples.extend(metric.samples(snapshot))  # it keeps what came before an exception
+    except ReadError as error:
+        outcome.errors.append(error)
+    except Exception as error:  # a defect of ours must not take the page down
+        outcome.errors.append(defect(metric.full_name, error))
+    return tuple(samples)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from netfilter_exporter import __version__
 from netfilter_exporter.collectors.base import Metric, Sample, value
 from netfilter_exporter.config import NamespaceRule
 from netfilter_exporter.gather import Run
 from netfilter_exporter.kernel.errors import ReadError
+
+T = TypeVar("T")
 
 Family = tuple[Metric[Any], tuple[Sample, ...]]
 
@@ -143,14 +145,15 @@ def page_families(run: Run) -> list[Family]:
 
     What a row of the exporter's own cannot read gives no sample.
     """
-    families: list[Family] = [(row, _samples(row, run)) for row in ROWS]
+    families: list[Family] = [(row, served(row, run)) for row in ROWS]
     for name in sorted(run.outcomes):
         families.extend(run.outcomes[name].families)
     return families
 
 
-def _samples(row: Metric[Run], run: Run) -> tuple[Sample, ...]:
+def served(row: Metric[T], facts: T) -> tuple[Sample, ...]:
+    """Return the samples of a row that belongs to no collector."""
     try:
-        return tuple(row.samples(run))
+        return tuple(row.samples(facts))
     except ReadError:
         return ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Callable, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Callable, Generic, NamedTuple, TypeVar
 
 from netfilter_exporter.config import Config, Role
 from netfilter_exporter.kernel import (
@@ -34,14 +34,14 @@ from netfilter_exporter.kernel.errors import (
     Unsupported,
     defect,
 )
-from netfilter_exporter.kernel.families import BOTH, IPV4, IPV6, Backend, Family
+from netfilter_exporter.kernel.families import Backend, Family
 from netfilter_exporter.kernel.module_reader import ModuleReader
 from netfilter_exporter.kernel.modules import Modules
 from netfilter_exporter.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Connection
 from netfilter_exporter.kernel.reachability import RulesetFacts
-from netfilter_exporter.kernel.rulesets import LegacyReader, Nftables, NftablesReader
+from netfilter_exporter.kernel.rulesets import NO_RULES, LegacyReader, Nftables, NftablesReader
 from netfilter_exporter.kernel.sysctl_d import SysctlD
-from netfilter_exporter.kernel.system import Interface, System
+from netfilter_exporter.kernel.system import System
 from netfilter_exporter.loads import Loads
 
 T = TypeVar("T")
@@ -67,41 +67,39 @@ class fact(Generic[T]):  # noqa: N801 - it is used like property
         self.__doc__ = read.__doc__
 
     def __get__(self, snapshot: Snapshot, owner: type[Snapshot] | None = None) -> T:
-        outcomes = snapshot.outcomes
-        if self._name not in outcomes:
+        # Called only until it is read: then the value hides this, as an attribute like any other.
+        errors = snapshot.errors
+        if self._name not in errors:
             # Whoever asks while it is being read asks behind a reader that hangs.
-            outcomes[self._name] = TimedOut(f"{self._name}: still being read")
-            outcomes[self._name] = self._outcome(snapshot)
-        outcome = outcomes[self._name]
-        if isinstance(outcome, ReadError):
-            raise outcome.with_traceback(None)
-        return cast("T", outcome)
-
-    def _outcome(self, snapshot: Snapshot) -> T | ReadError:
-        try:
-            return self._read(snapshot)
-        except ReadError as error:
-            return error
-        except Exception as error:  # a defect of ours must not take the page down
-            return defect(self._name, error)
+            errors[self._name] = TimedOut(f"{self._name}: still being read")
+            try:
+                value = snapshot.__dict__[self._name] = self._read(snapshot)
+            except ReadError as error:
+                errors[self._name] = error
+            except Exception as error:  # a defect of ours must not take the page down
+                errors[self._name] = defect(self._name, error)
+            else:
+                del errors[self._name]
+                return value
+        raise errors[self._name].with_traceback(None)
 
 
 class Ruleset(NamedTuple):
     """One ruleset of the host; `facts` is None where it could not be read, and `error` says why."""
 
     backend: Backend
-    families: frozenset[Family]
+    families: tuple[Family, ...]
     facts: RulesetFacts | None
     error: ReadError | None = None
 
 
 def _ruleset(
-    backend: Backend, families: frozenset[Family], read: Callable[[], RulesetFacts]
+    backend: Backend, families: tuple[Family, ...], read: Callable[[], RulesetFacts]
 ) -> Ruleset:
     try:
         return Ruleset(backend, families, read())
     except NoData:  # known to be empty
-        return Ruleset(backend, families, RulesetFacts())
+        return Ruleset(backend, families, NO_RULES)
     except ReadError as error:
         return Ruleset(backend, families, None, error)
 
@@ -131,12 +129,15 @@ class Host:
         self.modules = _module_reader(system, config)
         self.sysctl_d = SysctlD(system.paths)
         self.numbers = files.KeptNumbers()
+        #: By metric name: the facts that samples were made of, and the samples.
+        self.samples: dict[str, tuple[list[object], tuple[Any, ...]]] = {}
 
     def configured(self, config: Config) -> Host:
         """Return the same host, with all that is remembered of it, under another configuration."""
         host = copy.copy(self)
         host.config = config
         host.modules = _module_reader(self.system, config)
+        host.samples = {}
         return host
 
     def snapshot(self, timeout: float) -> Snapshot:
@@ -152,7 +153,7 @@ class Snapshot:
         self.system = host.system
         self.paths = host.system.paths
         self.deadline = deadline
-        self.outcomes: dict[str, object] = {}
+        self.errors: dict[str, ReadError] = {}  #: of the facts that could not be read
         self._connections: dict[int, Connection] = {}
 
     def connection(self, protocol: int) -> Connection:
@@ -182,11 +183,12 @@ class Snapshot:
 
     def source_status(self) -> dict[str, Status]:
         """Return the status of each of SOURCES that was asked for."""
-        return {name: self._status(name) for name in SOURCES if name in self.outcomes}
-
-    def _status(self, name: str) -> Status:
-        outcome = self.outcomes[name]
-        return outcome.status if isinstance(outcome, ReadError) else Status.OK
+        errors, read = self.errors, self.__dict__
+        return {
+            name: errors[name].status if name in errors else Status.OK
+            for name in SOURCES
+            if name in errors or name in read
+        }
 
     @fact
     def host_network_namespace(self) -> bool:
@@ -195,10 +197,13 @@ class Snapshot:
 
     # -- connection tracking ---------------------------------------------------------------
 
+    def _conntrack(self, name: str) -> int:
+        return self.host.numbers.read(self.paths.proc(conntrack.SYSCTL + name))
+
     @fact
     def conntrack_entries(self) -> int:
         """Entries of this namespace; NoData where nf_conntrack is not in this boot."""
-        return conntrack.read_entries(self.paths)
+        return self._conntrack("count")
 
     @fact
     def conntrack_present(self) -> bool:
@@ -207,18 +212,18 @@ class Snapshot:
 
     @fact
     def conntrack_limit(self) -> int:
-        """nf_conntrack_max."""
-        return conntrack.read_limit(self.paths)
+        """nf_conntrack_max: one for all namespaces, compared with the entries of each."""
+        return self._conntrack("max")
 
     @fact
     def conntrack_buckets(self) -> int:
-        """nf_conntrack_buckets."""
-        return conntrack.read_buckets(self.paths)
+        """The size of the hash table, which all namespaces share."""
+        return self._conntrack("buckets")
 
     @fact
     def conntrack_expectations_limit(self) -> int:
         """nf_conntrack_expect_max."""
-        return conntrack.read_expectations_limit(self.paths)
+        return self._conntrack("expect_max")
 
     @fact
     def statistics(self) -> conntrack.Statistics:
@@ -231,6 +236,15 @@ class Snapshot:
         except NoData:  # built without CONFIG_NF_CONNTRACK_PROCFS
             raw = ctnetlink.read_statistics(self.netfilter("nf_conntrack_netlink"))
         return self.host.conntrack_counters.absorb(raw)
+
+    @fact
+    def statistics_total(self) -> Mapping[str, int]:
+        """The counters of all CPUs together."""
+        total: dict[str, int] = {}
+        for cpu in self.statistics:
+            for name, number in cpu.items():
+                total[name] = total.get(name, 0) + number
+        return total
 
     # -- tracking --------------------------------------------------------------------------
 
@@ -318,9 +332,9 @@ class Snapshot:
     def rulesets(self) -> tuple[Ruleset, ...]:
         """Every ruleset there can be, read or not."""
         return (
-            _ruleset(Backend.NFTABLES, BOTH, lambda: self.nftables.facts),
-            _ruleset(Backend.LEGACY, IPV4, lambda: self.legacy_ipv4),
-            _ruleset(Backend.LEGACY, IPV6, lambda: self.legacy_ipv6),
+            _ruleset(Backend.NFTABLES, tuple(Family), lambda: self.nftables.facts),
+            _ruleset(Backend.LEGACY, (Family.IPV4,), lambda: self.legacy_ipv4),
+            _ruleset(Backend.LEGACY, (Family.IPV6,), lambda: self.legacy_ipv6),
         )
 
     @fact
@@ -333,8 +347,8 @@ class Snapshot:
     # -- forwarding ------------------------------------------------------------------------
 
     @fact
-    def interfaces(self) -> Mapping[str, Interface]:
-        """The interfaces of this namespace, by name."""
+    def interfaces(self) -> Mapping[str, int]:
+        """The index of each interface of this namespace, by name."""
         return self.system.interfaces()
 
     @fact
@@ -355,9 +369,9 @@ class Snapshot:
         """Whether each interface but lo forwards the IPv4 packets that it receives."""
         found = forwarding.read_interfaces(self.connection(NETLINK_ROUTE), Family.IPV4)
         return {
-            name: found[interface.ifindex]
-            for name, interface in self.interfaces.items()
-            if interface.ifindex in found and name != "lo"
+            name: found[index]
+            for name, index in self.interfaces.items()
+            if index in found and name != "lo"
         }
 
     # -- modules ---------------------------------------------------------------------------

@@ -52,10 +52,10 @@ def with_tables(host, *tables, configuration=""):
             t
             for t in tables
             if t.backend is ruleset.backend
-            and (t.backend is Backend.NFTABLES or t.families == ruleset.families)
+            and (t.backend is Backend.NFTABLES or t.families == frozenset(ruleset.families))
         ]
         rulesets.append(Ruleset(ruleset.backend, ruleset.families, analyse(of_it)))
-    run.snapshot.outcomes["rulesets"] = tuple(rulesets)
+    run.snapshot.rulesets = tuple(rulesets)
     return checks.report_on(run)
 
 
@@ -151,7 +151,7 @@ def test_unreadable_rules_are_not_gone(fake_host):
     """Where one backend cannot be read, its rules are not called gone."""
     run = checks.scrape(fake_host("6.1/rules-flushed"), REQUIRED)
     first, *rest = run.snapshot.rulesets
-    run.snapshot.outcomes["rulesets"] = (
+    run.snapshot.rulesets = (
         first._replace(facts=None, error=ReadError("no answer")),
         *rest,
     )

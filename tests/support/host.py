@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from netfilter_exporter.kernel import files
-from netfilter_exporter.kernel.families import BOTH, Family
 from netfilter_exporter.kernel.files import Paths
-from netfilter_exporter.kernel.system import Interface, System
+from netfilter_exporter.kernel.system import System
 from support import archive, recording
 from support.kernel_double import KernelDouble
 
@@ -71,14 +70,10 @@ class FakeHost:
         for name, content in present:
             self.path(_NET_CORE, name).write_text(content)
 
-    def _interfaces(self) -> Mapping[str, Interface]:
+    def _interfaces(self) -> Mapping[str, int]:
         known = set(os.listdir(self.path("proc/sys/net/ipv4/conf"))) - {"all", "default"}
         names = [*_INTERFACES, *sorted(known.difference(_INTERFACES))]
-        addressed: Mapping[str, frozenset[Family]] = dict.fromkeys(_INTERFACES, BOTH)
-        return {
-            name: Interface(index, addressed.get(name, frozenset()))
-            for index, name in enumerate(names, 1)
-        }
+        return {name: index for index, name in enumerate(names, 1)}
 
 
 class _DenyingOs:

@@ -14,7 +14,6 @@ from netfilter_exporter.kernel import netlink
 from netfilter_exporter.kernel.errors import Inconclusive, TimedOut, Unsupported, from_oserror
 from netfilter_exporter.kernel.families import Family
 from netfilter_exporter.kernel.nftables import NFT_MSG_GETRULE
-from netfilter_exporter.kernel.system import Interface
 from support import wire
 from support.recording import Exchange, Recording
 
@@ -43,9 +42,7 @@ class KernelDouble:
     host: a test that is done asserts that both are empty.
     """
 
-    def __init__(
-        self, recording: Recording, procfs: str, interfaces: Mapping[str, Interface]
-    ) -> None:
+    def __init__(self, recording: Recording, procfs: str, interfaces: Mapping[str, int]) -> None:
         self._recording = recording
         self._procfs = procfs
         self._interfaces = interfaces
@@ -78,7 +75,7 @@ class KernelDouble:
     def loopback(self, family: Family) -> LoopbackDouble:
         return LoopbackDouble(self, family)
 
-    def interfaces(self) -> Mapping[str, Interface]:
+    def interfaces(self) -> Mapping[str, int]:
         return self._interfaces
 
     # -- NETLINK_NETFILTER -----------------------------------------------------------------
@@ -150,7 +147,7 @@ class KernelDouble:
 
     def _netconf(self, number: int, family: Family) -> Iterator[bytes]:
         """Yield what inet_netconf_dump_devconf does: each interface, then all, then default."""
-        indexes = {name: interface.ifindex for name, interface in self._interfaces.items()}
+        indexes = dict(self._interfaces)
         indexes |= {"all": _NETCONFA_IFINDEX_ALL, "default": _NETCONFA_IFINDEX_DEFAULT}
         files = {_NETCONFA_FORWARDING: "forwarding", _NETCONFA_RP_FILTER: "rp_filter"}
         for name, index in indexes.items():

@@ -8,12 +8,12 @@ from typing import Any
 
 import promql_parser as promql
 
-from netfilter_exporter import collectors, meta
+from netfilter_exporter import collectors, meta, process
 
 #: What Prometheus adds to each series of a target.
 TARGET = frozenset({"job", "instance"})
 #: Series that are not ours, with their labels.
-FOREIGN: Mapping[str, frozenset[str]] = {"up": TARGET, "process_start_time_seconds": TARGET}
+FOREIGN: Mapping[str, frozenset[str]] = {"up": TARGET}
 
 _WRAPPING = (promql.AggregateExpr, promql.ParenExpr, promql.UnaryExpr, promql.SubqueryExpr)
 #: Operators whose result has the value and the labels of the left side.
@@ -22,7 +22,7 @@ _KEEPING = frozenset({"and", "unless", ">", "<", ">=", "<=", "==", "!="})
 
 def metric_labels() -> dict[str, frozenset[str]]:
     """Return the labels of every metric of the exporter, by its full name."""
-    rows: list[Any] = [*meta.ROWS, meta.TEXTFILE_ROW]
+    rows: list[Any] = [*meta.ROWS, meta.TEXTFILE_ROW, *process.ROWS]
     for collector in collectors.load().values():
         rows += collector.metrics
     found: dict[str, frozenset[str]] = {}

@@ -1,10 +1,13 @@
 """kernel/conf_files.py: which files of configuration directories count, and where they are."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
-from netfilter_exporter.kernel.conf_files import chase, list_files
+from netfilter_exporter.kernel import conf_files
+from netfilter_exporter.kernel.conf_files import ConfFiles, Listing, chase
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.files import Paths
 
@@ -19,8 +22,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def listing(root: Path) -> Listing:
+    return ConfFiles(Paths(rootfs=str(root)), DIRECTORIES).read()
+
+
 def names(root: Path) -> list[str]:
-    return [file.name for file in list_files(Paths(rootfs=str(root)), DIRECTORIES).files]
+    return [file.name for file in listing(root).files]
 
 
 def test_files_are_ordered_by_name_across_directories(root: Path):
@@ -49,7 +56,7 @@ def test_a_link_to_nothing_hides_its_namesakes(root: Path, target: str):
     """A masked file is listed without a signature: nobody opens it."""
     (root / "etc/x.d/1.conf").symlink_to(target)
     (root / "lib/x.d/1.conf").write_text("x")
-    (file,) = list_files(Paths(rootfs=str(root)), DIRECTORIES).files
+    (file,) = listing(root).files
     assert (file.name, file.signature) == ("/etc/x.d/1.conf", ())
 
 
@@ -80,14 +87,14 @@ def test_a_linked_directory_is_followed(root: Path):
     (root / "lib").rename(root / "usr/lib")
     (root / "lib").symlink_to("usr/lib")
     (root / "usr/lib/x.d/1.conf").write_text("")
-    (file,) = list_files(Paths(rootfs=str(root)), DIRECTORIES).files
+    (file,) = listing(root).files
     assert file.path == str(root / "usr/lib/x.d/1.conf")
 
 
 def test_a_host_without_directories_has_no_files(tmp_path: Path):
     """A container that does not see the host's root lists nothing, without an error."""
-    listing = list_files(Paths(rootfs=str(tmp_path / "host")), DIRECTORIES)
-    assert (listing.files, listing.errors) == ((), ())
+    found = listing(tmp_path / "host")
+    assert (found.files, found.errors) == ((), ())
 
 
 def test_what_is_no_directory_is_passed_over(root: Path):
@@ -102,7 +109,47 @@ def test_a_signature_follows_the_content(root: Path):
     """Another content is another signature, also behind a link."""
     (root / "real").write_text("one")
     (root / "etc/x.d/1.conf").symlink_to("/real")
-    before = list_files(Paths(rootfs=str(root)), DIRECTORIES)
-    assert list_files(Paths(rootfs=str(root)), DIRECTORIES) == before
+    before = listing(root)
+    assert listing(root) == before
     (root / "real").write_text("three")
-    assert list_files(Paths(rootfs=str(root)), DIRECTORIES) != before
+    assert listing(root) != before
+
+
+def test_a_directory_is_read_again_when_it_changed(root: Path, monkeypatch: pytest.MonkeyPatch):
+    """What came, went or became a link is seen; where nothing happened, no directory is read."""
+    monkeypatch.setattr(conf_files, "_PAST", 0)
+    files = ConfFiles(Paths(rootfs=str(root)), DIRECTORIES)
+    read = []
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: (read.append(path), scan(path))[1])
+
+    def found() -> list[str]:
+        time.sleep(0.02)  # more than a tick of the clock that stamps directories
+        read.clear()
+        return [file.name for file in files.read().files]
+
+    assert (found(), len(read)) == ([], 3)
+    assert (found(), len(read)) == ([], 0)
+    (root / "etc/x.d/1.conf").write_text("")
+    assert (found(), len(read)) == (["/etc/x.d/1.conf"], 1)
+    (root / "lib/x.d/1.conf").write_text("")
+    (root / "etc/x.d/1.conf").rename(root / "etc/x.d/2.conf")
+    assert (found(), len(read)) == (["/lib/x.d/1.conf", "/etc/x.d/2.conf"], 2)
+    (root / "etc/x.d/2.conf").unlink()
+    (root / "etc/x.d/2.conf").symlink_to("/nowhere")
+    (file,) = [file for file in files.read().files if file.name == "/etc/x.d/2.conf"]
+    assert file.signature == ()
+    (root / "lib/x.d/1.conf").unlink()
+    (root / "lib/x.d").rmdir()
+    assert found() == ["/etc/x.d/2.conf"]
+
+
+def test_a_directory_that_has_just_changed_is_not_relied_upon(root: Path):
+    """Two changes within one tick of the clock leave the same time: both are seen."""
+    files = ConfFiles(Paths(rootfs=str(root)), DIRECTORIES)
+    directory = root / "etc/x.d"
+    stamp = time.time_ns()
+    for number in range(3):
+        (directory / f"{number}.conf").write_text("")
+        os.utime(directory, ns=(stamp, stamp))
+        assert len(files.read().files) == number + 1

@@ -8,9 +8,11 @@ import threading
 import pytest
 
 from netfilter_exporter import collectors, exposition
+from netfilter_exporter.collectors.base import Collector, Metric
 from netfilter_exporter.exposition import Exposition
-from netfilter_exporter.gather import Gatherer
+from netfilter_exporter.gather import Gatherer, collect
 from netfilter_exporter.kernel import nftables, xtables
+from netfilter_exporter.kernel.errors import ReadError, Status
 from netfilter_exporter.kernel.families import BOTH
 from netfilter_exporter.kernel.netlink import HEADER, NLM_F_DUMP
 from netfilter_exporter.kernel.reachability import analyse
@@ -161,13 +163,13 @@ def test_what_has_not_changed_is_not_rendered_again(watch, monkeypatch):
     watched = watch("6.18/nat-nft")
     watched.scrape()
     rendered = []
-    real = exposition._Format._render
+    real = exposition._client_metric
 
-    def render(self, name, *rest):
-        rendered.append(name)
-        return real(self, name, *rest)
+    def render(metric, samples):
+        rendered.append(metric.name)
+        return real(metric, samples)
 
-    monkeypatch.setattr(exposition._Format, "_render", render)
+    monkeypatch.setattr(exposition, "_client_metric", render)
     watched.scrape()
     assert rendered == ["scrape_collector_duration_seconds"]
 
@@ -189,3 +191,59 @@ def test_chains_of_a_kind_are_asked_once():
     (chains,) = facts.translations.values()
     assert len(chains) == 10_000
     assert len(facts.rules) + len(facts.chain_rules) + len(facts.unreachable) <= 8
+
+
+ROWS_OF_FACTS = [row for collector in COLLECTORS for row in collector.metrics if row.of]
+
+
+class Only:
+    """A snapshot of which only some facts may be read."""
+
+    def __init__(self, snapshot, names):
+        self._snapshot = snapshot
+        self._names = names
+
+    def __getattr__(self, name):
+        assert name in self._names, name
+        return getattr(self._snapshot, name)
+
+
+@pytest.mark.parametrize("row", ROWS_OF_FACTS, ids=lambda row: row.name)
+@pytest.mark.parametrize("name", HOSTS)
+def test_a_row_reads_no_fact_but_those_it_names(fake_host, name, row):
+    """Otherwise it would not be made again when that fact is another."""
+    snapshot = Host(fake_host(name).system).snapshot(10)
+    list(row.samples(Only(snapshot, row.of)))
+
+
+def test_what_has_not_changed_is_not_made_again(fake_host):
+    """Samples stay the same object until a fact that they are made of is another."""
+    fake = fake_host("6.1/nat-nft")
+    host = Host(fake.system)
+
+    def scrape():
+        snapshot = host.snapshot(10)
+        outcomes = [collect(collector, snapshot) for collector in COLLECTORS]
+        return {row.name: samples for o in outcomes for row, samples in o.families if row.of}
+
+    first, second = scrape(), scrape()
+    assert [name for name in first if first[name] is not second[name]] == []
+    fake.path("proc/sys/net/netfilter/nf_conntrack_max").write_text("4321\n")
+    third = scrape()
+    changed = [name for name in third if second[name] is not third[name]]
+    assert changed == ["sysctl"]
+    assert (("net.netfilter.nf_conntrack_max",), 4321) in third["sysctl"]
+
+
+def test_a_row_that_failed_is_made_again(fake_host):
+    """What was served beside an error is not kept: the error would be forgotten."""
+    host = Host(fake_host("6.1/nat-nft").system)
+
+    def samples(snapshot):
+        yield (), snapshot.modules is not None
+        raise ReadError("the rest")
+
+    row = Metric("some", "", source="", samples=samples, of=("modules",))
+    for _ in range(2):
+        outcome = collect(Collector("some", "", (row,)), host.snapshot(10))
+        assert (outcome.families, outcome.status) == ([(row, (((), True),))], Status.ERROR)

@@ -9,6 +9,7 @@ from netfilter_exporter import config
 from netfilter_exporter.collectors.sysctl import COLLECTOR
 from netfilter_exporter.gather import Outcome, collect
 from netfilter_exporter.kernel import sysctl
+from netfilter_exporter.kernel.conf_files import ConfFiles
 from netfilter_exporter.kernel.errors import Denied, Status
 from netfilter_exporter.kernel.files import KeptNumbers, Paths, read_int
 from netfilter_exporter.kernel.system import System
@@ -257,11 +258,9 @@ def test_a_directory_that_is_denied_is_told(machine: Machine, monkeypatch: pytes
     """What the other directories ask for is served, and the status is denied."""
     machine.has(MODERN)
     machine.asks(f"{MAX}=1")
-    original = sysctl.sysctl_d.list_files
+    original = ConfFiles.read
     denied = (Denied("/run/sysctl.d: Permission denied"),)
-    monkeypatch.setattr(
-        sysctl.sysctl_d, "list_files", lambda *a: original(*a)._replace(errors=denied)
-    )
+    monkeypatch.setattr(ConfFiles, "read", lambda files: original(files)._replace(errors=denied))
     outcome = machine.outcome()
     assert outcome.status is Status.DENIED
     assert machine.page()["sysctl_wanted"] == {(MAX, "sysctl.d"): 1}

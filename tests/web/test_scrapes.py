@@ -186,6 +186,41 @@ def test_a_defect_in_making_the_page_is_a_500(serve, monkeypatch):
     assert server.get()[0] == 200
 
 
+def test_without_a_thread_the_scrape_fails_and_the_next_one_does_not(serve, monkeypatch):
+    """Where the machine has no thread left, whoever waits is told so, and nobody waits forever."""
+    server = serve()
+
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("netfilter_exporter.gather._Worker.start", refuse)
+    assert [server.get()[0] for _ in range(2)] == [500, 500]
+    monkeypatch.undo()
+    assert server.get()[0] == 200
+
+
+def test_a_hanging_collector_waits_for_a_thread(serve, gate, monkeypatch, caplog):
+    """Where it cannot be left behind at once, it is later."""
+    server = serve(gate.collector, collector("later"))
+    gate.open.set()
+    server.get()  # starts the thread
+    gate.open.clear()
+    monkeypatch.setattr(gather, "COLLECTOR_TIMEOUT", 0.1)
+    start = gather._Worker.start
+    failures = [RuntimeError("can't start new thread")]
+
+    def moody(worker):
+        if failures:
+            raise failures.pop()
+        start(worker)
+
+    monkeypatch.setattr(gather._Worker, "start", moody)
+    body = server.get()[2]
+    assert b'status{collector="gate",status="timeout"} 1.0' in body
+    assert b"netfilter_test_later 1.0" in body
+    assert "cannot be left behind yet" in caplog.text
+
+
 def test_scrapes_leak_nothing(serve):
     """After 300 scrapes on connections of their own, no descriptor and no thread is left."""
     server = serve()

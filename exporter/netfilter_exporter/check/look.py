@@ -49,7 +49,7 @@ class Readable(NamedTuple):
     """A ruleset that was read."""
 
     backend: Backend
-    families: frozenset[Family]
+    families: tuple[Family, ...]
     facts: RulesetFacts
 
 

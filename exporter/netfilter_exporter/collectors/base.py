@@ -36,13 +36,17 @@ class Metric(Generic[T]):
     source: str  #: the kernel file or message it comes from, for the table in the README
     samples: Callable[[T], Iterable[Sample]]
     labels: tuple[str, ...] = ()
+    #: Facts of a `Snapshot` that the samples are made of, and of nothing else: they are made again
+    #: only when one of these is another than at the last scrape. For what seldom changes.
+    of: tuple[str, ...] = ()
     bounded: bool = False  #: its labels are named by rules or interfaces: SERIES_LIMIT applies
     option: str | None = None  #: served only when this option of the collectors is on
     unless: str | None = None  #: not served when this option is on
+    prefix: str = PREFIX  #: of the name; none where all exporters share it
 
     @property
     def full_name(self) -> str:
-        return PREFIX + self.name
+        return self.prefix + self.name
 
     @property
     def type(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Callable
 
@@ -12,13 +13,8 @@ from netfilter_exporter.snapshot import Snapshot
 PER_CPU = "conntrack.per-cpu"
 
 
-def _total(name: str) -> Callable[[Snapshot], Iterable[Sample]]:
-    def samples(snapshot: Snapshot) -> Iterable[Sample]:
-        values = [cpu[name] for cpu in snapshot.statistics if name in cpu]
-        if values:
-            yield (), sum(values)
-
-    return samples
+def _total(snapshot: Snapshot, name: str) -> int | None:
+    return snapshot.statistics_total.get(name)
 
 
 def _per_cpu(name: str) -> Callable[[Snapshot], Iterable[Sample]]:
@@ -72,7 +68,7 @@ COLLECTOR = Collector(
                 f"conntrack_{column.name}_total",
                 column.help,
                 source=f"/proc/{STATISTICS} ({column.header.decode()})",
-                samples=_total(column.name),
+                samples=value(functools.partial(_total, name=column.name)),
                 unless=PER_CPU,
             )
             for column in COLUMNS

@@ -96,6 +96,7 @@ COLLECTOR = Collector(
             "Whether a base chain at the forward hook drops what no rule of it accepts.",
             source="NFT_MSG_GETCHAIN; IPT_SO_GET_ENTRIES",
             samples=_policy_drop,
+            of=("rulesets",),
             labels=("backend", "family"),
         ),
         *(

@@ -60,6 +60,7 @@ COLLECTOR = Collector(
             " that (disabled).",
             source="/proc/sys/kernel/osrelease, /proc/modules",
             samples=_kernel_info,
+            of=("modules",),
             labels=("release", "modules"),
         ),
         Metric(
@@ -87,6 +88,7 @@ COLLECTOR = Collector(
             " provided_by), available, blocked, absent, unknown.",
             source="/proc/modules, /lib/modules/RELEASE, the kernel's configuration, modprobe.d",
             samples=_module_info,
+            of=("modules",),
             labels=("module", "state", "provided_by"),
         ),
         Metric(
@@ -95,6 +97,7 @@ COLLECTOR = Collector(
             " a module that is; absent where it cannot be told.",
             source="as module_info",
             samples=_module_usable,
+            of=("modules",),
             labels=("module",),
         ),
         Metric(
@@ -102,6 +105,7 @@ COLLECTOR = Collector(
             "Modules and users that hold a loaded module. Not a sign of tracking.",
             source="/proc/modules",
             samples=_module_references,
+            of=("modules",),
             labels=("module",),
             option=REFERENCES,
         ),
@@ -111,6 +115,7 @@ COLLECTOR = Collector(
             " neither is possible; absent where it cannot be told.",
             source="as module_info",
             samples=_capability,
+            of=("capabilities",),
             labels=("capability",),
         ),
         Metric(
@@ -119,6 +124,7 @@ COLLECTOR = Collector(
             " lacks.",
             source="/etc/modprobe.d and its like, /proc/cmdline",
             samples=_capability_blocked,
+            of=("capabilities_blocked",),
             labels=("capability",),
         ),
     ),

@@ -12,11 +12,11 @@ from netfilter_exporter.kernel.errors import ReadError, raise_worst
 from netfilter_exporter.kernel.families import Backend, Family
 from netfilter_exporter.kernel.reachability import BaseChain, RulesetFacts
 from netfilter_exporter.kernel.ruleset import Action
-from netfilter_exporter.snapshot import Ruleset, Snapshot
+from netfilter_exporter.snapshot import Snapshot
 
 _RULES = "nftables: NFT_MSG_GETRULE; legacy: IPT_SO_GET_ENTRIES"
 
-Readable = tuple[Backend, list[Family], RulesetFacts]
+Readable = tuple[Backend, tuple[Family, ...], RulesetFacts]
 
 
 def readable(snapshot: Snapshot) -> Iterator[Readable]:
@@ -24,14 +24,10 @@ def readable(snapshot: Snapshot) -> Iterator[Readable]:
     errors: list[ReadError] = []
     for ruleset in snapshot.rulesets:
         if ruleset.facts is not None:
-            yield ruleset.backend, _families(ruleset), ruleset.facts
+            yield ruleset.backend, ruleset.families, ruleset.facts
         elif ruleset.error is not None:
             errors.append(ruleset.error)
     raise_worst(errors)
-
-
-def _families(ruleset: Ruleset) -> list[Family]:
-    return [family for family in Family if family in ruleset.families]
 
 
 def _base_chains(
@@ -47,7 +43,7 @@ def _base_chains(
 
 def _is_readable(snapshot: Snapshot) -> Iterable[Sample]:
     for ruleset in snapshot.rulesets:
-        for family in _families(ruleset):
+        for family in ruleset.families:
             yield (ruleset.backend.value, family.value), int(ruleset.facts is not None)
 
 
@@ -123,6 +119,7 @@ COLLECTOR = Collector(
             "Whether the ruleset was read in this scrape, or is known to be empty (1), or not (0).",
             source=_RULES,
             samples=_is_readable,
+            of=("rulesets",),
             labels=("backend", "family"),
         ),
         Metric(
@@ -130,6 +127,7 @@ COLLECTOR = Collector(
             "Rules in each NAT base chain, as listed: of any kind, reachable or not.",
             source=_RULES,
             samples=_base_chains(lambda facts: facts.chain_rules),
+            of=("rulesets",),
             labels=("backend", "family", "table", "chain", "hook"),
             bounded=True,
         ),
@@ -139,6 +137,7 @@ COLLECTOR = Collector(
             " of an inet table counts in each family that it can translate.",
             source=_RULES,
             samples=_rules,
+            of=("rulesets",),
             labels=("backend", "family", "action"),
         ),
         Metric(
@@ -147,6 +146,7 @@ COLLECTOR = Collector(
             " where all could.",
             source=_RULES,
             samples=_forwarded_rules,
+            of=("rulesets",),
             labels=("family",),
         ),
         Metric(
@@ -154,6 +154,7 @@ COLLECTOR = Collector(
             "Rules of any kind behind the NAT hooks of a table, user chains included.",
             source=_RULES,
             samples=_table_rules,
+            of=("rulesets",),
             labels=("backend", "family", "table"),
             bounded=True,
         ),
@@ -163,6 +164,7 @@ COLLECTOR = Collector(
             " match has ended a chain before them.",
             source=_RULES,
             samples=_base_chains(lambda facts: facts.unreachable),
+            of=("rulesets",),
             labels=("backend", "family", "table", "chain", "hook"),
             bounded=True,
         ),
@@ -171,6 +173,7 @@ COLLECTOR = Collector(
             "Translating rules of an nftables table with the flag dormant: listed, not in effect.",
             source="NFT_MSG_GETTABLE, NFT_MSG_GETRULE",
             samples=_dormant_rules,
+            of=("nftables",),
             labels=("family", "table"),
             bounded=True,
         ),
@@ -180,6 +183,7 @@ COLLECTOR = Collector(
             " lacks.",
             source=f"{_RULES}; if_nameindex(3)",
             samples=_missing_interfaces,
+            of=("rulesets", "interfaces"),
             labels=("backend", "family", "chain", "interface"),
             bounded=True,
         ),
@@ -202,6 +206,7 @@ COLLECTOR = Collector(
             "Rules before connection tracking that exempt packets from it, and so from NAT.",
             source=_RULES,
             samples=_notrack_rules,
+            of=("rulesets",),
             labels=("backend", "family"),
         ),
         Metric(
@@ -215,6 +220,7 @@ COLLECTOR = Collector(
             "Whether a translating rule, or the configured role, needs the capability.",
             source=f"{_RULES}; --config.file: nat",
             samples=_capability_needed,
+            of=("capabilities_needed",),
             labels=("capability",),
         ),
     ),

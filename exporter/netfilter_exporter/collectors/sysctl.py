@@ -58,6 +58,7 @@ COLLECTOR = Collector(
             "Value of each numeric sysctl of connection tracking and forwarding.",
             source="/proc/sys/net",
             samples=_values,
+            of=("sysctls",),
             labels=("name",),
         ),
         Metric(
@@ -74,6 +75,7 @@ COLLECTOR = Collector(
             "Value that sysctl.d, read as systemd-sysctl does, or the configuration asks for.",
             source=_ASKED,
             samples=_wanted,
+            of=("sysctls_wanted",),
             labels=("name", "source"),
             bounded=True,
         ),
@@ -84,6 +86,7 @@ COLLECTOR = Collector(
             " mismatch.",
             source=_ASKED,
             samples=_mismatch,
+            of=("sysctls_wanted",),
             labels=("name", "source"),
             bounded=True,
         ),

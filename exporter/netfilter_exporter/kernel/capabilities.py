@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 
 from netfilter_exporter.kernel.modules import Modules, ModuleState
@@ -29,7 +30,8 @@ CAPABILITIES: Mapping[str, tuple[tuple[str, ...], ...]] = {
 }
 
 
-def evaluate(modules: Modules) -> dict[str, bool | None]:
+@functools.lru_cache(maxsize=1)
+def evaluate(modules: Modules) -> Mapping[str, bool | None]:
     """Return for each capability whether it is usable or loadable on demand; None: cannot tell."""
     return {
         name: _any(_all(modules.possible(module) for module in names) for names in sets)

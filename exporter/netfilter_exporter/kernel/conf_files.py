@@ -9,7 +9,8 @@ from __future__ import annotations
 import collections
 import os
 import stat
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.errors import NoData, ReadError, from_oserror
@@ -17,6 +18,9 @@ from netfilter_exporter.kernel.files import Paths
 
 #: As the kernel's own MAXSYMLINKS.
 _MAX_LINKS = 40
+_PAST = 2_000_000_000  #: ns; FAT has a tick of two seconds, others one of milliseconds
+
+_Entry = tuple[str, bool]  #: a name, and whether it is a link
 
 
 class ConfFile(NamedTuple):
@@ -78,38 +82,62 @@ def _link(path: str) -> str | None:
         return None  # not a link, or whoever opens it will be told
 
 
-def list_files(paths: Paths, directories: Iterable[str], suffix: str = ".conf") -> Listing:
-    """List what ends in `suffix` in `directories`, whose first ones take precedence."""
-    found: dict[str, ConfFile] = {}
-    errors: list[ReadError] = []
-    for directory in directories:
-        _add(found, errors, paths, directory, suffix)
-    by_name = sorted(found.items(), key=lambda item: os.fsencode(item[0]))
-    return Listing(tuple(file for _, file in by_name), tuple(errors))
+class ConfFiles:
+    """The files of some directories of the host, of which the first ones take precedence."""
 
+    def __init__(self, paths: Paths, directories: Iterable[str], suffix: str = ".conf") -> None:
+        self._paths = paths
+        self._directories = tuple(directories)
+        self._suffix = suffix
+        self._names: dict[str, tuple[tuple[int, ...], tuple[_Entry, ...]]] = {}
 
-def _add(
-    found: dict[str, ConfFile], errors: list[ReadError], paths: Paths, directory: str, suffix: str
-) -> None:
-    try:
-        real = chase_directory(paths, directory)
-        for name, is_link in _entries(real):
-            if name not in found and name.endswith(suffix) and not name.startswith("."):
-                path = _target(paths, f"{directory}/{name}") if is_link else f"{real}/{name}"
+    def read(self) -> Listing:
+        """List the files as they are now."""
+        found: dict[str, ConfFile] = {}
+        errors: list[ReadError] = []
+        for directory in self._directories:
+            self._add(found, errors, directory)
+        by_name = sorted(found.items(), key=lambda item: os.fsencode(item[0]))
+        return Listing(tuple(file for _, file in by_name), tuple(errors))
+
+    def _add(self, found: dict[str, ConfFile], errors: list[ReadError], directory: str) -> None:
+        try:
+            real = chase_directory(self._paths, directory)
+            entries = self._entries(real)
+        except NoData:
+            return
+        except ReadError as error:
+            errors.append(error)
+            return
+        for name, is_link in entries:
+            if name not in found:
+                path = _target(self._paths, f"{directory}/{name}") if is_link else f"{real}/{name}"
                 if path:
                     found[name] = ConfFile(f"{directory}/{name}", path, _signature(path))
-    except NoData:
-        return
-    except ReadError as error:
-        errors.append(error)
 
+    def _entries(self, directory: str) -> tuple[_Entry, ...]:
+        """Return what is in a directory, which is read again only when its time has changed.
 
-def _entries(directory: str) -> list[tuple[str, bool]]:
-    try:
+        A time is good for that once it is well past: within one tick of the clock that stamps
+        it, a second change shows no other time.
+        """
+        try:
+            seen = os.stat(directory)
+            time_of = (seen.st_dev, seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns)
+            known = self._names.pop(directory, None)
+            if known is None or known[0] != time_of:
+                known = time_of, tuple(self._scan(directory))
+            if max(seen.st_mtime_ns, seen.st_ctime_ns) < time.time_ns() - _PAST:
+                self._names[directory] = known
+        except OSError as error:
+            raise from_oserror(error, directory) from None
+        return known[1]
+
+    def _scan(self, directory: str) -> Iterator[_Entry]:
         with os.scandir(directory) as entries:
-            return [(entry.name, entry.is_symlink()) for entry in entries]
-    except OSError as error:
-        raise from_oserror(error, directory) from None
+            for entry in entries:
+                if entry.name.endswith(self._suffix) and not entry.name.startswith("."):
+                    yield entry.name, entry.is_symlink()
 
 
 def _target(paths: Paths, name: str) -> str | None:

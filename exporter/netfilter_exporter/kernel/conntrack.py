@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.errors import Malformed, NoData
-from netfilter_exporter.kernel.files import Paths, read_bytes, read_int
+from netfilter_exporter.kernel.files import Paths, read_bytes
 
 SYSCTL = "sys/net/netfilter/nf_conntrack_"
 STATISTICS = "net/stat/nf_conntrack"
@@ -50,26 +50,6 @@ COLUMNS = (
 #: Of one CPU, by `Column.name`; a column that this kernel lacks is not in it.
 CpuStatistics = Mapping[str, int]
 Statistics = tuple[CpuStatistics, ...]
-
-
-def read_entries(paths: Paths) -> int:
-    """Return the entries of this namespace; `NoData` when nf_conntrack is not in this boot."""
-    return read_int(paths.proc(SYSCTL + "count"))
-
-
-def read_limit(paths: Paths) -> int:
-    """Return nf_conntrack_max: one for all namespaces, compared with the entries of each."""
-    return read_int(paths.proc(SYSCTL + "max"))
-
-
-def read_buckets(paths: Paths) -> int:
-    """Return the size of the hash table, which all namespaces share."""
-    return read_int(paths.proc(SYSCTL + "buckets"))
-
-
-def read_expectations_limit(paths: Paths) -> int:
-    """Return nf_conntrack_expect_max."""
-    return read_int(paths.proc(SYSCTL + "expect_max"))
 
 
 def read_statistics(paths: Paths) -> Statistics:

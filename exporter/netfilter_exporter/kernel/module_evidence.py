@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Callable, TypeVar
 
 from netfilter_exporter.kernel import kconfig, modprobe, module_files
-from netfilter_exporter.kernel.conf_files import Listing, chase_directory, list_files
+from netfilter_exporter.kernel.conf_files import ConfFiles, Listing, chase_directory
 from netfilter_exporter.kernel.container import sees_host_root
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.files import Paths, read_bytes
@@ -58,12 +58,14 @@ class Evidence:
 class EvidenceReader:
     """Reads `Evidence` of one kernel release."""
 
-    def __init__(self, paths: Paths, release: str, names: Collection[str]) -> None:
+    def __init__(self, paths: Paths, names: Collection[str]) -> None:
         self._paths = paths
         self._names = frozenset(names)
-        self._release = release
         self._host_root = sees_host_root(paths)
-        # These two cannot change before the next boot.
+        self._modprobe_d = ConfFiles(paths, modprobe.DIRECTORIES)
+        # These three cannot change before the next boot.
+        osrelease = read_bytes(paths.proc("sys/kernel/osrelease"))
+        self.release = osrelease.decode("ascii", "replace").strip()
         self._running_config = _or_none(self._read_running_config)
         self._forbidden = modprobe.parse_cmdline(
             _or_none(lambda: read_bytes(paths.proc("cmdline"))) or b""
@@ -73,12 +75,12 @@ class EvidenceReader:
 
     def read(self) -> Evidence:
         """Return what the files say now; nothing is parsed again while none has changed."""
-        directory = self._module_directory()
+        directory, is_there = self._module_directory()
         configurations = [] if self._running_config is not None else self._configurations(directory)
         rules = self._rules()
         lists = [f"{directory}/modules.{kind}" for kind in ("dep", "builtin", "alias")]
         seen = None if rules is None else (rules.files, len(rules.errors))
-        present = self._directory_present(directory)
+        present = is_there or self._is_missing()
         signature = (present, seen, *map(_sign, (directory, *lists, *configurations)))
         if signature != self._signature:
             parsed = self._parse(directory, configurations, rules)
@@ -86,9 +88,11 @@ class EvidenceReader:
             self._signature = signature
         return self._evidence
 
-    def _module_directory(self) -> str:
-        places = [self._host_path(f"{place}/{self._release}") for place in _DIRECTORIES]
-        return next((place for place in places if os.path.isdir(place)), places[0])
+    def _module_directory(self) -> tuple[str, bool]:
+        """Return the directory of this kernel's modules, and whether it is there."""
+        places = [self._host_path(f"{place}/{self.release}") for place in _DIRECTORIES]
+        found = next((place for place in places if os.path.isdir(place)), None)
+        return found or places[0], found is not None
 
     def _host_path(self, name: str) -> str:
         try:
@@ -98,14 +102,14 @@ class EvidenceReader:
 
     def _configurations(self, directory: str) -> list[str]:
         return [
-            self._host_path(f"/boot/config-{self._release}"),
+            self._host_path(f"/boot/config-{self.release}"),
             f"{directory}/config",  # the only place of it on Debian since 2025
             f"{directory}/build/.config",
         ]
 
     def _rules(self) -> Listing | None:
         """Return the files of modprobe.d; None where the host's are out of sight."""
-        return list_files(self._paths, modprobe.DIRECTORIES) if self._host_root else None
+        return self._modprobe_d.read() if self._host_root else None
 
     def _read_running_config(self) -> Mapping[str, str]:
         path = self._paths.proc("config.gz")
@@ -131,9 +135,8 @@ class EvidenceReader:
             forbidden=self._forbidden,
         )
 
-    def _directory_present(self, directory: str) -> bool | None:
-        if os.path.isdir(directory):
-            return True
+    def _is_missing(self) -> bool | None:
+        """Return False where a directory that is not seen is not there, None where it is hidden."""
         if not self._host_root:
             return None
         try:

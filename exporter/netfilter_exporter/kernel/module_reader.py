@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.errors import NoData, ReadError
-from netfilter_exporter.kernel.files import Paths, exists, read_bytes, read_int
+from netfilter_exporter.kernel.files import KeptNumbers, Paths, exists, read_bytes
 from netfilter_exporter.kernel.kallsyms import BuiltinSymbols
 from netfilter_exporter.kernel.module_evidence import Evidence, EvidenceReader
 from netfilter_exporter.kernel.module_files import parse_proc_modules
@@ -16,6 +17,7 @@ from netfilter_exporter.kernel.netlink import NETLINK_NETFILTER
 
 #: Seconds of one look for reading symbols; what is not found by then is unknown for now.
 _SYMBOLS_TIME = 1.0
+_NETFILTER_ROW = re.compile(rb"^\S+\s+%d\s" % NETLINK_NETFILTER, re.MULTILINE)
 _TAINT_FORCED_RMMOD = 1 << 3  # include/linux/panic.h (v6.18)
 _FILES = {
     **{row.name: row.file for row in MODULES if row.file},
@@ -43,28 +45,32 @@ class ModuleReader:
         self._evidence: EvidenceReader | None = None
         self._symbols: BuiltinSymbols | None = None
         self._decided: tuple[_Facts, dict[str, Module]] | None = None
+        self._numbers = KeptNumbers()
+        self._last: tuple[tuple[object, ...], Modules] | None = None
 
     def read(self) -> Modules:
         """Return the modules as they are now."""
         paths = self._paths
-        release = read_bytes(paths.proc("sys/kernel/osrelease")).decode("ascii", "replace").strip()
         if self._evidence is None:
-            self._evidence = EvidenceReader(paths, release, self._names)
+            self._evidence = EvidenceReader(paths, self._names)
         evidence = self._evidence.read()
         functional = self._functional(evidence)
         listing = self._proc_modules()
         loading = listing is not None
-        known = self._decide(_Facts(evidence, functional, listing or b""))
-        return Modules(
-            release=release,
-            loading=loading,
-            locked=loading and read_int(paths.proc("sys/kernel/modules_disabled")) == 1,
-            directory_present=evidence.directory if loading else None,
-            forced_unload=bool(read_int(paths.proc("sys/kernel/tainted")) & _TAINT_FORCED_RMMOD),
-            modprobe_readable=evidence.stopped is not None,
-            known=known,
-            reported=self._reported,
+        read_int = self._numbers.read
+        fields = (
+            self._evidence.release,
+            loading,
+            loading and read_int(paths.proc("sys/kernel/modules_disabled")) == 1,
+            evidence.directory if loading else None,
+            bool(read_int(paths.proc("sys/kernel/tainted")) & _TAINT_FORCED_RMMOD),
+            evidence.stopped is not None,
+            self._decide(_Facts(evidence, functional, listing or b"")),
+            self._reported,
         )
+        if self._last is None or self._last[0] != fields:
+            self._last = fields, Modules(*fields)
+        return self._last[1]
 
     def _proc_modules(self) -> bytes | None:
         """Return /proc/modules; None where this kernel cannot load modules."""
@@ -91,8 +97,7 @@ class ModuleReader:
             content = read_bytes(self._paths.proc("net/netlink"))
         except ReadError:
             return False
-        rows = (line.split(None, 2) for line in content.splitlines())
-        return any(len(row) > 1 and row[1] == b"%d" % NETLINK_NETFILTER for row in rows)
+        return bool(_NETFILTER_ROW.search(content))
 
     def _decide(self, facts: _Facts) -> dict[str, Module]:
         """Return what is known of each name; decided again only when a fact is another."""

@@ -33,9 +33,9 @@ class Module:
     references: int | None = None  #: None: not loaded, or a kernel that cannot unload
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Modules:
-    """The modules of one look at the host."""
+    """The modules of one look at the host: the same object as long as nothing is another."""
 
     release: str
     loading: bool  #: this kernel can load modules (CONFIG_MODULES)

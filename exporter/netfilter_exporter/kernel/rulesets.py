@@ -20,6 +20,10 @@ from netfilter_exporter.kernel.system import System
 LEGACY_AGE = 300.0
 
 
+#: Those of a ruleset that is known to be empty.
+NO_RULES = RulesetFacts()
+
+
 class Nftables(NamedTuple):
     """The nftables ruleset of one generation."""
 
@@ -99,7 +103,7 @@ class LegacyReader:
         wanted = sorted(names.intersection(xtables.TABLES))
         if not wanted:
             self._facts, self._state = None, {}
-            return RulesetFacts()
+            return NO_RULES
         connection = system.xtables(self._family)
         try:
             state = {name: xtables.read_info(connection, name) for name in wanted}

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from netfilter_exporter.kernel import sysctl_names
-from netfilter_exporter.kernel.conf_files import ConfFile, list_files
+from netfilter_exporter.kernel.conf_files import ConfFile, ConfFiles
 from netfilter_exporter.kernel.container import sees_host_root
 from netfilter_exporter.kernel.errors import Denied, NoData, ReadError
 from netfilter_exporter.kernel.files import Paths, read_bytes
@@ -164,15 +164,14 @@ class SysctlD:
     """Reads sysctl.d again when a file of it changed."""
 
     def __init__(self, paths: Paths) -> None:
-        self._paths = paths
         # A container's image has a sysctl.d of its own, that nobody applies.
-        self._directories = DIRECTORIES if sees_host_root(paths) else ()
+        self._listed = ConfFiles(paths, DIRECTORIES if sees_host_root(paths) else ())
         self._files: tuple[ConfFile, ...] | None = None
         self._options = Options({}, ())
 
     def read(self) -> Options:
         """Return the options in force; a directory that is not there asks for nothing."""
-        listing = list_files(self._paths, self._directories)
+        listing = self._listed.read()
         if listing.files != self._files:
             self._options = _read(listing.files)
             # What failed for another reason than a missing right may work the next time.

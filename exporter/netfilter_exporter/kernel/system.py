@@ -6,9 +6,7 @@ import dataclasses
 import socket
 import time
 from collections.abc import Mapping
-from typing import Callable, NamedTuple, Protocol
-
-import psutil
+from typing import Callable, Protocol
 
 from netfilter_exporter.kernel import netlink
 from netfilter_exporter.kernel.families import Family
@@ -17,28 +15,15 @@ from netfilter_exporter.kernel.loopback import LoopbackPair
 from netfilter_exporter.kernel.xtables_socket import XtablesSocket
 
 
-class Interface(NamedTuple):
-    """A network interface of this namespace."""
-
-    ifindex: int
-    families: frozenset[Family]  #: address families with an address on it
-
-
-def read_interfaces() -> Mapping[str, Interface]:
-    """Return the interfaces of this namespace by name."""
-    addresses = psutil.net_if_addrs()
-    families = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
-    return {
-        name: Interface(
-            index,
-            frozenset(families[a.family] for a in addresses.get(name, ()) if a.family in families),
-        )
-        for index, name in socket.if_nameindex()
-    }
+def read_interfaces() -> Mapping[str, int]:
+    """Return the index of each interface of this namespace, by name."""
+    return {name: index for index, name in socket.if_nameindex()}
 
 
 def read_processes() -> frozenset[str]:
     """Return the names of the processes that can be seen."""
+    import psutil  # noqa: PLC0415 - a tenth of the start, and only `check` asks
+
     return frozenset(process.info["name"] for process in psutil.process_iter(["name"]))
 
 
@@ -70,6 +55,6 @@ class System:
     netlink: Callable[[int], netlink.Transport] = netlink.NetlinkSocket
     xtables: Callable[[Family], Xtables] = XtablesSocket
     loopback: Callable[[Family], Loopback] = LoopbackPair
-    interfaces: Callable[[], Mapping[str, Interface]] = read_interfaces
+    interfaces: Callable[[], Mapping[str, int]] = read_interfaces
     processes: Callable[[], frozenset[str]] = read_processes
     clock: Callable[[], float] = time.monotonic

@@ -1,31 +1,33 @@
-"""One collection at a time, in one thread, shared by the scrapes that want the same."""
+"""One collection at a time, shared by the scrapes that want the same."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
-import queue
 import threading
 import zlib
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Callable, NamedTuple, Union
 
-from prometheus_client.metrics_core import Metric as ClientMetric
-
 from netfilter_exporter.collectors.base import Collector
 from netfilter_exporter.exposition import Exposition
-from netfilter_exporter.gather import Gatherer, Run
-from netfilter_exporter.meta import page_families
+from netfilter_exporter.gather import Gatherer, Gathering, Run
+from netfilter_exporter.meta import Family, page_families
 from netfilter_exporter.web.http import HttpError, Response
 
 _log = logging.getLogger(__name__)
 
 _Result = Union[Response, Exception]
 
-#: 110 µs for a page of 25 kB, to a fifth of its size; zlib's defaults take thrice that for a tenth
+#: 140 µs for a page of 25 kB, to a fifth of its size; zlib's defaults take thrice that for a tenth
 #: less.
-_LEVEL, _MEMORY = 1, 5
+_LEVEL, _MEMORY = 1, 7
 _GZIP = 16 + zlib.MAX_WBITS
+
+_SOON = 0.5
 
 
 class Wanted(NamedTuple):
@@ -44,7 +46,7 @@ class Form(NamedTuple):
 
 
 class _Collection:
-    """A collection that is going to be made, and who waits for it."""
+    """A collection that is to be made, and who waits for it."""
 
     def __init__(self) -> None:
         self.waiting: list[tuple[Form, asyncio.Future[Response]]] = []
@@ -54,16 +56,16 @@ class _Collection:
 
 
 class Scrapes:
-    """Makes pages in a thread of its own, for requests of the event loop."""
+    """Makes pages in the gatherer's thread, for requests of the event loop."""
 
     def __init__(
         self,
         gatherer: Gatherer,
         collectors: Mapping[str, Collector],
-        extra: Callable[[], Iterable[ClientMetric]] = tuple,
+        extra: Callable[[], list[Family]] = list,
         max_requests: int = 0,
     ) -> None:
-        """`extra` makes families of prometheus-client's own; `max_requests` 0 is no limit."""
+        """`extra` makes more families for each page; `max_requests` 0 is no limit."""
         self.collectors = collectors
         self._gatherer = gatherer
         self._extra = extra
@@ -71,17 +73,18 @@ class Scrapes:
         self._in_progress = 0
         self._exposition = Exposition()
         self._lock = threading.Lock()
-        self._collections: dict[Wanted, _Collection] = {}
-        self._queue: queue.SimpleQueue[Wanted | None] = queue.SimpleQueue()
+        self._collections: dict[Wanted, _Collection] = {}  #: that may be joined
+        self._queue: deque[Wanted] = deque()
+        self._gathering: Gathering | None = None  #: what is under way
+        self._watchdog: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
 
     def start(self) -> None:
-        """Begin to serve the running loop. The thread never keeps the process from ending."""
+        """Begin to serve the running loop."""
         self._loop = asyncio.get_running_loop()
-        threading.Thread(target=self._work, name="scrapes", daemon=True).start()
 
     def stop(self) -> None:
-        self._queue.put(None)
+        self._gatherer.close()
 
     def page(self, wanted: Wanted, form: Form) -> asyncio.Future[Response]:
         """Return the page to come, of a collection that is not over yet or of a new one."""
@@ -95,50 +98,73 @@ class Scrapes:
             collection = self._collections.get(wanted)
             if collection is None:
                 collection = self._collections[wanted] = _Collection()
-                self._queue.put(wanted)
+                self._queue.append(wanted)
             collection.waiting.append((form, future))
+        if self._gathering is None:
+            self._begin_next()
         return future
 
     def _done(self, _: asyncio.Future[Response]) -> None:
         self._in_progress -= 1
 
-    # -- in the thread -------------------------------------------------------------------------
-
-    def _work(self) -> None:
-        while (wanted := self._queue.get()) is not None:
-            deliveries = self._collect(wanted)
+    def _begin_next(self) -> None:
+        """Begin the next collection for which somebody still waits."""
+        while self._queue:
+            wanted = self._queue.popleft()
+            if self._collections[wanted].abandoned():
+                self._seal(wanted)
+                continue
             try:
-                self._loop.call_soon_threadsafe(_deliver, deliveries)
-            except RuntimeError:  # the loop is closed: nobody waits any more
+                self._gathering = self._begin(wanted)
+            except Exception as error:  # no thread can be started
+                _settle((future, error) for _, future in self._seal(wanted))
+            else:
+                self._supervise(self._gathering)
                 return
 
-    def _collect(self, wanted: Wanted) -> list[tuple[asyncio.Future[Response], _Result]]:
-        with self._lock:
-            if self._collections[wanted].abandoned():
-                del self._collections[wanted]
-                return []
+    def _begin(self, wanted: Wanted) -> Gathering:
+        collectors = [self.collectors[name] for name in wanted.collectors]
+        done = functools.partial(self._make_pages, wanted)
+        return self._gatherer.begin(collectors, wanted.timeout, done)
+
+    def _supervise(self, gathering: Gathering) -> None:
         try:
-            run = self._gatherer.gather(
-                [self.collectors[name] for name in wanted.collectors], wanted.timeout
-            )
-            extra = tuple(self._extra())
-        except Exception as error:
-            return [(future, error) for _, future in self._seal(wanted)]
-        results: dict[Form, _Result] = {}
+            patience = gathering.supervise()
+        except RuntimeError:
+            _log.exception("a collector that hangs cannot be left behind yet")
+            patience = _SOON
+        if patience is not None:
+            self._watchdog = self._loop.call_later(patience, self._supervise, gathering)
+
+    def _deliver(self, results: Iterable[tuple[asyncio.Future[Response], _Result]]) -> None:
+        _settle(results)
+        if self._watchdog:
+            self._watchdog.cancel()
+        self._gathering = None
+        self._begin_next()
+
+    # -- in the gatherer's thread --------------------------------------------------------------
+
+    def _make_pages(self, wanted: Wanted, run: Run) -> None:
+        """Make the pages of a collection that is over, one for each form that is waited for."""
         waiting = self._seal(wanted)
+        results: dict[Form, _Result] = {}
         for form, _ in waiting:
             if form not in results:
-                results[form] = self._response(run, extra, form)
-        return [(future, results[form]) for form, future in waiting]
+                results[form] = self._response(run, form)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(
+                self._deliver, [(future, results[form]) for form, future in waiting]
+            )
 
     def _seal(self, wanted: Wanted) -> list[tuple[Form, asyncio.Future[Response]]]:
         """From here on nobody joins the collection of `wanted`."""
         with self._lock:
             return self._collections.pop(wanted).waiting
 
-    def _response(self, run: Run, extra: tuple[ClientMetric, ...], form: Form) -> _Result:
+    def _response(self, run: Run, form: Form) -> _Result:
         try:
-            response = form.make(run) if form.make else self._metrics(run, extra, form.accept)
+            response = form.make(run) if form.make else self._metrics(run, form.accept)
         except Exception as error:
             return error
         if not form.gzip:
@@ -148,13 +174,14 @@ class Scrapes:
         headers = (*response.headers, ("Content-Encoding", "gzip"))
         return response._replace(body=body, headers=headers)
 
-    def _metrics(self, run: Run, extra: tuple[ClientMetric, ...], accept: str) -> Response:
-        body, content_type = self._exposition.render(page_families(run), accept, extra)
+    def _metrics(self, run: Run, accept: str) -> Response:
+        families = page_families(run) + self._extra()
+        body, content_type = self._exposition.render(families, accept)
         return Response(200, body, content_type)
 
 
-def _deliver(deliveries: list[tuple[asyncio.Future[Response], _Result]]) -> None:
-    for future, result in deliveries:
+def _settle(results: Iterable[tuple[asyncio.Future[Response], _Result]]) -> None:
+    for future, result in results:
         if future.done():  # its peer has left
             continue
         if isinstance(result, Exception):
