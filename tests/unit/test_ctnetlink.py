@@ -11,12 +11,19 @@ from netfilter_exporter.kernel import ctnetlink
 from netfilter_exporter.kernel.conntrack import COLUMNS
 from netfilter_exporter.kernel.errors import Malformed, ReadError, Status, Unsupported
 from netfilter_exporter.kernel.families import Family
-from netfilter_exporter.kernel.netlink import NetlinkError, attribute_map, nest, nfgenmsg, pack
+from netfilter_exporter.kernel.netlink import (
+    NetlinkError,
+    attribute_map,
+    nest,
+    nfgenmsg,
+    nfnetlink_map,
+    pack,
+)
 from support import corpus, wire
 from support.script import connect, done, dumped
 
 FLOW = ctnetlink.Tuple(Family.IPV4, "127.0.0.1", 40000, 40001)
-ENTRY = nfgenmsg(2) + FLOW.pack() + pack(ctnetlink.CTA_ID, b"\xde\xad\xbe\xef")
+ENTRY = ctnetlink.message(FLOW) + pack(ctnetlink.CTA_ID, b"\xde\xad\xbe\xef")
 STATES = ("4.9/nat-legacy", "5.10/nat-nft", "7.2/nat-legacy")
 
 
@@ -27,7 +34,9 @@ STATES = ("4.9/nat-legacy", "5.10/nat-nft", "7.2/nat-legacy")
 def test_a_tuple_says_all_that_the_kernel_compares(family, address, attributes):
     """Both addresses, the protocol and both ports, in network order."""
     flow = ctnetlink.Tuple(family, address, 40000, 65535)
-    found = attribute_map(attribute_map(memoryview(flow.pack()))[ctnetlink.CTA_TUPLE_ORIG])
+    found = attribute_map(
+        nfnetlink_map(memoryview(ctnetlink.message(flow)))[ctnetlink.CTA_TUPLE_ORIG]
+    )
     ip, proto = (
         {type_: bytes(value) for type_, value in attribute_map(found[part]).items()}
         for part in (ctnetlink.CTA_TUPLE_IP, ctnetlink.CTA_TUPLE_PROTO)
@@ -40,12 +49,12 @@ def test_an_entry_is_found_by_its_tuple():
     """What identifies it is returned, so that no other is deleted in its place."""
     connection, script = connect([dumped(ENTRY)])
     assert ctnetlink.find_entry(connection, FLOW) == b"\xde\xad\xbe\xef"
-    assert script.requests[0].payload == nfgenmsg(2) + FLOW.pack()
+    assert script.requests[0].payload == ctnetlink.message(FLOW)
 
 
 def test_an_entry_without_an_identity_is_an_entry():
     """CTA_ID is not what proves it."""
-    connection, _ = connect([dumped(nfgenmsg(2) + FLOW.pack())])
+    connection, _ = connect([dumped(ctnetlink.message(FLOW))])
     assert ctnetlink.find_entry(connection, FLOW) == b""
 
 

@@ -7,15 +7,12 @@ import pytest
 from netfilter_exporter.kernel import ctnetlink, probe
 from netfilter_exporter.kernel.errors import Inconclusive
 from netfilter_exporter.kernel.families import Family
-from netfilter_exporter.kernel.netlink import NetlinkError, attribute_map, nfgenmsg, pack
+from netfilter_exporter.kernel.netlink import NetlinkError, attribute_map, pack
 from support import wire
 from support.script import connect, dumped
 
-ENTRY = (
-    nfgenmsg(2)
-    + ctnetlink.Tuple(Family.IPV4, "127.0.0.1", 40000, 40001).pack()
-    + pack(ctnetlink.CTA_ID, b"\xde\xad\xbe\xef")
-)
+FLOW = ctnetlink.Tuple(Family.IPV4, "127.0.0.1", 40000, 40001)
+ENTRY = ctnetlink.message(FLOW) + pack(ctnetlink.CTA_ID, b"\xde\xad\xbe\xef")
 FOUND = [dumped(ENTRY)]
 NOT_FOUND = [wire.error(errno.ENOENT)]
 ACK = [wire.error(0)]

@@ -7,6 +7,7 @@ nf_conntrack_netlink where that is a module: pass the gate first. Needs CAP_NET_
 from __future__ import annotations
 
 import errno
+import functools
 import socket
 from typing import NamedTuple
 
@@ -48,24 +49,26 @@ class Tuple(NamedTuple):
     source: int
     destination: int
 
-    def pack(self) -> bytes:
-        """Return it as CTA_TUPLE_ORIG."""
-        address_family, source, destination = _CTA_IP[self.family]
-        address = socket.inet_pton(address_family, self.address)
-        return nest(
-            CTA_TUPLE_ORIG,
-            nest(
-                CTA_TUPLE_IP,
-                pack(source, address),
-                pack(destination, address),
-            ),
-            nest(
-                CTA_TUPLE_PROTO,
-                pack(CTA_PROTO_NUM, bytes([socket.IPPROTO_UDP])),
-                pack(CTA_PROTO_SRC_PORT, self.source.to_bytes(2, "big")),
-                pack(CTA_PROTO_DST_PORT, self.destination.to_bytes(2, "big")),
-            ),
-        )
+
+@functools.lru_cache(maxsize=1)  # a probe asks three times for the same
+def message(flow: Tuple) -> bytes:
+    """Return a message about `flow`: nfgenmsg and CTA_TUPLE_ORIG."""
+    address_family, source, destination = _CTA_IP[flow.family]
+    address = socket.inet_pton(address_family, flow.address)
+    return nfgenmsg(flow.family.nfproto) + nest(
+        CTA_TUPLE_ORIG,
+        nest(
+            CTA_TUPLE_IP,
+            pack(source, address),
+            pack(destination, address),
+        ),
+        nest(
+            CTA_TUPLE_PROTO,
+            pack(CTA_PROTO_NUM, bytes([socket.IPPROTO_UDP])),
+            pack(CTA_PROTO_SRC_PORT, flow.source.to_bytes(2, "big")),
+            pack(CTA_PROTO_DST_PORT, flow.destination.to_bytes(2, "big")),
+        ),
+    )
 
 
 def read_statistics(connection: Connection) -> Statistics:
@@ -96,9 +99,7 @@ def find_entry(connection: Connection, flow: Tuple) -> bytes | None:
     Raises `Unsupported` where the kernel has no ctnetlink: nfnetlink says EINVAL then.
     """
     try:
-        answer = connection.ask(
-            "ctnetlink CT_GET", IPCTNL_MSG_CT_GET, nfgenmsg(flow.family.nfproto) + flow.pack()
-        )
+        answer = connection.ask("ctnetlink CT_GET", IPCTNL_MSG_CT_GET, message(flow))
     except NetlinkError as error:
         if error.errno == errno.ENOENT:
             return None
@@ -113,7 +114,7 @@ def find_entry(connection: Connection, flow: Tuple) -> bytes | None:
 
 def delete_entry(connection: Connection, flow: Tuple, identity: bytes) -> None:
     """Delete the entry of `flow` if it still is the one of `identity`."""
-    request = nfgenmsg(flow.family.nfproto) + flow.pack()
+    request = message(flow)
     if identity:
         request += pack(CTA_ID, identity)
     try:

@@ -87,16 +87,28 @@ class NetlinkSocket:
 
     def receive(self, timeout: float) -> memoryview:
         try:
-            self._socket.settimeout(timeout)
-            # MSG_TRUNC makes the kernel tell the datagram's true length.
-            size = self._socket.recv_into(self._buffer, _BUFFER, socket.MSG_TRUNC)
-        except socket.timeout:
-            raise TimedOut(f"netlink: no answer within {timeout:.1f} s") from None
+            # The kernel answers within send(): there mostly is nothing to wait for.
+            size = self._receive(socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            size = self._wait(timeout)
         except OSError as error:
             raise from_oserror(error, "netlink receive") from None
         if size > _BUFFER:
             raise Malformed(f"netlink: a datagram of {size} bytes was cut at {_BUFFER}")
         return memoryview(bytes(memoryview(self._buffer)[:size]))
+
+    def _receive(self, flags: int = 0) -> int:
+        # MSG_TRUNC makes the kernel tell the datagram's true length.
+        return self._socket.recv_into(self._buffer, _BUFFER, flags | socket.MSG_TRUNC)
+
+    def _wait(self, timeout: float) -> int:
+        self._socket.settimeout(timeout)
+        try:
+            return self._receive()
+        except socket.timeout:
+            raise TimedOut(f"netlink: no answer within {timeout:.1f} s") from None
+        finally:
+            self._socket.settimeout(None)
 
     def close(self) -> None:
         self._socket.close()

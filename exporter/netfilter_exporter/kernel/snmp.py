@@ -5,6 +5,7 @@ Source: net/ipv4/proc.c (snmp_seq_show, netstat_seq_show) and net/ipv6/proc.c (v
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from netfilter_exporter.kernel.errors import Malformed
@@ -32,6 +33,7 @@ IPV6 = {
 }
 
 
+_LINE = re.compile(rb"\S+\s+\d+")
 _DIGITS = 20  # those of the largest u64
 
 
@@ -79,14 +81,14 @@ def parse_sections(
 
 def parse_lines(content: bytes, what: str) -> dict[str, int]:
     """Parse lines of ``name value``."""
-    counters = {}
-    for line in content.splitlines():
-        fields = line.split()
-        if len(fields) != 2:
-            raise Malformed(f"{what}: not a name and a value: {line[:40]!r}")
-        if fields[0] in IPV6:
-            counters[IPV6[fields[0]]] = _number(fields[1], what)
-    return counters
+    words = content.split()
+    names, values = words[::2], words[1::2]
+    # A name in the place of a value tells of a line that has more than two words, or fewer.
+    if len(words) != 2 * len(content.splitlines()) or not all(map(bytes.isdigit, values)):
+        wrong = next(line for line in content.splitlines() if not _LINE.fullmatch(line))
+        raise Malformed(f"{what}: not a name and a value: {wrong[:40]!r}")
+    found = dict(zip(names, values))
+    return {ours: _number(found[name], what) for name, ours in IPV6.items() if name in found}
 
 
 def _number(cell: bytes, what: str) -> int:

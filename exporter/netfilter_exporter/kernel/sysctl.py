@@ -44,12 +44,14 @@ def read_sysctls(paths: Paths, read: Callable[[str], int] = read_int) -> Reading
     """
     values: dict[str, int] = {}
     errors: list[ReadError] = []
+    root = paths.proc("sys/")
     for key in (*_conntrack_keys(paths, errors), *FIXED):
-        outcome = _try_int(paths, key, read)
-        if isinstance(outcome, int):
-            values[key] = outcome
-        elif not isinstance(outcome, (NoData, Malformed)):
-            errors.append(outcome)
+        try:
+            values[key] = read(f"{root}{key}")
+        except (NoData, Malformed):  # noqa: PERF203 - a call for each key costs more
+            continue
+        except ReadError as error:
+            errors.append(error)
     return Reading(values, tuple(errors))
 
 
@@ -64,9 +66,9 @@ def _conntrack_keys(paths: Paths, errors: list[ReadError]) -> Iterable[str]:
     return (f"net/netfilter/{name}" for name in names if name.startswith("nf_conntrack_"))
 
 
-def _try_int(paths: Paths, key: str, read: Callable[[str], int] = read_int) -> int | ReadError:
+def _try_int(paths: Paths, key: str) -> int | ReadError:
     try:
-        return read(paths.proc("sys/" + key))
+        return read_int(paths.proc("sys/" + key))
     except ReadError as error:
         return error
 

@@ -7,6 +7,7 @@ where dots and slashes change places (``net.ipv4.conf.eth0/5.forwarding``).
 from __future__ import annotations
 
 import enum
+import functools
 import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
@@ -60,6 +61,7 @@ def to_key(name: str) -> str:
     return "/".join(part for part in swapped.split("/") if part not in {"", "."})
 
 
+@functools.lru_cache(maxsize=256)
 def to_name(key: str) -> str:
     """Return the dotted form of a key."""
     return key.translate(_SWAP) if "." in key else key.replace("/", ".")
