@@ -1,7 +1,6 @@
 """The Alertmanager example: routes as they are meant, and each row of inhibition in a real one."""
 
 import datetime as dt
-import re
 import socket
 import subprocess
 import sys
@@ -11,40 +10,25 @@ import pytest
 import yaml
 
 from netfilter_exporter import assets
-from support import needs, promstack
+from support import inhibition, needs, promstack
+from support.inhibition import Alert
 
 FOLDER = Path(assets.folder(), "alerts")
 EXAMPLE = FOLDER / "alertmanager.example.yml"
 CONFIG = yaml.safe_load(EXAMPLE.read_text())
 ALERTS = [
-    (rule["alert"], rule["labels"]["severity"])
+    Alert(rule["alert"], rule["labels"]["severity"])
     for rule in assets.rules_of(assets.load_rules((FOLDER / "netfilter.rules.yml").read_bytes()))
     if "alert" in rule
 ]
-_MATCHER = re.compile(r'^(\w+)(=~|!=|=)"(.*)"$')
-
-
-def _matches(matchers, alert):
-    labels = {"alertname": alert[0], "severity": alert[1]}
-    for matcher in matchers:
-        name, operator, value = _MATCHER.match(matcher).groups()
-        same = re.fullmatch(value if operator == "=~" else re.escape(value), labels[name])
-        if bool(same) == (operator == "!="):
-            return False
-    return True
 
 
 def _pairs():
     """Yield each source with each of its targets, as the rows of the file say."""
-    for number, row in enumerate(CONFIG["inhibit_rules"]):
+    for number, row in enumerate(inhibition.rows()):
         for source in ALERTS:
             for target in ALERTS:
-                same = "alertname" not in row["equal"] or source[0] == target[0]
-                both = (
-                    _matches(row["source_matchers"], source),
-                    _matches(row["target_matchers"], target),
-                )
-                if all(both) and same and source != target:
+                if row.inhibits(source, target):
                     yield number, source, target
 
 
@@ -155,7 +139,7 @@ def test_every_row_names_alerts_that_exist():
         assert {"job", "instance"} <= set(row["equal"])
         assert any(pair[0] == number for pair in PAIRS)
         for matcher in (*row["source_matchers"], *row["target_matchers"]):
-            name, _, value = _MATCHER.match(matcher).groups()
+            name, _, value = inhibition.split(matcher)
             if name == "alertname" and "+" not in value:
                 assert set(value.split("|")) <= {alert for alert, _ in ALERTS}
 

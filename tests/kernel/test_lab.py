@@ -54,11 +54,11 @@ class Lab:
 
 @pytest.fixture(scope="session", name=LAB)
 def _lab(tmp_path_factory, request):
-    """Every scenario on every kernel that a test was chosen for: two kernels at a time."""
+    """Every scenario on every kernel that a test was chosen for."""
     chosen = [item.callspec.params for item in request.session.items if LAB in item.fixturenames]
     suites = {params["suite"] for params in chosen}
     names = sorted({params["name"] for params in chosen})
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    with concurrent.futures.ThreadPoolExecutor(run.JOBS) as pool:
         found = Lab(tmp_path_factory.mktemp("lab"), pool, suites, names)
         yield found
         table = matrix.table(found.columns())

@@ -1,177 +1,323 @@
-"""Which alerts the pages of a host fire: the rules themselves, run over them by promtool.
+"""Which alerts the shipped rules raise on the pages of hosts, as promtool evaluates them.
 
-The pages are scrapes 15 seconds apart, some before a fault and some after it. What was before is
-stretched to a day, and the last interval is repeated for half an hour.
+The pages of a host are scrapes 15 seconds apart, some before a fault and some after it. What was
+before is stretched back over a day, and the last interval is repeated for half an hour.
+
+A day of evaluations every 15 seconds would take minutes. So the rules are run twice. First over
+the whole day, every ten minutes, which is the step in which the rules themselves look at it: that
+tells their history, and what fires in the long run. Then every 15 seconds, from shortly before the
+fault: there the recorded history is what the first run has found.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
-import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-from prometheus_client.parser import text_string_to_metric_families
-
 from netfilter_exporter import assets
-from support import promstack
+from support.inhibition import Alert, uninhibited
+from support.page import Page
 
-INTERVAL = 15
-DAY = 86_400 // INTERVAL
-HALF_AN_HOUR = 1800 // INTERVAL
-#: A day of evaluations every 15 seconds takes a minute to compute.
-EVALUATION = "2m"
-TARGET = 'job="netfilter",instance="host"'
+INTERVAL = 15  #: seconds between two pages
+#: Seconds from the first scrape that can see the fault to when alerts are asked for.
+MOMENTS = (105, 300, 600, 900, 1200, 1800)
+_AFTERWARDS = 1800  #: seconds for which the last interval is repeated
+_HISTORY = "netfilter-history"
+_TARGET = {"job": "netfilter"}
+_FIRING = 'count by (alertname, instance, severity) (ALERTS{alertstate="firing"})'
+_ANSWER = re.compile(r'expr: "(.*?)", time: (\S+),\s*\n\s*exp:[^\n]*\n\s*got:([^\n]*)')
+_SAMPLE = re.compile(r"\{((?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*)\} (\S+?)(?:,|$)")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_RECENT = 5  #: intervals that tell how a counter goes on
 
-_FIRED = re.compile(r'alertname="(\w+)"[^}]*severity="(\w+)"')
-_MATCHER = re.compile(r'^(\w+)(=~|!=|=)"(.*)"$')
-
-
-class Alert(NamedTuple):
-    name: str
-    severity: str
-
-
-def fired(
-    before: Sequence[str], after: Sequence[str], version: str = "2.42"
-) -> tuple[set[Alert], set[Alert]]:
-    """Return the alerts that fire before the fault, and those that fire after it.
-
-    Raises `debian.UnavailableError` where there is no promtool of that version.
-    """
-    healthy = DAY + len(before) - 1
-    end = DAY + len(before) + len(after) + HALF_AN_HOUR
-    asked = [(healthy, 60), (end, 30 + len(after) * INTERVAL // 60)]
-    with tempfile.TemporaryDirectory() as folder:
-        first, second = _ask(Path(folder), version, list(_series(before, after)), asked)
-    return first, second
+#: A name and its labels, but for job and instance.
+Series = tuple[str, tuple[tuple[str, str], ...]]
+#: By instance.
+Fired = Mapping[str, frozenset[Alert]]
 
 
-def told(alerts: Collection[Alert]) -> set[Alert]:
-    """Return those that the Alertmanager example does not hold back."""
-    return set(alerts) - {
-        target for source in alerts for target in alerts if _holds(source, target)
-    }
+class Recorded(NamedTuple):
+    """The pages of a host, of each kind as many as of the other hosts."""
+
+    before: Sequence[Page]
+    after: Sequence[Page]
 
 
-def _holds(source: Alert, target: Alert) -> bool:
-    return source != target and any(
-        matches(row["source_matchers"], source)
-        and matches(row["target_matchers"], target)
-        and ("alertname" not in row["equal"] or source.name == target.name)
-        for row in inhibitions()
-    )
+class Firing(NamedTuple):
+    """What somebody hears of: before the fault, and at each of MOMENTS after it."""
+
+    before: frozenset[Alert]
+    after: tuple[frozenset[Alert], ...]
 
 
-def inhibitions() -> list[dict[str, Any]]:
-    """Return the rows of inhibition in the Alertmanager example."""
-    text = assets.files()["alerts/alertmanager.example.yml"]
-    rows: list[dict[str, Any]] = yaml.safe_load(text)["inhibit_rules"]
-    return rows
+class _View(NamedTuple):
+    """How closely a run looks."""
+
+    step: int  #: one of so many pages is seen
+    before: int  #: seconds to which what was before the fault is stretched
+    evaluation: int  #: seconds between two evaluations
+    most: int  #: hosts that are evaluated together: promtool takes 10 000 samples in a query
+
+    @property
+    def interval(self) -> int:
+        return self.step * INTERVAL
 
 
-def split(matcher: str) -> tuple[str, str, str]:
-    """Return label, operator and value of a matcher."""
-    found = _MATCHER.match(matcher)
-    assert found, matcher
-    return found[1], found[2], found[3]
+_DAY = _View(step=4, before=86_400, evaluation=600, most=3)
+_CLOSELY = _View(step=1, before=600, evaluation=INTERVAL, most=30)
 
 
-def matches(matchers: Sequence[str], alert: Alert) -> bool:
-    """Tell whether all matchers hold for an alert."""
-    labels = {"alertname": alert.name, "severity": alert.severity}
-    for matcher in matchers:
-        name, operator, value = split(matcher)
-        pattern = value if operator == "=~" else re.escape(value)
-        if bool(re.fullmatch(pattern, labels[name])) == (operator == "!="):
-            return False
-    return True
+class _Answers:
+    """What promtool found: samples by expression and time."""
 
-
-def _ask(
-    folder: Path, version: str, series: list[dict[str, str]], asked: Sequence[tuple[int, int]]
-) -> list[set[Alert]]:
-    """Return for each scrape and number of minutes what fired in these minutes before it."""
-    rules = folder / "netfilter.rules.yml"
-    rules.write_bytes(assets.files()[assets.RULES])
-    groups = [group["name"] for group in assets.load_rules(rules.read_bytes())["groups"]]
-    questions = [
-        # A name of its own for each, for promtool tells what it got in any order.
-        {
-            "expr": f'count_over_time(ALERTS{{alertstate="firing"}}[{minutes}m]) + {number} * 0',
-            "eval_time": f"{scrape * INTERVAL}s",
-            "exp_samples": [],
+    def __init__(self, output: str) -> None:
+        self._found = {
+            (json.loads(f'"{expression}"'), _seconds(time)): got
+            for expression, time, got in _ANSWER.findall(output)
         }
-        for number, (scrape, minutes) in enumerate(asked)
-    ]
-    test = {"interval": f"{INTERVAL}s", "input_series": series, "promql_expr_test": questions}
-    contents = {
-        "rule_files": [str(rules)],
-        "evaluation_interval": EVALUATION,
-        "group_eval_order": [*groups[1:], groups[0]],
-        "tests": [test],
-    }
-    file = folder / "test.yml"
-    file.write_text(yaml.safe_dump(contents, width=1_000_000))
-    command = [str(promstack.promtool(version)), "test", "rules", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    said = done.stdout + done.stderr
-    assert "err:" not in said, said
-    assert "SUCCESS" in said or "got:" in said, said
-    return [_found(said, number) for number in range(len(asked))]
+
+    def samples(self, expression: str, time: int) -> Iterator[tuple[dict[str, str], float]]:
+        """Yield labels and value of each sample."""
+        for labels, value in _SAMPLE.findall(self._found[expression, time]):
+            yield dict(_LABEL.findall(labels)), float(value)
+
+    def firing(self, time: int) -> Fired:
+        found: dict[str, set[Alert]] = {}
+        for labels, _ in self.samples(_FIRING, time):
+            alert = Alert(labels["alertname"], labels["severity"])
+            found.setdefault(labels["instance"], set()).add(alert)
+        return {instance: frozenset(alerts) for instance, alerts in found.items()}
 
 
-def _found(said: str, number: int) -> set[Alert]:
-    part = re.search(rf"\+ {number} \* 0\".*?got: ([^\n]*)", said, re.DOTALL)
-    return {Alert(*found) for found in _FIRED.findall(part[1])} if part else set()
+def evaluate(hosts: Mapping[str, Recorded], folder: Path) -> dict[str, Firing]:
+    """Return what fires on each of `hosts`; files are written into `folder`.
 
-
-def _series(before: Sequence[str], after: Sequence[str]) -> Iterator[dict[str, str]]:
-    pages = [_samples(text) for text in (*before, *after)]
-    yield {"series": f"up{{{TARGET}}}", "values": f"1+0x{DAY + len(pages) + HALF_AN_HOUR}"}
-    for name in sorted({name for page in pages for name in page}):
-        values = [page.get(name) for page in pages]
-        yield {"series": name, "values": " ".join(_stretch(values, len(before), _counts(name)))}
-
-
-def _counts(name: str) -> bool:
-    return name.partition("{")[0].endswith("_total")
-
-
-def _samples(text: str) -> dict[str, float]:
-    """Return the samples of a page that the rules read, by series."""
-    found = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name.startswith("netfilter_") or sample.name == "process_start_time_seconds":
-                labels = "".join(f",{k}={_quoted(v)}" for k, v in sorted(sample.labels.items()))
-                found[f"{sample.name}{{{TARGET}{labels}}}"] = sample.value
+    Many are evaluated together, each as an instance: that costs less than one after the other.
+    """
+    found: dict[str, Firing] = {}
+    for many in _batches(list(hosts), _CLOSELY.most):
+        long: list[_Look] = []
+        for few in _batches(many, _DAY.most):
+            long += _over_the_day({instance: hosts[instance] for instance in few}, folder)
+        close = _closely({instance: hosts[instance] for instance in many}, long, folder)
+        for instance in many:
+            before, *after = (
+                uninhibited(frozenset().union(*(look.fired.get(instance, ()) for look in looks)))
+                for looks in _by_moment([*long, *close])
+            )
+            found[instance] = Firing(before, tuple(after))
     return found
 
 
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _batches(names: Sequence[str], most: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(names), most):
+        yield names[start : start + most]
 
 
-def _stretch(values: list[float | None], before: int, counts: bool) -> Iterator[str]:
-    """Yield the values with a day before them and half an hour behind, in promtool's notation."""
-    known = [value for value in values[:before] if value is not None]
-    pace = (known[-1] - known[0]) / max(1, len(known) - 1) if counts and known else 0.0
-    # Counters never fall below 0: all of them begin high enough for the day before.
-    lift = max(0.0, pace) * DAY if counts else 0.0
-    if values[0] is None:
-        yield f"_x{DAY}"
+class _Look(NamedTuple):
+    """What an evaluation found."""
+
+    since: int  #: seconds from the fault on; below zero: before it
+    fired: Fired
+    history: Mapping[tuple[str, Series], float] = {}  #: by instance and series
+
+
+def _by_moment(looks: Sequence[_Look]) -> Iterator[list[_Look]]:
+    """Yield the looks before the fault, and those that belong to each of MOMENTS."""
+    bounds = (-_DAY.before, -1, *MOMENTS)
+    for after, until in zip(bounds, bounds[1:]):
+        yield [look for look in looks if after < look.since <= until]
+
+
+# -- the two runs ----------------------------------------------------------------------------------
+
+
+def _over_the_day(hosts: Mapping[str, Recorded], folder: Path) -> list[_Look]:
+    """Return what fires and what is recorded as history, from the last look before the fault on."""
+    document = assets.load_rules(assets.files()[assets.RULES])
+    (history,) = (group for group in document["groups"] if group["name"] == _HISTORY)
+    recorded = '{__name__=~"' + "|".join(rule["record"] for rule in history["rules"]) + '"}'
+    fault = _fault(_DAY, hosts)
+    last_before = (fault - 1) // _DAY.evaluation * _DAY.evaluation
+    times = range(last_before, fault + _AFTERWARDS + 1, _DAY.evaluation)
+    asked = [(expression, time) for time in times for expression in (_FIRING, recorded)]
+    answers = _run(_DAY, hosts, document, asked, folder)
+    return [
+        _Look(
+            time - fault,
+            answers.firing(time),
+            {_key(labels): value for labels, value in answers.samples(recorded, time)},
+        )
+        for time in times
+    ]
+
+
+def _closely(hosts: Mapping[str, Recorded], history: Sequence[_Look], folder: Path) -> list[_Look]:
+    """Return what fires just before the fault, and at each of MOMENTS after it."""
+    document = assets.load_rules(assets.files()[assets.RULES])
+    document["groups"] = [group for group in document["groups"] if group["name"] != _HISTORY]
+    fault = _fault(_CLOSELY, hosts)
+    times = (fault - INTERVAL, *(fault + moment for moment in MOMENTS))
+    past = list(_replayed(history, fault))
+    answers = _run(_CLOSELY, hosts, document, [(_FIRING, time) for time in times], folder, past)
+    return [_Look(time - fault, answers.firing(time)) for time in times]
+
+
+def _replayed(looks: Iterable[_Look], fault: int) -> Iterator[Mapping[str, str]]:
+    """Yield series that have at each time what was recorded as history by then."""
+    by_time: dict[int, dict[tuple[str, Series], float]] = {}
+    for look in looks:
+        by_time.setdefault(look.since, {}).update(look.history)
+    times = sorted(by_time)
+    starts = [0, *((fault + since) // INTERVAL for since in times[1:])]
+    ends = [*starts[1:], (fault + _AFTERWARDS) // INTERVAL + 1]
+    for key in sorted({key for values in by_time.values() for key in values}):
+        words = []
+        for start, end, time in zip(starts, ends, times):
+            value = by_time[time].get(key)
+            if value is None:
+                words.append(f"stale _x{end - start - 1}")
+            else:
+                words.append(f"{value}+0x{end - start - 1}")
+        instance, series = key
+        yield {"series": _written(series, instance), "values": " ".join(words)}
+
+
+def _key(labels: Mapping[str, str]) -> tuple[str, Series]:
+    own = tuple(
+        (name, value)
+        for name, value in sorted(labels.items())
+        if name not in {"__name__", "instance", *_TARGET}
+    )
+    return labels["instance"], (labels["__name__"], own)
+
+
+def _fault(view: _View, hosts: Mapping[str, Recorded]) -> int:
+    """Return the time of the first page after the fault."""
+    (pages,) = {len(host.before[:: view.step]) for host in hosts.values()}
+    return view.before + pages * view.interval
+
+
+def _run(
+    view: _View,
+    hosts: Mapping[str, Recorded],
+    rules: Mapping[str, Any],
+    asked: Iterable[tuple[str, int]],
+    folder: Path,
+    more: Iterable[Mapping[str, str]] = (),
+) -> _Answers:
+    """Have promtool evaluate `rules`, and return its answers to expressions and times."""
+    file = folder / f"{view.evaluation}.rules.json"  # which is YAML, too
+    file.write_text(json.dumps(rules))
+    names = set(re.findall(r"\b(?:netfilter|process)_\w+", file.read_text()))
+    series = [
+        each for instance, host in hosts.items() for each in _input(view, instance, host, names)
+    ]
+    document = {
+        "rule_files": [str(file)],
+        "evaluation_interval": f"{view.evaluation}s",
+        # What others read is evaluated first.
+        "group_eval_order": [group["name"] for group in rules["groups"]],
+        "tests": [
+            {
+                "interval": f"{view.interval}s",
+                "input_series": [*series, *more],
+                "promql_expr_test": [
+                    {
+                        "expr": expression,
+                        "eval_time": f"{time}s",
+                        # Never there: promtool tells what it found when it is not what was meant.
+                        "exp_samples": [{"labels": "{}", "value": -1}],
+                    }
+                    for expression, time in asked
+                ],
+            }
+        ],
+    }
+    test = folder / f"{view.evaluation}.test.json"
+    test.write_text(json.dumps(document))
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(test)],
+        env={**os.environ, "GOGC": "400"},  # a fifth less time for some memory
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    output = done.stdout + done.stderr
+    if "got:" not in output or "err:" in output:
+        raise RuntimeError(f"promtool: {output[-2000:]}")
+    return _Answers(output)
+
+
+def _seconds(duration: str) -> int:
+    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+    return sum(int(n) * units[unit] for n, unit in re.findall(r"(\d+)([dhms])", duration))
+
+
+# -- pages as series -------------------------------------------------------------------------------
+
+
+def _input(
+    view: _View, instance: str, recorded: Recorded, names: set[str]
+) -> Iterator[Mapping[str, str]]:
+    """Yield the series of a host that the rules read."""
+    before, after = recorded.before[:: view.step], recorded.after[:: view.step]
+    values: dict[Series, list[float | None]] = {}
+    for number, page in enumerate((*before, *after)):
+        for name, labels, value in page.everything():
+            if name in names:
+                key = name, tuple(sorted(labels.items()))
+                values.setdefault(key, [None] * len((*before, *after)))[number] = value
+    for series, numbers in values.items():
+        words = _values(view, numbers, len(before), counter=series[0].endswith("_total"))
+        yield {"series": _written(series, instance), "values": " ".join(words)}
+    scrapes = (view.before + _AFTERWARDS) // view.interval + len((*before, *after))
+    yield {"series": _written(("up", ()), instance), "values": f"1x{scrapes}"}
+
+
+def _written(series: Series, instance: str) -> str:
+    name, own = series
+    labels = (*_TARGET.items(), ("instance", instance), *own)
+    return f"{name}{{{','.join(f'{key}={json.dumps(value)}' for key, value in labels)}}}"
+
+
+def _values(
+    view: _View, numbers: Sequence[float | None], faultless: int, *, counter: bool
+) -> Iterator[str]:
+    """Yield promtool's notation for what was before, for the pages and for what comes after."""
+    earlier, later = view.before // view.interval, _AFTERWARDS // view.interval
+    first = numbers[0]
+    slope = _slope(numbers[:faultless]) if counter else 0.0
+    raised = 0.0  # so that a counter has not been below zero at the beginning
+    if first is None:
+        yield f"_x{earlier}"
     else:
-        yield f"{values[0] + lift - pace * DAY:.6f}+{pace:.6f}x{DAY - 1}"
-    for value in values:
-        yield "_" if value is None else f"{value + lift:.6f}"
-    last, previous = values[-1], values[-2] if len(values) > 1 else None
+        raised = max(slope * earlier - first, 0)
+        yield f"{first + raised - slope * earlier}+{slope}x{earlier - 1}"
+    last: float | None = None
+    for number in numbers:
+        if number is None:
+            # A series that a scrape lacks ends at once.
+            yield "_" if last is None else "stale"
+        else:
+            if last is not None and number < last:
+                raised = 0.0  # a reset
+            yield f"{number + raised}"
+        last = number
     if last is None:
-        yield f"_x{HALF_AN_HOUR}"
-        return
-    step = last - previous if counts and previous is not None else 0.0
-    yield f"{last + lift + step:.6f}+{max(step, 0.0):.6f}x{HALF_AN_HOUR - 1}"
+        yield f"_x{later}"
+    else:
+        slope = _slope(numbers[-_RECENT - 1 :]) if counter else 0.0
+        yield f"{last + raised + slope}+{slope}x{later - 1}"
+
+
+def _slope(numbers: Iterable[float | None]) -> float:
+    """Return what a counter gains in an interval on average, resets apart."""
+    known = [number for number in numbers if number is not None]
+    gains = [max(new - old, 0) for old, new in zip(known, known[1:])]
+    return sum(gains) / len(gains) if gains else 0.0

@@ -14,21 +14,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lab import alerts, build, kernels, machine, matrix, results
+from lab import build, kernels, machine, matrix, results
 from lab.build import Builder
 from lab.kernels import Kernel
 from lab.scenario import SCRAPES, Scenario, load
 from lab.verdict import Outcome, Verdict, judge, parse_page
+from support import firing
 
-RULES = build.TESTS.parent / "alerts/netfilter.rules.yml"
 #: Seconds without a word from a guest; scenarios take 5 to 30.
 _PATIENCE = 240.0
-#: Hosts that are evaluated together: promtool takes 10 000 samples in a query at the most.
-_BATCH = 30
+#: Kernels at a time: a guest waits for a quarter of its time.
+JOBS = (os.cpu_count() or 1) + 1
 _BOOTS = 12  #: in one run of one kernel, at the most
 
 HERE = "here"  #: stands for the running kernel
@@ -125,30 +125,23 @@ def _judged(
 ) -> dict[str, Outcome]:
     folder.mkdir(parents=True)
     hosts = {
-        name: alerts.Recorded(
+        name: firing.Recorded(
             [parse_page(text) for text in result["before"]],
             [parse_page(text) for text in result["after"]],
         )
         for name, result in found.items()
         if len(result["after"]) == SCRAPES
     }
-    firing: dict[str, alerts.Firing] = {}
-    for batch in _batches(list(hosts)):
-        firing.update(alerts.evaluate(RULES, {name: hosts[name] for name in batch}, folder))
+    fired = firing.evaluate(hosts, folder)
     outcomes = {}
     for name, scenario in chosen.items():
         if scenario is None:
             outcomes[name] = Outcome(Verdict.SKIPPED, [])
         elif name in found:
-            outcomes[name] = judge(scenario, found[name], firing.get(name))
+            outcomes[name] = judge(scenario, found[name], fired.get(name))
         else:
             outcomes[name] = Outcome(Verdict.BROKEN, ["it was not run"])
     return outcomes
-
-
-def _batches(names: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(names), _BATCH):
-        yield names[start : start + _BATCH]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -156,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="lab.run")
     parser.add_argument("--suite", action="append", choices=kernels.SUITES)
     parser.add_argument("--here", action="store_true")
-    parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 2))
+    parser.add_argument("--jobs", type=int, default=JOBS)
     parser.add_argument("scenarios", nargs="*")
     chosen = parser.parse_args(argv)
     everything = not chosen.suite and not chosen.here

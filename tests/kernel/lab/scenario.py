@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from typing import Any, Callable, Union
 
 SCRAPES = 10  #: before the fault, and as many after it
-INTERVAL = 15  #: virtual seconds between two of them
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from lab.alerts import Firing
 from lab.scenario import AtLeast, Expectations, Expected, Rises, Scenario
+from support.firing import Firing
+from support.inhibition import Alert
 from support.page import PREFIX, Page
 
 _SELECTOR = re.compile(r"(\w+)(?:\{(.*)\})?$")
@@ -142,8 +143,8 @@ def _absent(scenario: Scenario, firing: Firing) -> Iterator[str]:
     yield from (f"no alert within two minutes: {name}" for name in sorted(late - missing))
 
 
-def _names(alerts: Iterable[tuple[str, str]]) -> frozenset[str]:
-    return frozenset(name for name, _ in alerts)
+def _names(alerts: Iterable[Alert]) -> frozenset[str]:
+    return frozenset(alert.name for alert in alerts)
 
 
 def _failing(pages: Iterable[Page], expected: Mapping[str, str]) -> Iterator[str]:
