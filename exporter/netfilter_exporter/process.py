@@ -10,22 +10,30 @@ from __future__ import annotations
 import os
 import resource
 import time
+from typing import NamedTuple
 
 from netfilter_exporter.collectors.base import Metric, value
-from netfilter_exporter.kernel.errors import Malformed
+from netfilter_exporter.kernel.errors import Malformed, or_none
 from netfilter_exporter.kernel.files import parse_int, read_bytes
 from netfilter_exporter.meta import Family, served
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICK = os.sysconf("SC_CLK_TCK")
-_SIZE, _RESIDENT = 0, 1  #: columns of /proc/self/statm
 _START = 19  #: the column of /proc/PID/stat, counted from behind the name of the command
 
 
-def _memory(column: int) -> int:
-    """Return a number of /proc/self/statm, which are pages, in bytes."""
+class Process(NamedTuple):
+    """What the kernel says of the process; None where it says nothing."""
+
+    start_time: float | None  #: seconds since the epoch
+    memory: tuple[int, int] | None  #: bytes: virtual and resident
+
+
+def _memory() -> tuple[int, int]:
+    """Return the virtual and the resident size in bytes: /proc/self/statm has pages."""
     path = "/proc/self/statm"
-    return parse_int(read_bytes(path).split()[column], path) * _PAGE
+    size, resident, *_ = read_bytes(path).split()
+    return parse_int(size, path) * _PAGE, parse_int(resident, path) * _PAGE
 
 
 def _start_time() -> float:
@@ -53,15 +61,16 @@ def _most_descriptors() -> float:
     return float("inf") if soft == resource.RLIM_INFINITY else soft
 
 
-class Process:
-    """What is asked of the process; it looks once for what stays."""
+class ProcessReader:
+    """Reads the process; what stays is looked at once."""
 
     def __init__(self) -> None:
-        self.start_time = _start_time()
+        self._start_time = or_none(_start_time)
 
     def families(self) -> list[Family]:
         """Return the families that go on the page."""
-        return [(row, served(row, self)) for row in ROWS]
+        process = Process(self._start_time, or_none(_memory))
+        return [(row, served(row, process)) for row in ROWS]
 
 
 ROWS: tuple[Metric[Process], ...] = (
@@ -90,14 +99,14 @@ ROWS: tuple[Metric[Process], ...] = (
         "process_virtual_memory_bytes",
         "Virtual memory size in bytes.",
         source="/proc/self/statm",
-        samples=value(lambda _: _memory(_SIZE)),
+        samples=value(lambda process: process.memory and process.memory[0]),
         prefix="",
     ),
     Metric(
         "process_resident_memory_bytes",
         "Resident memory size in bytes.",
         source="/proc/self/statm",
-        samples=value(lambda _: _memory(_RESIDENT)),
+        samples=value(lambda process: process.memory and process.memory[1]),
         prefix="",
     ),
     Metric(

@@ -23,7 +23,10 @@ def promtool(request):
         program = promstack.promtool(request.param)
 
     def run(*arguments):
-        done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+        environment = {**os.environ, "GOGC": "400"}  # a fifth less time for some memory
+        done = subprocess.run(
+            [program, *arguments], env=environment, capture_output=True, text=True, check=False
+        )
         return done.returncode, done.stdout + done.stderr
 
     return run

@@ -15,7 +15,7 @@ from netfilter_exporter.exposition import Exposition
 @pytest.fixture
 def both():
     """Return the families of a page, ours and theirs, by name."""
-    text, _ = Exposition().render(process.Process().families(), "text/plain")
+    text, _ = Exposition().render(process.ProcessReader().families(), "text/plain")
     ours = {family.name: family for family in text_string_to_metric_families(text.decode())}
     theirs = {family.name: family for family in ProcessCollector(registry=None).collect()}
     return ours, theirs
@@ -51,7 +51,7 @@ def test_descriptors_are_counted_where_the_kernel_does_not(monkeypatch):
     real = os.stat
     zero = os.stat_result([0] * 10)
     monkeypatch.setattr(os, "stat", lambda path: zero if path == "/proc/self/fd" else real(path))
-    found = {row.full_name: samples for row, samples in process.Process().families()}
+    found = {row.full_name: samples for row, samples in process.ProcessReader().families()}
     assert found["process_open_fds"] == (((), count),)
 
 
@@ -59,5 +59,5 @@ def test_no_limit_of_descriptors_is_infinite(monkeypatch):
     """It is a number of the page all the same."""
     limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
-    found = {row.full_name: samples for row, samples in process.Process().families()}
+    found = {row.full_name: samples for row, samples in process.ProcessReader().families()}
     assert found["process_max_fds"] == (((), math.inf),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample
-from netfilter_exporter.kernel import sysctl, sysctl_names
+from netfilter_exporter.kernel import sysctl_names
 from netfilter_exporter.kernel.errors import ReadError, raise_worst
 from netfilter_exporter.snapshot import Snapshot
 
@@ -23,7 +23,7 @@ def _values(snapshot: Snapshot) -> Iterable[Sample]:
 def _present(snapshot: Snapshot) -> Iterable[Sample]:
     errors = []
     for key, watched in sysctl_names.WATCHED.items():
-        present = sysctl.presence(snapshot.paths, key, snapshot.sysctls.values)
+        present = snapshot.sysctls.presence(snapshot.paths, key)
         if isinstance(present, ReadError):
             errors.append(present)
         else:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 import errno
 from collections.abc import Collection
+from typing import Callable, TypeVar
+
+T = TypeVar("T")
 
 
 class Status(enum.Enum):
@@ -92,6 +95,14 @@ def defect(what: str, error: Exception) -> ReadError:
     failure = ReadError(f"{what}: {type(error).__name__}: {error}")
     failure.__cause__ = error
     return failure
+
+
+def or_none(read: Callable[[], T]) -> T | None:
+    """Return what `read` gives, None where it raises `ReadError`."""
+    try:
+        return read()
+    except ReadError:
+        return None
 
 
 def worst(errors: list[ReadError]) -> Status:

@@ -30,12 +30,13 @@ class LoopbackPair:
                 opened.bind((ADDRESS[family], 0))
                 opened.setblocking(False)
             sender, receiver = self._sockets
-            sender.connect(receiver.getsockname())
-            receiver.connect(sender.getsockname())
+            source, destination = sender.getsockname(), receiver.getsockname()
+            sender.connect(destination)
+            receiver.connect(source)
         except OSError as error:
             self.close()
             raise Inconclusive(f"{ADDRESS[family]}: {error.strerror}") from None
-        self.ports: tuple[int, int] = (sender.getsockname()[1], receiver.getsockname()[1])
+        self.ports: tuple[int, int] = (source[1], destination[1])
 
     def send(self) -> None:
         """Send one byte; raise `Inconclusive` where a filter or a missing route stops it."""

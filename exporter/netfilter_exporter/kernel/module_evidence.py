@@ -11,7 +11,7 @@ from typing import Callable, TypeVar
 from netfilter_exporter.kernel import kconfig, modprobe, module_files
 from netfilter_exporter.kernel.conf_files import ConfFiles, Listing, chase_directory
 from netfilter_exporter.kernel.container import sees_host_root
-from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.errors import ReadError, or_none
 from netfilter_exporter.kernel.files import Paths, read_bytes
 from netfilter_exporter.kernel.module_history import ROWS
 
@@ -66,9 +66,9 @@ class EvidenceReader:
         # These three cannot change before the next boot.
         osrelease = read_bytes(paths.proc("sys/kernel/osrelease"))
         self.release = osrelease.decode("ascii", "replace").strip()
-        self._running_config = _or_none(self._read_running_config)
+        self._running_config = or_none(self._read_running_config)
         self._forbidden = modprobe.parse_cmdline(
-            _or_none(lambda: read_bytes(paths.proc("cmdline"))) or b""
+            or_none(lambda: read_bytes(paths.proc("cmdline"))) or b""
         )
         self._signature: _Signature | None = None
         self._evidence = Evidence()
@@ -119,7 +119,7 @@ class EvidenceReader:
     def _parse(self, directory: str, configurations: list[str], rules: Listing | None) -> Evidence:
         def listed(kind: str, parse: Callable[[bytes, Collection[str]], T]) -> T | None:
             path = f"{directory}/modules.{kind}"
-            return _or_none(lambda: parse(read_bytes(path, _LIST_LIMIT), names))
+            return or_none(lambda: parse(read_bytes(path, _LIST_LIMIT), names))
 
         names: Collection[str] = self._names
         aliases = listed("alias", module_files.parse_aliases) or {}
@@ -131,7 +131,7 @@ class EvidenceReader:
             builtin=listed("builtin", module_files.parse_builtin),
             aliases=aliases,
             options=_first((self._running_config, *map(_read_config, configurations))),
-            stopped=_or_none(lambda: _stopped(rules, loadable)),
+            stopped=or_none(lambda: _stopped(rules, loadable)),
             forbidden=self._forbidden,
         )
 
@@ -147,19 +147,12 @@ class EvidenceReader:
         return None if hidden else False
 
 
-def _or_none(read: Callable[[], T]) -> T | None:
-    try:
-        return read()
-    except ReadError:
-        return None
-
-
 def _first(candidates: Iterable[T | None]) -> T | None:
     return next((found for found in candidates if found is not None), None)
 
 
 def _read_config(path: str) -> Mapping[str, str] | None:
-    return _or_none(lambda: kconfig.parse_config(read_bytes(path, kconfig.LIMIT), _OPTIONS, path))
+    return or_none(lambda: kconfig.parse_config(read_bytes(path, kconfig.LIMIT), _OPTIONS, path))
 
 
 def _stopped(rules: Listing | None, names: Collection[str]) -> frozenset[str]:

@@ -13,12 +13,26 @@ from netfilter_exporter.kernel.errors import Malformed, NoData, ReadError
 from netfilter_exporter.kernel.files import Paths, exists, listing, read_int
 from netfilter_exporter.kernel.sysctl_names import FIXED, Wanted
 
+_CONNTRACK = "net/netfilter"
+
 
 class Reading(NamedTuple):
     """The values by key, and what could not be read; what is not a number is in neither."""
 
     values: Mapping[str, int]
     errors: tuple[ReadError, ...]
+    listed: frozenset[str] | None = None  #: keys in _CONNTRACK; None: it cannot be listed
+
+    def presence(self, paths: Paths, key: str) -> bool | ReadError:
+        """Return whether the kernel has `key` now, or why that cannot be seen."""
+        if key in self.values:
+            return True
+        if self.listed is not None and key.startswith(f"{_CONNTRACK}/"):
+            return key in self.listed
+        try:
+            return exists(paths.proc("sys/" + key))
+        except ReadError as error:
+            return error
 
 
 class Verdict(NamedTuple):
@@ -45,38 +59,31 @@ def read_sysctls(paths: Paths, read: Callable[[str], int] = read_int) -> Reading
     values: dict[str, int] = {}
     errors: list[ReadError] = []
     root = paths.proc("sys/")
-    for key in (*_conntrack_keys(paths, errors), *FIXED):
+    listed = _list_conntrack(paths, errors)
+    conntrack = (key for key in listed or () if key.startswith(sysctl_names.CONNTRACK))
+    for key in (*conntrack, *FIXED):
         try:
             values[key] = read(f"{root}{key}")
         except (NoData, Malformed):  # noqa: PERF203 - a call for each key costs more
             continue
         except ReadError as error:
             errors.append(error)
-    return Reading(values, tuple(errors))
+    return Reading(values, tuple(errors), None if listed is None else frozenset(listed))
 
 
-def _conntrack_keys(paths: Paths, errors: list[ReadError]) -> Iterable[str]:
+def _list_conntrack(paths: Paths, errors: list[ReadError]) -> list[str] | None:
     try:
-        names = listing(paths.proc("sys/net/netfilter"))
+        return [f"{_CONNTRACK}/{name}" for name in listing(paths.proc(f"sys/{_CONNTRACK}"))]
     except NoData:
-        return ()
+        return []
     except ReadError as error:
         errors.append(error)
-        return ()
-    return (f"net/netfilter/{name}" for name in names if name.startswith("nf_conntrack_"))
+        return None
 
 
 def _try_int(paths: Paths, key: str) -> int | ReadError:
     try:
         return read_int(paths.proc("sys/" + key))
-    except ReadError as error:
-        return error
-
-
-def presence(paths: Paths, key: str, values: Mapping[str, int]) -> bool | ReadError:
-    """Return whether the kernel has `key` now, or why that cannot be seen."""
-    try:
-        return key in values or exists(paths.proc("sys/" + key))
     except ReadError as error:
         return error
 
