@@ -1,5 +1,7 @@
 """kernel/nft_maps.py: where verdict maps lead, and what is remembered of them."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from netfilter_exporter.kernel.nft_maps import (
     parse_elements,
     parse_set,
 )
+from netfilter_exporter.kernel.shapes import Shapes
 from support import corpus, nft
 from support.script import connect, done, dumped
 
@@ -47,15 +50,26 @@ def readings(*answers, handles=(1, 1)):
 )
 def test_any_bytes_make_a_result_or_an_error(content):
     """No bytes make anything but names of chains, a set, or a ReadError."""
-    for parse in (parse_elements, parse_set):
-        try:
-            found = parse(memoryview(content))
-        except ReadError:
-            continue
-        if parse is parse_elements:
-            assert all(isinstance(chain, str) and chain for chain in found)
-        else:
-            assert found.handle >= 0
+    message = memoryview(content)
+    with contextlib.suppress(ReadError):
+        assert all(isinstance(chain, str) and chain for chain in parse_elements(message))
+    with contextlib.suppress(ReadError):
+        assert parse_set(message).make(message).handle >= 0
+
+
+def test_sets_of_one_shape_are_told_apart():
+    """What was seen of one set is not taken for what another one says."""
+    sets = [nft.set_(name, FIXED, number) for number, name in enumerate(("a", "b", "cc", "d"), 1)]
+    sets.append(nft.set_("e", 0, 5))
+    parse = Shapes(parse_set)
+    found = [parse(memoryview(each)) for each in sets]
+    assert [(each.key[1], each.fixed, each.handle) for each in found] == [
+        ("a", True, 1),
+        ("b", True, 2),
+        ("cc", True, 3),
+        ("d", True, 4),
+        ("e", False, 5),
+    ]
 
 
 def test_elements_lead_to_the_chains_of_their_verdicts():

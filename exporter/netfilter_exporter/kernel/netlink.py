@@ -272,6 +272,14 @@ def attribute_places(payload: memoryview, start: int, end: int) -> Iterator[tupl
         offset += (length + 3) & ~3
 
 
+def nfnetlink_places(payload: memoryview) -> dict[int, slice]:
+    """Return where the value of each attribute of an nfnetlink message is, by type."""
+    if len(payload) < NFGENMSG.size:
+        raise Malformed(f"nfnetlink: a message of {len(payload)} bytes")
+    places = attribute_places(payload, NFGENMSG.size, len(payload))
+    return {type_: slice(start, end) for type_, start, end in places}
+
+
 class Attributes(dict[int, memoryview]):
     """Attributes by type; one that is missing is the kernel's breach of its promise."""
 

@@ -21,10 +21,12 @@ from netfilter_exporter.kernel.netlink import (
     be32,
     nfgenmsg,
     nfnetlink_map,
+    nfnetlink_places,
     pack,
     text,
 )
 from netfilter_exporter.kernel.nft_expressions import parse_verdict
+from netfilter_exporter.kernel.shapes import Parsed, Shapes, unpacker
 
 NFNL_SUBSYS_NFTABLES = 10
 NFT_MSG_GETSET = NFNL_SUBSYS_NFTABLES << 8 | 10
@@ -66,7 +68,7 @@ class Maps:
             self._known = {}
             return {}
         everything = nfgenmsg(0)
-        sets = connection.dump("nftables GETSET", NFT_MSG_GETSET, everything, parse_set)
+        sets = connection.dump("nftables GETSET", NFT_MSG_GETSET, everything, Shapes(parse_set))
         lives = {
             each.key: (each.key, tables[each.key[0]], each.handle)
             for each in sets
@@ -96,16 +98,25 @@ def _read_targets(connection: Connection, key: MapKey) -> Targets:
     return tuple(dict.fromkeys(chain for chains in found for chain in chains))
 
 
-def parse_set(payload: memoryview) -> ParsedSet:
-    """Parse an NFT_MSG_NEWSET."""
-    found = nfnetlink_map(payload)
+def parse_set(payload: memoryview) -> Parsed[ParsedSet]:
+    """Parse an NFT_MSG_NEWSET; sets of one shape differ in name and handle."""
+    found, places = nfnetlink_map(payload), nfnetlink_places(payload)
+    table = payload[0], text(found[NFTA_SET_TABLE])
     flags = be32(found[NFTA_SET_FLAGS]) if NFTA_SET_FLAGS in found else 0
     both = NFT_SET_ANONYMOUS | NFT_SET_CONSTANT
-    return ParsedSet(
-        ((payload[0], text(found[NFTA_SET_TABLE])), text(found[NFTA_SET_NAME])),
-        flags & both == both,
-        int.from_bytes(found.get(NFTA_SET_HANDLE, b""), "big"),
+    fixed = flags & both == both
+    text(found[NFTA_SET_NAME])  # it has one
+    name_of, handle_of = (
+        unpacker(len(payload), [places[type_]] if type_ in places else [])
+        for type_ in (NFTA_SET_NAME, NFTA_SET_HANDLE)
     )
+
+    def make(message: memoryview) -> ParsedSet:
+        number = int.from_bytes(b"".join(handle_of(message)), "big")
+        return ParsedSet((table, text(name_of(message)[0])), fixed, number)
+
+    read = {NFTA_SET_TABLE, NFTA_SET_FLAGS}
+    return Parsed(make, [place for type_, place in places.items() if type_ not in read])
 
 
 def parse_elements(payload: memoryview) -> Targets:

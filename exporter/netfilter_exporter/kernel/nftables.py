@@ -10,7 +10,8 @@ import collections
 import errno
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+import operator
+from collections.abc import Iterable, Mapping
 from typing import Callable, NamedTuple
 
 from netfilter_exporter.kernel.errors import Malformed, NoData, ReadError
@@ -21,14 +22,13 @@ from netfilter_exporter.kernel.families import (
     Backend,
 )
 from netfilter_exporter.kernel.netlink import (
-    NFGENMSG,
     Connection,
     NetlinkError,
     attribute_map,
-    attribute_places,
     be32,
     nfgenmsg,
     nfnetlink_map,
+    nfnetlink_places,
     pack,
     text,
 )
@@ -186,9 +186,7 @@ def parse_table(payload: memoryview) -> ParsedTable:
 
 def parse_chain(payload: memoryview) -> Parsed[ParsedChain | None]:
     """Parse an NFT_MSG_NEWCHAIN; None for a user chain, which only its rules tell of."""
-    if len(payload) < NFGENMSG.size:
-        raise Malformed(f"nftables: a chain of {len(payload)} bytes")
-    values = {type_: slice(at, end) for type_, at, end in _places(payload)}
+    values = nfnetlink_places(payload)
     if NFTA_CHAIN_HOOK not in values:
         return Parsed(lambda _: None, values.values())
     return Parsed(parse_base_chain, ())
@@ -226,7 +224,7 @@ def parse_rule(payload: memoryview, names: Names | None = None) -> Parsed[Parsed
     `names` are those that were met in the same reading.
     """
     known = Names() if names is None else names
-    values = {type_: slice(at, end) for type_, at, end in _places(payload)}
+    values = nfnetlink_places(payload)
     for type_ in (NFTA_RULE_TABLE, NFTA_RULE_CHAIN):
         if type_ not in values:
             raise Malformed("nftables: a rule without a table or a chain")
@@ -268,11 +266,6 @@ def parse_rule(payload: memoryview, names: Names | None = None) -> Parsed[Parsed
 _RULE_READ = {NFTA_RULE_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS}
 
 
-def _places(payload: memoryview) -> Iterator[tuple[int, int, int]]:
-    """Yield (type, start, end) for the value of each attribute of an nfnetlink message."""
-    return attribute_places(payload, NFGENMSG.size, len(payload))
-
-
 def parse_comment(userdata: bytes) -> str:
     """Return the comment in NFTA_RULE_USERDATA, which libnftnl fills with (type, length, value)."""
     offset = 0
@@ -294,11 +287,13 @@ def build(
     chains: dict[TableKey, dict[str, Chain]] = collections.defaultdict(dict)
     for base in base_chains:
         chains[base.table][base.name] = base.chain
-    for table, name, rule in rules:
-        of_table = chains[table]
-        if name not in of_table:
-            of_table[name] = Chain([])
-        of_table[name].rules.append(rule)
+    for table, of_table in itertools.groupby(rules, key=operator.itemgetter(0)):
+        known = chains[table]
+        for _, name, rule in of_table:
+            chain = known.get(name)
+            if chain is None:
+                chain = known[name] = Chain([])
+            chain.rules.append(rule)
     return [
         Table(
             Backend.NFTABLES,
