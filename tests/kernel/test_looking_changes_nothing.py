@@ -28,8 +28,8 @@ def test_a_fresh_namespace_stays_fresh(namespace, names):
     before = traces(namespace)
     assert (before["tables"], before["ruleset"]) == (["", ""], "")
     namespace.call(inside.scrape, names, 3)
+    generation = namespace.call(inside.generation)  # which keeps a descriptor of its own
     descriptors = namespace.call(inside.descriptors)
-    generation = namespace.call(inside.generation)
     namespace.call(inside.scrape, names, 97)
     assert traces(namespace) == before
     assert namespace.call(inside.descriptors) == descriptors

@@ -5,8 +5,8 @@ before is stretched back over a day, and the last interval is repeated for half 
 
 A day of evaluations every 15 seconds would take minutes. So the rules are run twice. First over
 the whole day, every ten minutes, which is the step in which the rules themselves look at it: that
-tells their history, and what fires in the long run. Then every 15 seconds, from shortly before the
-fault: there the recorded history is what the first run has found.
+tells their history, and which of the alerts fire that look back for hours. Then every 15 seconds,
+from shortly before the fault: there the recorded history is what the first run has found.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ MOMENTS = (105, 300, 600, 900, 1200, 1800)
 _AFTERWARDS = 1800  #: seconds for which the last interval is repeated
 _HISTORY = "netfilter-history"
 _TARGET = {"job": "netfilter"}
+#: In an alert's expression: it looks further back than the second run goes.
+_LONG = re.compile(r"\boffset\b|\[\d+[hd]")
 _FIRING = 'count by (alertname, instance, severity) (ALERTS{alertstate="firing"})'
 _ANSWER = re.compile(r'expr: "(.*?)", time: (\S+),\s*\n\s*exp:[^\n]*\n\s*got:([^\n]*)')
 _SAMPLE = re.compile(r"\{((?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*)\} (\S+?)(?:,|$)")
@@ -141,6 +143,8 @@ def _over_the_day(hosts: Mapping[str, Recorded], folder: Path) -> list[_Look]:
     """Return what fires and what is recorded as history, from the last look before the fault on."""
     document = assets.load_rules(assets.files()[assets.RULES])
     (history,) = (group for group in document["groups"] if group["name"] == _HISTORY)
+    for group in document["groups"]:
+        group["rules"] = [r for r in group["rules"] if "record" in r or _LONG.search(r["expr"])]
     recorded = '{__name__=~"' + "|".join(rule["record"] for rule in history["rules"]) + '"}'
     fault = _fault(_DAY, hosts)
     last_before = (fault - 1) // _DAY.evaluation * _DAY.evaluation

@@ -27,8 +27,8 @@ from support import firing
 
 #: Seconds without a word from a guest; scenarios take 5 to 30.
 _PATIENCE = 240.0
-#: Kernels at a time: a guest waits for a quarter of its time, and the last should not run alone.
-JOBS = 2 * (os.cpu_count() or 1)
+#: Kernels at a time: a guest waits for a quarter of its time.
+JOBS = (os.cpu_count() or 1) + 1
 _BOOTS = 12  #: in one run of one kernel, at the most
 
 HERE = "here"  #: stands for the running kernel
