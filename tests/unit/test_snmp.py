@@ -65,7 +65,15 @@ def test_ipv6_counters_are_lines():
     assert parse_lines(content, "snmp6") == {"forwarded": 2, "in_address_errors": 3}
 
 
-@pytest.mark.parametrize("content", [b"Ip6OutRequests\n", b"Ip6OutRequests 1 2\n", b"\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"Ip6OutRequests\n",
+        b"Ip6OutRequests 1 2\n",
+        b"\n",
+        b"Ip6InReceives 1 Ip6OutRequests\n2\n",
+    ],
+)
 def test_a_line_that_is_no_pair_is_an_error(content):
     """A line of snmp6 that was cut gives no number."""
     with pytest.raises(Malformed, match="snmp6: "):

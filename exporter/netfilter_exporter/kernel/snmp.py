@@ -33,7 +33,9 @@ IPV6 = {
 }
 
 
-_LINE = re.compile(rb"\S+\s+\d+")
+_PAIR = rb"[ \t]*\S+[ \t]+\S+[ \t]*"
+_LINE = re.compile(_PAIR)
+_LINES = re.compile(rb"(?:%b\n)*(?:%b)?" % (_PAIR, _PAIR))
 _DIGITS = 20  # those of the largest u64
 
 
@@ -81,13 +83,11 @@ def parse_sections(
 
 def parse_lines(content: bytes, what: str) -> dict[str, int]:
     """Parse lines of ``name value``."""
-    words = content.split()
-    names, values = words[::2], words[1::2]
-    # A name in the place of a value tells of a line that has more than two words, or fewer.
-    if len(words) != 2 * len(content.splitlines()) or not all(map(bytes.isdigit, values)):
-        wrong = next(line for line in content.splitlines() if not _LINE.fullmatch(line))
+    if not _LINES.fullmatch(content):
+        wrong = next(line for line in content.split(b"\n") if not _LINE.fullmatch(line))
         raise Malformed(f"{what}: not a name and a value: {wrong[:40]!r}")
-    found = dict(zip(names, values))
+    words = content.split()
+    found = dict(zip(words[::2], words[1::2]))
     return {ours: _number(found[name], what) for name, ours in IPV6.items() if name in found}
 
 
