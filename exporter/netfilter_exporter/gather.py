@@ -252,9 +252,9 @@ def collect(collector: Collector, snapshot: Snapshot, options: Collection[str] =
     for metric in collector.metrics:
         if (metric.option and metric.option not in options) or metric.unless in options:
             continue
-        samples = (
-            _kept(metric, snapshot, outcome) if metric.of else _made(metric, snapshot, outcome)
-        )
+        samples, error = (_kept if metric.of else _made)(metric, snapshot)
+        if error:
+            outcome.errors.append(error)
         if metric.bounded:
             outcome.omitted[metric.full_name] = max(len(samples) - SERIES_LIMIT, 0)
             samples = samples[:SERIES_LIMIT]
@@ -263,30 +263,30 @@ def collect(collector: Collector, snapshot: Snapshot, options: Collection[str] =
     return outcome
 
 
-def _kept(metric: Metric[Snapshot], snapshot: Snapshot, outcome: Outcome) -> Samples:
+def _kept(metric: Metric[Snapshot], snapshot: Snapshot) -> tuple[Samples, ReadError | None]:
     """Return the samples of the last scrape if they are made of the same facts, else make them."""
-    kept = snapshot.host.samples
     try:
         facts = [getattr(snapshot, name) for name in metric.of]
     except ReadError as error:
-        outcome.errors.append(error)
-        return ()
+        return (), error
+    kept = snapshot.host.samples
     before = kept.pop(metric.name, None)
     if before is None or before[0] != facts:
-        failures = len(outcome.errors)
-        before = facts, _made(metric, snapshot, outcome)
-        if len(outcome.errors) > failures:
-            return before[1]
+        samples, failure = _made(metric, snapshot)
+        if failure:
+            return samples, failure
+        before = facts, samples
     kept[metric.name] = before
-    return before[1]
+    return before[1], None
 
 
-def _made(metric: Metric[Snapshot], snapshot: Snapshot, outcome: Outcome) -> Samples:
+def _made(metric: Metric[Snapshot], snapshot: Snapshot) -> tuple[Samples, ReadError | None]:
+    """Return the samples that there are, and the error that ended them."""
     samples: list[Sample] = []
     try:
         samples.extend(metric.samples(snapshot))  # it keeps what came before an exception
     except ReadError as error:
-        outcome.errors.append(error)
+        return tuple(samples), error
     except Exception as error:  # a defect of ours must not take the page down
-        outcome.errors.append(defect(metric.full_name, error))
-    return tuple(samples)
+        return tuple(samples), defect(metric.full_name, error)
+    return tuple(samples), None

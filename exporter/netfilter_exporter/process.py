@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 from netfilter_exporter.collectors.base import Metric, value
 from netfilter_exporter.kernel.errors import Malformed, or_none
@@ -73,47 +73,47 @@ class ProcessReader:
         return [(row, served(row, process)) for row in ROWS]
 
 
+def _row(
+    name: str, help_: str, source: str, read: Callable[[Process], float | None]
+) -> Metric[Process]:
+    return Metric(name, help_, source, value(read), prefix="")
+
+
 ROWS: tuple[Metric[Process], ...] = (
-    Metric(
+    _row(
         "process_cpu_seconds_total",
         "Total user and system CPU time spent in seconds.",
-        source="clock_gettime(2)",
-        samples=value(lambda _: time.process_time()),
-        prefix="",
+        "clock_gettime(2)",
+        lambda _: time.process_time(),
     ),
-    Metric(
+    _row(
         "process_open_fds",
         "Number of open file descriptors.",
-        source="/proc/self/fd",
-        samples=value(lambda _: _descriptors()),
-        prefix="",
+        "/proc/self/fd",
+        lambda _: _descriptors(),
     ),
-    Metric(
+    _row(
         "process_max_fds",
         "Maximum number of open file descriptors.",
-        source="getrlimit(2)",
-        samples=value(lambda _: _most_descriptors()),
-        prefix="",
+        "getrlimit(2)",
+        lambda _: _most_descriptors(),
     ),
-    Metric(
+    _row(
         "process_virtual_memory_bytes",
         "Virtual memory size in bytes.",
-        source="/proc/self/statm",
-        samples=value(lambda process: process.memory and process.memory[0]),
-        prefix="",
+        "/proc/self/statm",
+        lambda process: process.memory and process.memory[0],
     ),
-    Metric(
+    _row(
         "process_resident_memory_bytes",
         "Resident memory size in bytes.",
-        source="/proc/self/statm",
-        samples=value(lambda process: process.memory and process.memory[1]),
-        prefix="",
+        "/proc/self/statm",
+        lambda process: process.memory and process.memory[1],
     ),
-    Metric(
+    _row(
         "process_start_time_seconds",
         "Start time of the process since unix epoch in seconds.",
-        source="/proc/self/stat, /proc/stat",
-        samples=value(lambda process: process.start_time),
-        prefix="",
+        "/proc/self/stat, /proc/stat",
+        lambda process: process.start_time,
     ),
 )

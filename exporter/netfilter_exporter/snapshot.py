@@ -104,10 +104,6 @@ def _ruleset(
         return Ruleset(backend, families, None, error)
 
 
-def _module_reader(system: System, config: Config) -> ModuleReader:
-    return ModuleReader(system.paths, (*config.modules.watch, *config.expect.modules))
-
-
 class Host:
     """The host, and what is remembered of it from one look to the next."""
 
@@ -126,9 +122,9 @@ class Host:
         self.forced_before: bool | None = None
         self.nftables = NftablesReader()
         self.legacy = {family: LegacyReader(family) for family in Family}
-        self.modules = _module_reader(system, config)
         self.sysctl_d = SysctlD(system.paths)
         self.numbers = files.KeptNumbers()
+        self.modules = _module_reader(self)
         #: By metric name: the facts that samples were made of, and the samples.
         self.samples: dict[str, tuple[list[object], tuple[Any, ...]]] = {}
 
@@ -136,13 +132,18 @@ class Host:
         """Return the same host, with all that is remembered of it, under another configuration."""
         host = copy.copy(self)
         host.config = config
-        host.modules = _module_reader(self.system, config)
+        host.modules = _module_reader(host)
         host.samples = {}
         return host
 
     def snapshot(self, timeout: float) -> Snapshot:
         """Return a fresh look, whose netlink requests together take at most `timeout` seconds."""
         return Snapshot(self, self.system.clock() + timeout)
+
+
+def _module_reader(host: Host) -> ModuleReader:
+    extra = (*host.config.modules.watch, *host.config.expect.modules)
+    return ModuleReader(host.system.paths, extra, host.numbers.read)
 
 
 class Snapshot:

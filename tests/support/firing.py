@@ -12,14 +12,13 @@ from shortly before the fault: there the recorded history is what the first run 
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from netfilter_exporter import assets
+from support import promstack
 from support.inhibition import Alert, uninhibited
 from support.page import Page
 
@@ -245,14 +244,7 @@ def _run(
     }
     test = folder / f"{view.evaluation}.test.json"
     test.write_text(json.dumps(document))
-    done = subprocess.run(
-        ["promtool", "test", "rules", str(test)],
-        env={**os.environ, "GOGC": "400"},  # a fifth less time for some memory
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    output = done.stdout + done.stderr
+    _, output = promstack.run_promtool("promtool", "test", "rules", test)
     if "got:" not in output or "err:" in output:
         raise RuntimeError(f"promtool: {output[-2000:]}")
     return _Answers(output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -25,6 +26,18 @@ def promtool(version: str) -> Path:
     """Return the promtool of a version; raises `UnavailableError`."""
     package = "prometheus" if version == "2.42" else "promtool"
     return debian.fetch(SUITES[version], [package])[package] / "usr/bin/promtool"
+
+
+def run_promtool(program: str | Path, *arguments: str | Path) -> tuple[int, str]:
+    """Return the exit code of promtool and what it said."""
+    done = subprocess.run(
+        [program, *arguments],
+        env={**os.environ, "GOGC": "400"},  # a fifth less time for some memory
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
 
 
 def prometheus(version: str) -> Path:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 from netfilter_exporter.kernel.errors import NoData, ReadError
-from netfilter_exporter.kernel.files import KeptNumbers, Paths, exists, read_bytes
+from netfilter_exporter.kernel.files import Paths, exists, read_bytes, read_int
 from netfilter_exporter.kernel.kallsyms import BuiltinSymbols
 from netfilter_exporter.kernel.module_evidence import Evidence, EvidenceReader
 from netfilter_exporter.kernel.module_files import parse_proc_modules
@@ -34,10 +34,19 @@ class _Facts(NamedTuple):
 
 
 class ModuleReader:
-    """Reads `Modules`; `extra` are names to report beside those that are always reported."""
+    """Reads `Modules`; `extra` are names to report beside those that are always reported.
 
-    def __init__(self, paths: Paths, extra: tuple[str, ...] = ()) -> None:
+    `read_number` reads one file.
+    """
+
+    def __init__(
+        self,
+        paths: Paths,
+        extra: tuple[str, ...] = (),
+        read_number: Callable[[str], int] = read_int,
+    ) -> None:
         self._paths = paths
+        self._read_number = read_number
         self._reported = tuple(
             dict.fromkeys((*(row.name for row in MODULES if row.reported), *extra))
         )
@@ -45,7 +54,6 @@ class ModuleReader:
         self._evidence: EvidenceReader | None = None
         self._symbols: BuiltinSymbols | None = None
         self._decided: tuple[_Facts, dict[str, Module]] | None = None
-        self._numbers = KeptNumbers()
         self._last: tuple[tuple[object, ...], Modules] | None = None
 
     def read(self) -> Modules:
@@ -57,13 +65,12 @@ class ModuleReader:
         functional = self._functional(evidence)
         listing = self._proc_modules()
         loading = listing is not None
-        read_int = self._numbers.read
         fields = (
             self._evidence.release,
             loading,
-            loading and read_int(paths.proc("sys/kernel/modules_disabled")) == 1,
+            loading and self._read_number(paths.proc("sys/kernel/modules_disabled")) == 1,
             evidence.directory if loading else None,
-            bool(read_int(paths.proc("sys/kernel/tainted")) & _TAINT_FORCED_RMMOD),
+            bool(self._read_number(paths.proc("sys/kernel/tainted")) & _TAINT_FORCED_RMMOD),
             evidence.stopped is not None,
             self._decide(_Facts(evidence, functional, listing or b"")),
             self._reported,

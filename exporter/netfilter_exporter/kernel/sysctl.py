@@ -13,7 +13,7 @@ from netfilter_exporter.kernel.errors import Malformed, NoData, ReadError
 from netfilter_exporter.kernel.files import Paths, exists, listing, read_int
 from netfilter_exporter.kernel.sysctl_names import FIXED, Wanted
 
-_CONNTRACK = "net/netfilter"
+_DIRECTORY = "net/netfilter"
 
 
 class Reading(NamedTuple):
@@ -21,13 +21,13 @@ class Reading(NamedTuple):
 
     values: Mapping[str, int]
     errors: tuple[ReadError, ...]
-    listed: frozenset[str] | None = None  #: keys in _CONNTRACK; None: it cannot be listed
+    listed: frozenset[str] | None = None  #: keys in _DIRECTORY; None: it cannot be listed
 
     def presence(self, paths: Paths, key: str) -> bool | ReadError:
         """Return whether the kernel has `key` now, or why that cannot be seen."""
         if key in self.values:
             return True
-        if self.listed is not None and key.startswith(f"{_CONNTRACK}/"):
+        if self.listed is not None and key.startswith(f"{_DIRECTORY}/"):
             return key in self.listed
         try:
             return exists(paths.proc("sys/" + key))
@@ -59,7 +59,7 @@ def read_sysctls(paths: Paths, read: Callable[[str], int] = read_int) -> Reading
     values: dict[str, int] = {}
     errors: list[ReadError] = []
     root = paths.proc("sys/")
-    listed = _list_conntrack(paths, errors)
+    listed = _list_directory(paths, errors)
     conntrack = (key for key in listed or () if key.startswith(sysctl_names.CONNTRACK))
     for key in (*conntrack, *FIXED):
         try:
@@ -71,9 +71,9 @@ def read_sysctls(paths: Paths, read: Callable[[str], int] = read_int) -> Reading
     return Reading(values, tuple(errors), None if listed is None else frozenset(listed))
 
 
-def _list_conntrack(paths: Paths, errors: list[ReadError]) -> list[str] | None:
+def _list_directory(paths: Paths, errors: list[ReadError]) -> list[str] | None:
     try:
-        return [f"{_CONNTRACK}/{name}" for name in listing(paths.proc(f"sys/{_CONNTRACK}"))]
+        return [f"{_DIRECTORY}/{name}" for name in listing(paths.proc(f"sys/{_DIRECTORY}"))]
     except NoData:
         return []
     except ReadError as error:
