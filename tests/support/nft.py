@@ -81,7 +81,7 @@ def comment(text: str) -> bytes:
 
 def rule(*expressions: bytes, family: int = IP, chain: str = "c", userdata: bytes = b"") -> bytes:
     """Return the payload of an NFT_MSG_NEWRULE."""
-    body = name(1, "t") + name(2, chain) + pack(3, bytes(8)) + nest(4, *expressions)
+    body = name(1, "t") + name(2, chain) + handle(3, 1) + nest(4, *expressions)
     return nfgenmsg(family) + body + userdata
 
 
@@ -110,10 +110,9 @@ def table(flags: int = 0, family: int = IP) -> bytes:
     return nfgenmsg(family) + name(1, "t") + number(2, flags) + number(3, 0)
 
 
-def set_(set_name: str = "m", flags: int = 0, number_: int = 0) -> bytes:
-    """Return the payload of an NFT_MSG_NEWSET; of an old kernel where it has no number."""
-    has_handle = handle(16, number_) if number_ else b""
-    return nfgenmsg(IP) + name(1, "t") + name(2, set_name) + number(3, flags) + has_handle
+def set_(set_name: str = "m", flags: int = 0) -> bytes:
+    """Return the payload of an NFT_MSG_NEWSET."""
+    return nfgenmsg(IP) + name(1, "t") + name(2, set_name) + number(3, flags)
 
 
 def elements(*verdicts: bytes) -> bytes:

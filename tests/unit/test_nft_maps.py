@@ -13,7 +13,9 @@ from netfilter_exporter.kernel.nft_maps import (
     NFT_SET_ANONYMOUS,
     NFT_SET_CONSTANT,
     Maps,
-    parse_elements,
+    Use,
+    elements,
+    parse_element,
     parse_set,
 )
 from netfilter_exporter.kernel.shapes import Shapes
@@ -23,6 +25,8 @@ from support.script import connect, done, dumped
 TABLE = nft.IP, "t"
 KEY = TABLE, "m"
 FIXED = NFT_SET_ANONYMOUS | NFT_SET_CONSTANT
+RULE = 5
+ELEMENTS = nft.elements(nft.verdict(nft.GOTO, "a"), nft.verdict(nft.ACCEPT))
 
 
 def leads_to(*chains):
@@ -30,87 +34,120 @@ def leads_to(*chains):
     return [dumped(nft.elements(*(nft.verdict(nft.GOTO, chain) for chain in chains))), done()]
 
 
-def listing(flags=FIXED, handle=7):
+def listing(flags=FIXED):
     """Return the answer to a question for all sets."""
-    return [dumped(nft.set_("m", flags, handle)), done()]
+    return [dumped(nft.set_("m", flags)), done()]
 
 
-def readings(*answers, handles=(1, 1)):
+def readings(*answers, handles=(1, 1), rules=(RULE, RULE)):
     """Return what two readings in a row find, and what was asked."""
     connection, script = connect(*answers)
     maps = Maps()
-    found = [maps.read(connection, [KEY], {TABLE: handle})[KEY] for handle in handles]
+    found = [
+        maps.read(connection, [Use(TABLE, rule, "m")], {TABLE: handle})[KEY]
+        for handle, rule in zip(handles, rules)
+    ]
     return found, [request.type for request in script.requests]
 
 
-@given(
-    corpus.mutated([nft.elements(nft.verdict(nft.GOTO, "a"), nft.verdict(nft.ACCEPT))])
-    | corpus.mutated([nft.set_("m", FIXED, 7)])
-    | st.binary(max_size=8)
-)
+def chains(message, parse=None):
+    """Return the chains that the elements in a message lead to."""
+    parse = parse or Shapes(parse_element)
+    return [parse(element) for element in elements(memoryview(message))]
+
+
+@given(corpus.mutated([ELEMENTS]) | corpus.mutated([nft.set_("m", FIXED)]) | st.binary(max_size=8))
 def test_any_bytes_make_a_result_or_an_error(content):
     """No bytes make anything but names of chains, a set, or a ReadError."""
-    message = memoryview(content)
     with contextlib.suppress(ReadError):
-        assert all(isinstance(chain, str) and chain for chain in parse_elements(message))
+        assert all(isinstance(chain, str) for chain in chains(content))
     with contextlib.suppress(ReadError):
-        assert parse_set(message).make(message).handle >= 0
+        assert parse_set(memoryview(content)).make(memoryview(content)).fixed in {True, False}
+
+
+@given(st.lists(corpus.mutated([ELEMENTS]), max_size=8))
+def test_recognising_an_element_is_as_good_as_parsing_it(messages):
+    """Whatever came before, an element has the result that it has alone."""
+    parse = Shapes(parse_element)
+    for message in (ELEMENTS, *messages, ELEMENTS):
+        alone = together = None
+        with contextlib.suppress(ReadError):
+            alone = chains(message)
+        with contextlib.suppress(ReadError):
+            together = chains(message, parse)
+        assert alone == together
 
 
 def test_sets_of_one_shape_are_told_apart():
     """What was seen of one set is not taken for what another one says."""
-    sets = [nft.set_(name, FIXED, number) for number, name in enumerate(("a", "b", "cc", "d"), 1)]
-    sets.append(nft.set_("e", 0, 5))
+    sets = [nft.set_(name, FIXED) for name in ("a", "b", "cc", "d")]
+    sets.append(nft.set_("e", 0))
     parse = Shapes(parse_set)
     found = [parse(memoryview(each)) for each in sets]
-    assert [(each.key[1], each.fixed, each.handle) for each in found] == [
-        ("a", True, 1),
-        ("b", True, 2),
-        ("cc", True, 3),
-        ("d", True, 4),
-        ("e", False, 5),
+    assert [(each.key[1], each.fixed) for each in found] == [
+        ("a", True),
+        ("b", True),
+        ("cc", True),
+        ("d", True),
+        ("e", False),
     ]
 
 
 def test_elements_lead_to_the_chains_of_their_verdicts():
-    """Elements that accept or drop lead nowhere; a chain is named once."""
+    """Elements that accept or drop lead nowhere."""
     message = nft.elements(
         nft.verdict(nft.GOTO, "a"), nft.verdict(nft.DROP), nft.verdict(nft.JUMP, "b")
     )
-    assert parse_elements(memoryview(message)) == ("a", "b")
+    assert chains(message) == ["a", "", "b"]
 
 
 def test_a_map_that_cannot_change_is_read_once():
-    """The second reading asks which maps there are, and no more."""
-    found, asked = readings(listing(), leads_to("a", "b", "a"), listing())
+    """The second reading asks nothing: its rule is still there."""
+    found, asked = readings(listing(), leads_to("a", "b", "a"))
     assert found == [("a", "b")] * 2
-    assert asked == [NFT_MSG_GETSET, NFT_MSG_GETSETELEM, NFT_MSG_GETSET]
+    assert asked == [NFT_MSG_GETSET, NFT_MSG_GETSETELEM]
+
+
+@pytest.mark.parametrize("flags", [NFT_SET_CONSTANT, NFT_SET_ANONYMOUS, 0])
+def test_a_map_that_may_change_is_read_again(flags):
+    """One with a name of its own, or that is not constant; but that it is such one stays so."""
+    found, asked = readings(listing(flags), leads_to("a"), leads_to("b"))
+    assert found == [("a",), ("b",)]
+    assert asked == [NFT_MSG_GETSET, NFT_MSG_GETSETELEM, NFT_MSG_GETSETELEM]
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "handles"),
-    [
-        (listing(NFT_SET_CONSTANT), listing(NFT_SET_CONSTANT), (1, 1)),
-        (listing(NFT_SET_ANONYMOUS), listing(NFT_SET_ANONYMOUS), (1, 1)),
-        (listing(0), listing(0), (1, 1)),
-        (listing(handle=7), listing(handle=8), (1, 1)),
-        (listing(handle=0), listing(handle=0), (1, 1)),  # before v4.16
-        (listing(), listing(), (1, 2)),
-        (listing(), listing(), (0, 0)),
-    ],
-    ids=["named", "not constant", "neither", "another", "no handle", "another table", "no table"],
+    "lives",
+    [{"rules": (RULE, RULE + 1)}, {"handles": (1, 2)}, {"handles": (0, 0)}],
+    ids=["another rule", "another table", "before v4.16"],
 )
-def test_any_other_map_is_read_again(first, second, handles):
-    """One that may have changed, or is another of the same name, is never taken for the old one."""
-    found, asked = readings(first, leads_to("a"), second, leads_to("b"), handles=handles)
+def test_a_map_of_another_rule_is_read_again(lives):
+    """One that may be another of the same name is never taken for the old one."""
+    found, asked = readings(listing(), leads_to("a"), listing(), leads_to("b"), **lives)
     assert found == [("a",), ("b",)]
     assert asked == [NFT_MSG_GETSET, NFT_MSG_GETSETELEM] * 2
+
+
+def test_a_map_that_two_rules_use_is_read_once_a_reading():
+    """As that of kube-proxy's services is, which two chains look into."""
+    connection, script = connect(listing(0), leads_to("a"))
+    found = Maps().read(connection, [Use(TABLE, 1, "m"), Use(TABLE, 2, "m")], {TABLE: 1})
+    assert found == {KEY: ("a",)}
+    assert [request.type for request in script.requests] == [NFT_MSG_GETSET, NFT_MSG_GETSETELEM]
+
+
+def test_maps_of_two_tables_are_told_apart():
+    """Also where tables have no handles, and rules of both have the same."""
+    other = nft.INET, "t"
+    connection, _ = connect(listing(0), leads_to("a"), leads_to("b"))
+    found = Maps().read(connection, [Use(TABLE, 1, "m"), Use(other, 1, "m")], {})
+    assert found == {(TABLE, "m"): ("a",), (other, "m"): ("b",)}
 
 
 def test_what_is_gone_is_forgotten():
     """Memory follows the ruleset; where no rule uses a map, nothing is asked."""
     connection, script = connect(listing(), leads_to("a"), listing(), leads_to("a"))
     maps = Maps()
-    for used in ([KEY], [], [KEY]):
-        maps.read(connection, used, {TABLE: 1})
+    for uses in ([Use(TABLE, RULE, "m")], [], [Use(TABLE, RULE, "m")]):
+        maps.read(connection, uses, {TABLE: 1})
     assert [request.type for request in script.requests] == [NFT_MSG_GETSET, NFT_MSG_GETSETELEM] * 2

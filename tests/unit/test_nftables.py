@@ -64,8 +64,9 @@ def test_any_bytes_make_a_rule_or_an_error(content):
     """No bytes make anything but a rule of some chain, or a ReadError."""
     found = outcome(lambda m: parse_rule(m).make(m), content)
     if not isinstance(found, str):
-        (family, table), chain, rule = found
+        (family, table), chain, rule, handle = found
         assert (type(family), type(table), type(chain), type(rule)) == (int, str, str, Rule)
+        assert handle >= 0
 
 
 @given(corpus.mutated(CHAINS) | corpus.mutated(corpus.payloads("nft-gettable-unspec")))
@@ -124,7 +125,7 @@ def test_where_rules_lead_is_no_part_of_their_shape():
         jump = nft.rule(nft.load(16), nft.cmp(b"\6"), nft.immediate(nft.JUMP, f"to{number}"))
         vmap = nft.rule(nft.vmap(f"__map{number}"), chain=f"chain{number}")
         assert recognise(memoryview(jump))[2].targets == (f"to{number}",)
-        _, chain, rule = recognise(memoryview(vmap))
+        _, chain, rule, _ = recognise(memoryview(vmap))
         assert (chain, rule.maps) == (f"chain{number}", (f"__map{number}",))
     assert [len(known) for known in recognise._known.values()] == [1, 1]
 

@@ -52,7 +52,8 @@ class Looked(NamedTuple):
     size: int
     hits: tuple[Hit, ...]
     edges: list[Edge]
-    needing: list[tuple[Rule, int, str]]  #: jumps that need an interface, as rule and `Edge`
+    #: rules that need an interface: one that translates, or (with the target) a jump, and as `Edge`
+    needing: list[tuple[Rule, int, str | None]]
 
 
 class Alike(NamedTuple):
@@ -77,6 +78,7 @@ class Graph:
     def __init__(self, table: Table) -> None:
         self.table = table
         self.looked: dict[str, Looked] = {}
+        self._of_rules: dict[tuple[int, ...], Looked] = {}  #: by the identity of the rules
 
     def walk(self, bases: Iterable[str]) -> Reached:
         """Return the chains that packets of `bases` come to."""
@@ -125,13 +127,11 @@ class Graph:
         Of rules that translate, and of jumps towards them, where packets meet them.
         """
         for name, ways in reached.items():
-            looked = self.looked[name]
-            rules = [(hit.rule, hit.passing) for hit in looked.hits if hit.rule.action]
-            rules += [(rule, p) for rule, p, target in looked.needing if target in self._leading]
-            for rule, passing in rules:
-                for interface in rule.interfaces:
-                    for family in _meet(_merged(ways), passing).live:
-                        yield name, family, interface
+            for rule, passing, target in self.looked[name].needing:
+                if target is None or target in self._leading:
+                    for interface in rule.interfaces:
+                        for family in _meet(_merged(ways), passing).live:
+                            yield name, family, interface
 
     def shadows(self, base: str, chain: str, hidden: Sequence[bool]) -> Iterator[Shadow]:
         """Yield those rules of interest of `chain` that are `hidden` from packets of `base`."""
@@ -155,20 +155,29 @@ class Graph:
                 )
 
     def _look(self, name: str) -> Looked:
+        """Look at a chain, once at all that have the same rules."""
+        rules = self._rules(name)
+        same = tuple(map(id, rules))
+        looked = self._of_rules.get(same)
+        if looked is None:
+            looked = self._of_rules[same] = self._look_at(rules)
+        return looked
+
+    def _look_at(self, rules: Sequence[Rule]) -> Looked:
         hits: list[Hit] = []
         edges: list[Edge] = []
-        needing: list[tuple[Rule, int, str]] = []
+        needing: list[tuple[Rule, int, str | None]] = []
         live = True
-        rules = self._rules(name)
         for rule in rules:
+            passing = _ways(rule, live=live)
             targets = self._targets(rule) if rule.maps else rule.targets
             if targets:
-                passing = _ways(rule, live=live)
                 edges += [(target, passing) for target in targets]
-                if rule.interfaces:
-                    needing += [(rule, passing, target) for target in targets]
             if _is_of_interest(rule):
-                hits.append(Hit(rule, _ways(rule, live=live)))
+                hits.append(Hit(rule, passing))
+            if rule.interfaces:
+                needing += [(rule, passing, target) for target in targets]
+                needing += [(rule, passing, None)] if rule.action else ()
             if live and not rule.conditional and rule.hides(self.table.families):
                 live = False
         return Looked(len(rules), tuple(hits), edges, needing)

@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Callable, Protocol, TypeVar
 
 from netfilter_exporter.kernel.errors import (
@@ -270,6 +270,20 @@ def attribute_places(payload: memoryview, start: int, end: int) -> Iterator[tupl
             raise Malformed(f"netlink attribute {type_} claims {length} of {end - offset} bytes")
         yield type_ & NLA_TYPE_MASK, offset + 4, offset + length
         offset += (length + 3) & ~3
+
+
+def find_attribute(payload: memoryview, start: int, end: int, path: Iterable[int]) -> list[slice]:
+    """Return where the value of the attribute at `path` into the nests stands, if it is there.
+
+    Of a repeated type the last one.
+    """
+    for wanted in path:
+        places = attribute_places(payload, start, end)
+        found = [(at, stop) for type_, at, stop in places if type_ == wanted]
+        if not found:
+            return []
+        start, end = found[-1]
+    return [slice(start, end)]
 
 
 def nfnetlink_places(payload: memoryview) -> dict[int, slice]:

@@ -6,7 +6,7 @@ import struct
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.errors import Malformed
-from netfilter_exporter.kernel.netlink import attribute_map, attribute_places, attributes, be32
+from netfilter_exporter.kernel.netlink import attribute_map, attributes, be32, find_attribute
 from netfilter_exporter.kernel.nft_expressions import (
     DECODE,
     FIXED,
@@ -68,9 +68,9 @@ def decode(message: memoryview, start: int, end: int) -> Decoded:
             effect = FIXED.get(name, MATCH)
             unread.append(slice(data, after))
         if effect.targets:
-            targets += _find(message, data, after, _CHAIN)
+            targets += find_attribute(message, data, after, _CHAIN)
         elif name == b"lookup":
-            places = _find(message, data, after, _SET)
+            places = find_attribute(message, data, after, _SET)
             unread += places
             maps += places if effect.maps else ()
         loaded = effect.loads
@@ -100,14 +100,3 @@ def _end_of_first(message: memoryview, data: int, after: int) -> int:
     first = data + _ATTRIBUTE.size
     length: int = _ATTRIBUTE.unpack_from(message, first)[0]
     return min(first + ((length + 3) & ~3), after)
-
-
-def _find(message: memoryview, start: int, end: int, path: tuple[int, ...]) -> list[slice]:
-    """Return where the value of the attribute at `path` into the nests stands, if it is there."""
-    for wanted in path:
-        places = attribute_places(message, start, end)
-        found = [(at, stop) for type_, at, stop in places if type_ == wanted]
-        if not found:
-            return []
-        start, end = found[-1]
-    return [slice(start, end)]

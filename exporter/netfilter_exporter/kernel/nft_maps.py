@@ -1,31 +1,38 @@
 """The verdict maps of nftables: to which chains their elements lead.
 
 kube-proxy has a map without a name of its own for each service: thousands, each of which the
-kernel looks up by walking all of them. Such a map cannot change while it is there, so it is read
-once in its life.
+kernel looks up by walking all of them. Such a map cannot change while the rule that uses it is
+there, so it is read once in the life of that rule.
 
 Source: include/uapi/linux/netfilter/nf_tables.h (v6.18); nf_tables_newsetelem() refuses elements
-for a map that is bound and constant, nf_tables_unbind_set() takes an anonymous one away with its
-rule (net/netfilter/nf_tables_api.c). Handles are since v4.16: before it, every map is read again.
+for a map that is bound and constant, nf_tables_bind_set() a second rule for an anonymous one,
+nf_tables_unbind_set() takes it away with its rule, and nf_tables_newrule() gives no handle twice,
+not to the successor of a replaced rule either (net/netfilter/nf_tables_api.c). Handles of tables
+are since v4.16: before it, every map is read again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Callable, NamedTuple
 
 from netfilter_exporter.kernel.netlink import (
     Connection,
-    attribute_map,
+    attribute_places,
     attributes,
     be32,
+    find_attribute,
     nfgenmsg,
     nfnetlink_map,
     nfnetlink_places,
     pack,
     text,
 )
-from netfilter_exporter.kernel.nft_expressions import parse_verdict
+from netfilter_exporter.kernel.nft_expressions import (
+    NFTA_DATA_VERDICT,
+    NFTA_VERDICT_CHAIN,
+    parse_verdict,
+)
 from netfilter_exporter.kernel.shapes import Parsed, Shapes, unpacker
 
 NFNL_SUBSYS_NFTABLES = 10
@@ -35,7 +42,6 @@ NFT_MSG_GETSETELEM = NFNL_SUBSYS_NFTABLES << 8 | 13
 NFTA_SET_TABLE = 1
 NFTA_SET_NAME = 2
 NFTA_SET_FLAGS = 3
-NFTA_SET_HANDLE = 16
 NFT_SET_ANONYMOUS, NFT_SET_CONSTANT = 0x1, 0x2
 NFTA_SET_ELEM_LIST_TABLE = 1
 NFTA_SET_ELEM_LIST_SET = 2
@@ -47,84 +53,101 @@ MapKey = tuple[TableKey, str]  #: table and name
 Targets = tuple[str, ...]  #: the chains that a map leads to
 
 
+class Use(NamedTuple):
+    """A rule that looks into a map."""
+
+    table: TableKey
+    rule: int  #: its handle
+    map: str  #: its name
+
+
 class ParsedSet(NamedTuple):
     key: MapKey
     fixed: bool  #: it cannot change while a rule uses it
-    handle: int  #: of its table alone; 0: this kernel has none
 
 
 class Maps:
     """Reads maps, and remembers those that cannot change; for one life of nf_tables."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[MapKey, int, int], Targets] = {}
+        #: by handle of the table and rule; None: that map may change
+        self._known: dict[tuple[int, Use], Targets | None] = {}
 
     def read(
-        self, connection: Connection, used: Iterable[MapKey], tables: Mapping[TableKey, int]
+        self, connection: Connection, uses: Iterable[Use], tables: Mapping[TableKey, int]
     ) -> dict[MapKey, Targets]:
         """Return where the maps that rules use lead; `tables` are the handles of the tables."""
-        wanted = set(used)
-        if not wanted:
-            self._known = {}
-            return {}
-        everything = nfgenmsg(0)
-        sets = connection.dump("nftables GETSET", NFT_MSG_GETSET, everything, Shapes(parse_set))
-        lives = {
-            each.key: (each.key, tables[each.key[0]], each.handle)
-            for each in sets
-            if each.fixed and each.handle and tables.get(each.key[0])
-        }
-        before, self._known = self._known, {}
-        found = {}
-        for key in wanted:
-            life = lives.get(key)
-            targets = before.get(life) if life else None
-            if targets is None:
-                targets = _read_targets(connection, key)
-            if life:
-                self._known[life] = targets
-            found[key] = targets
+        lives = {(tables.get(use.table, 0), use): (use.table, use.map) for use in uses}
+        known = self._known
+        new = [life for life in lives if life not in known]
+        fixed = _read_fixed(connection) if new else frozenset()
+        parse = Shapes(parse_element)
+        for life in new:
+            key = lives[life]
+            known[life] = _read_targets(connection, key, parse) if key in fixed else None
+        found: dict[MapKey, Targets] = {}
+        for life, key in lives.items():
+            targets = known[life]
+            if key not in found:
+                found[key] = _read_targets(connection, key, parse) if targets is None else targets
+        self._known = {life: known[life] for life in lives if life[0]}
         return found
 
 
-def _read_targets(connection: Connection, key: MapKey) -> Targets:
+def _read_fixed(connection: Connection) -> frozenset[MapKey]:
+    """Return the maps that cannot change while a rule uses them."""
+    sets = connection.dump("nftables GETSET", NFT_MSG_GETSET, nfgenmsg(0), Shapes(parse_set))
+    return frozenset(each.key for each in sets if each.fixed)
+
+
+def _read_targets(
+    connection: Connection, key: MapKey, parse: Callable[[memoryview], str]
+) -> Targets:
     (family, table), name = key
     request = (
         nfgenmsg(family)
         + pack(NFTA_SET_ELEM_LIST_TABLE, table.encode() + b"\0")
         + pack(NFTA_SET_ELEM_LIST_SET, name.encode() + b"\0")
     )
-    found = connection.dump("nftables GETSETELEM", NFT_MSG_GETSETELEM, request, parse_elements)
-    return tuple(dict.fromkeys(chain for chains in found for chain in chains))
+    found = connection.dump(
+        "nftables GETSETELEM",
+        NFT_MSG_GETSETELEM,
+        request,
+        lambda message: [parse(element) for element in elements(message)],
+    )
+    return tuple(dict.fromkeys(chain for chains in found for chain in chains if chain))
 
 
 def parse_set(payload: memoryview) -> Parsed[ParsedSet]:
-    """Parse an NFT_MSG_NEWSET; sets of one shape differ in name and handle."""
+    """Parse an NFT_MSG_NEWSET; sets of one shape differ in name."""
     found, places = nfnetlink_map(payload), nfnetlink_places(payload)
     table = payload[0], text(found[NFTA_SET_TABLE])
     flags = be32(found[NFTA_SET_FLAGS]) if NFTA_SET_FLAGS in found else 0
     both = NFT_SET_ANONYMOUS | NFT_SET_CONSTANT
     fixed = flags & both == both
     text(found[NFTA_SET_NAME])  # it has one
-    name_of, handle_of = (
-        unpacker(len(payload), [places[type_]] if type_ in places else [])
-        for type_ in (NFTA_SET_NAME, NFTA_SET_HANDLE)
+    name_of = unpacker(len(payload), [places[NFTA_SET_NAME]])
+    read = {NFTA_SET_TABLE, NFTA_SET_FLAGS}
+    return Parsed(
+        lambda message: ParsedSet((table, text(name_of(message)[0])), fixed),
+        [place for type_, place in places.items() if type_ not in read],
     )
 
-    def make(message: memoryview) -> ParsedSet:
-        number = int.from_bytes(b"".join(handle_of(message)), "big")
-        return ParsedSet((table, text(name_of(message)[0])), fixed, number)
 
-    read = {NFTA_SET_TABLE, NFTA_SET_FLAGS}
-    return Parsed(make, [place for type_, place in places.items() if type_ not in read])
+def elements(payload: memoryview) -> Iterator[memoryview]:
+    """Yield the elements in an NFT_MSG_NEWSETELEM."""
+    listed = nfnetlink_map(payload).get(NFTA_SET_ELEM_LIST_ELEMENTS, memoryview(b""))
+    return (element for _, element in attributes(listed))
 
 
-def parse_elements(payload: memoryview) -> Targets:
-    """Return the chains named by the verdicts in an NFT_MSG_NEWSETELEM."""
-    found = nfnetlink_map(payload)
-    chains = []
-    for _, element in attributes(found.get(NFTA_SET_ELEM_LIST_ELEMENTS, memoryview(b""))):
-        data = attribute_map(element).get(NFTA_SET_ELEM_DATA)
-        if data is not None:
-            chains.append(parse_verdict(data)[1])
-    return tuple(chain for chain in chains if chain)
+def parse_element(element: memoryview) -> Parsed[str]:
+    """Parse an element to the chain that its verdict names, or "" where there is none."""
+    places = {type_: slice(*place) for type_, *place in attribute_places(element, 0, len(element))}
+    data = places.pop(NFTA_SET_ELEM_DATA, slice(0, 0))
+    parse_verdict(element[data])  # it is one, or nothing
+    chain = find_attribute(element, data.start, data.stop, (NFTA_DATA_VERDICT, NFTA_VERDICT_CHAIN))
+    name_of = unpacker(len(element), chain)
+    return Parsed(
+        (lambda message: text(name_of(message)[0])) if chain else (lambda _: ""),
+        [*places.values(), *chain],
+    )

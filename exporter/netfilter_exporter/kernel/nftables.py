@@ -39,6 +39,7 @@ from netfilter_exporter.kernel.nft_maps import (
     Maps,
     TableKey,
     Targets,
+    Use,
 )
 from netfilter_exporter.kernel.ruleset import Chain, Rule, Table
 from netfilter_exporter.kernel.shapes import Parsed, Shapes, unpacker
@@ -73,7 +74,8 @@ NFTNL_UDATA_RULE_COMMENT = 0  # libnftnl, include/libnftnl/udata.h
 #: Readings that a change of the ruleset may spoil before it is given up.
 _ATTEMPTS = 4
 
-ParsedRule = tuple[TableKey, str, Rule]  #: table, chain and rule: plain, there are many
+#: Table, chain, rule, and its handle if it looks into maps, else 0: plain, there are many.
+ParsedRule = tuple[TableKey, str, Rule, int]
 
 
 class ParsedTable(NamedTuple):
@@ -141,8 +143,8 @@ def _read_once(connection: Connection, maps: Maps) -> list[Table]:
     rules: list[ParsedRule] = []
     for key in dict.fromkeys(base.table for base in bases if base.chain.is_of_interest):
         rules += _read_rules(connection, key, parse)
-    used = {(table, name) for table, _, rule in rules if rule.maps for name in rule.maps}
-    targets = maps.read(connection, used, {table.key: table.handle for table in tables})
+    uses = [Use(rule[0], rule[3], name) for rule in rules for name in rule[2].maps]
+    targets = maps.read(connection, uses, {table.key: table.handle for table in tables})
     return build(tables, bases, rules, targets)
 
 
@@ -225,9 +227,9 @@ def parse_rule(payload: memoryview, names: Names | None = None) -> Parsed[Parsed
     """
     known = Names() if names is None else names
     values = nfnetlink_places(payload)
-    for type_ in (NFTA_RULE_TABLE, NFTA_RULE_CHAIN):
+    for type_ in (NFTA_RULE_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_HANDLE):
         if type_ not in values:
-            raise Malformed("nftables: a rule without a table or a chain")
+            raise Malformed("nftables: a rule without a table, a chain or a handle")
     table = payload[0], text(payload[values[NFTA_RULE_TABLE]])
     chain = values[NFTA_RULE_CHAIN]
     nest = values.get(NFTA_RULE_EXPRESSIONS, slice(0, 0))
@@ -236,20 +238,23 @@ def parse_rule(payload: memoryview, names: Names | None = None) -> Parsed[Parsed
     unread += [values[type_] for type_ in values if type_ not in _RULE_READ]
     has_comment = not rule.conditional and NFTA_RULE_USERDATA in values
     named.append([values[NFTA_RULE_USERDATA]] if has_comment else [])
+    named.append([values[NFTA_RULE_HANDLE]] if rule.maps else [])
     in_message = sorted(itertools.chain(*named), key=lambda part: part.start)
     chain_of = unpacker(len(payload), [chain])
     if not in_message:
-        return Parsed(lambda message: (table, known[chain_of(message)[0]], rule), unread)
+        return Parsed(lambda message: (table, known[chain_of(message)[0]], rule, 0), unread)
     pick = unpacker(len(payload), in_message)
     starts = [part.start for part in in_message]
-    targets, maps, comments = ([starts.index(part.start) for part in parts] for parts in named)
-    made: dict[tuple[bytes, ...], Rule] = {}
+    targets, maps, comments, handles = (
+        [starts.index(part.start) for part in parts] for parts in named
+    )
+    made: dict[tuple[bytes, ...], tuple[Rule, int]] = {}
 
     def make(message: memoryview) -> ParsedRule:
         picked = pick(message)
         found = made.get(picked)
         if found is None:
-            found = made[picked] = Rule(
+            with_names = Rule(
                 rule[0],
                 rule[1],
                 tuple([known[picked[at]] for at in targets]),
@@ -257,7 +262,9 @@ def parse_rule(payload: memoryview, names: Names | None = None) -> Parsed[Parsed
                 *rule[4:-1],
                 parse_comment(picked[comments[0]]) if comments else "",
             )
-        return table, known[chain_of(message)[0]], found
+            handle = int.from_bytes(picked[handles[0]], "big") if handles else 0
+            found = made[picked] = with_names, handle
+        return table, known[chain_of(message)[0]], *found
 
     return Parsed(make, unread)
 
@@ -289,7 +296,7 @@ def build(
         chains[base.table][base.name] = base.chain
     for table, of_table in itertools.groupby(rules, key=operator.itemgetter(0)):
         known = chains[table]
-        for _, name, rule in of_table:
+        for _, name, rule, _ in of_table:
             chain = known.get(name)
             if chain is None:
                 chain = known[name] = Chain([])

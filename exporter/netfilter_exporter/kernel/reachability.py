@@ -84,7 +84,7 @@ def analyse(tables: Iterable[Table]) -> RulesetFacts:
         _add_unreachable(facts, graph, nat, alike)
         for chain, family, interface in graph.needing(reached):
             facts.interfaces.add((family, chain, interface))
-        _add_untracked(facts, graph)
+        _add_untracked(facts, graph, bases)
         if any(hook is Hook.FORWARD and table.chains[n].drops for n, hook in bases.items()):
             facts.forward_drops |= table.families
     return facts
@@ -163,10 +163,10 @@ def _add_shadows(facts: RulesetFacts, shadows: Iterable[Shadow]) -> None:
                 facts.shadows.append(shadow)
 
 
-def _add_untracked(facts: RulesetFacts, graph: Graph) -> None:
+def _add_untracked(facts: RulesetFacts, graph: Graph, bases: Iterable[str]) -> None:
     """Add what keeps packets from being tracked, or tracks them in a zone of their own."""
     chains = graph.table.chains
-    before_tracking = [name for name, chain in chains.items() if chain.is_before_tracking]
+    before_tracking = [name for name in bases if chains[name].is_before_tracking]
     for alike in graph.alike(graph.walk(before_tracking)):
         for hit in alike.hits:
             met = alike.met_by_any(hit)
