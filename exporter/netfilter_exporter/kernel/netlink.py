@@ -46,6 +46,8 @@ _ERRNO = struct.Struct("=i")  # struct nlmsgerr begins with it
 
 #: A dump fills at most 32 KiB a datagram (netlink_dump, net/netlink/af_netlink.c, since v4.6).
 _BUFFER = 1 << 17
+_WHOLE = int(socket.MSG_TRUNC)  # the kernel tells the datagram's true length
+_AT_ONCE = _WHOLE | int(socket.MSG_DONTWAIT)
 _DUMP_ATTEMPTS = 4
 _MAX_ERRNO = 4095  # include/linux/err.h
 
@@ -87,24 +89,24 @@ class NetlinkSocket:
 
     def receive(self, timeout: float) -> memoryview:
         try:
-            # The kernel answers within send(): there mostly is nothing to wait for.
-            size = self._receive(socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            size = self._wait(timeout)
+            size = self._receive(timeout)
         except OSError as error:
             raise from_oserror(error, "netlink receive") from None
         if size > _BUFFER:
             raise Malformed(f"netlink: a datagram of {size} bytes was cut at {_BUFFER}")
         return memoryview(bytes(memoryview(self._buffer)[:size]))
 
-    def _receive(self, flags: int = 0) -> int:
-        # MSG_TRUNC makes the kernel tell the datagram's true length.
-        return self._socket.recv_into(self._buffer, _BUFFER, flags | socket.MSG_TRUNC)
+    def _receive(self, timeout: float) -> int:
+        try:
+            # The kernel answers within send(): there mostly is nothing to wait for.
+            return self._socket.recv_into(self._buffer, _BUFFER, _AT_ONCE)
+        except BlockingIOError:
+            return self._wait(timeout)
 
     def _wait(self, timeout: float) -> int:
         self._socket.settimeout(timeout)
         try:
-            return self._receive()
+            return self._socket.recv_into(self._buffer, _BUFFER, _WHOLE)
         except socket.timeout:
             raise TimedOut(f"netlink: no answer within {timeout:.1f} s") from None
         finally:
