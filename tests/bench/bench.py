@@ -27,10 +27,11 @@ from support import readme
 
 LARGE = 20_000
 TIMES = " \N{MULTIPLICATION SIGN}"
-SAVE = {
-    "nft": ("iptables-nft-save", "-t", "nat"),
-    "iptables-nft": ("iptables-nft-save", "-t", "nat"),
-    "legacy": ("iptables-legacy-save", "-t", "nat"),
+#: What lists the rules of a backend, and the part of its cost that a first reading may take.
+LISTERS = {
+    "nft": {"nft -j list ruleset": 0.15},
+    "iptables-nft": {"iptables-nft-save -t nat": 0.25, "nft -j list ruleset": 0.15},
+    "legacy": {"iptables-legacy-save -t nat": 0.25},
 }
 
 
@@ -174,26 +175,19 @@ class Bench:
             return firsts[-1].reading
 
         listed: dict[str, Callable[[], float | None]] = {"reading": reading}
-        listed["save"] = functools.partial(machine.command_cpu, name, *SAVE[backend])
-        if backend != "legacy":
-            listed["json"] = functools.partial(
-                machine.command_cpu, name, "nft", "-j", "list", "ruleset"
-            )
+        for command in LISTERS[backend]:
+            listed[command] = functools.partial(machine.command_cpu, name, *command.split())
         found = measures.in_turn(self._plan.readings, listed)
-        if "save" in found and backend != "nft":  # it does not list what nft has made
-            value = ratio(found["reading"], found["save"])
-            self._add(
-                f"first reading of {LARGE} rules / `{SAVE[backend][0]}` ({backend})", value, 0.25
-            )
-        if "json" in found:
-            value = ratio(found["reading"], found["json"])
-            self._add(
-                f"first reading of {LARGE} rules / `nft -j list ruleset` ({backend})", value, 0.15
-            )
+        kernel = [reading.kernel for reading in firsts]
+        for command, target in LISTERS[backend].items():
+            if command in found:
+                what = f"first reading of {LARGE} rules / `{command}` ({backend})"
+                self._add(what, ratio(found["reading"], found[command]), target)
+                self._add("the kernel's own listing / the same", ratio(kernel, found[command]))
         milliseconds = statistics.median(found["reading"]) * 1000
-        kernel = statistics.median(f.kernel for f in firsts) * 1000
         what = f"first reading ({backend}): CPU, and the kernel's part of it"
-        self.rows.append(Row(what, f"{milliseconds:.0f}, {kernel:.0f} ms"))
+        listing = statistics.median(kernel) * 1000
+        self.rows.append(Row(what, f"{milliseconds:.0f}, {listing:.0f} ms"))
         start = statistics.median(f.start for f in firsts)
         cpu = statistics.median(f.start_cpu for f in firsts)
         self._add(f"start to first page, {LARGE} rules ({backend})", start, 0.5, " s")
