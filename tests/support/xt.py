@@ -28,6 +28,7 @@ class Rule(NamedTuple):
     not_out: str = ""
     protocol: int = 0
     xt: str = ""  #: the name of an xt target whose data is `target`
+    packets: int = 0  #: that it has counted
 
 
 def table(
@@ -78,6 +79,7 @@ def entry(
     header[layout.flags + 1] = 2 if rule.not_out else 0  # IPT_INV_VIA_OUT
     protocol = 80 if family is Family.IPV4 else 128
     header[protocol : protocol + 2] = struct.pack("=H", rule.protocol)
+    struct.pack_into("=Q", header, layout.counters, rule.packets)
     body = b"".join(_sized(name.encode(), data) for name, data in rule.matches)
     target_at = layout.size + len(body)
     if isinstance(rule.target, bytes):

@@ -7,15 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from netfilter_exporter.kernel import nftables, xtables
+from netfilter_exporter.kernel import nftables, rulesets, xtables
 from netfilter_exporter.kernel.errors import NoData, ReadError, from_oserror
 from netfilter_exporter.kernel.families import Family, Hook
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.reachability import RulesetFacts
 from netfilter_exporter.kernel.ruleset import Action
-from netfilter_exporter.kernel.rulesets import LEGACY_AGE, LegacyReader, NftablesReader
+from netfilter_exporter.kernel.rulesets import (
+    LEGACY_AGE,
+    SMALL,
+    LegacyReader,
+    NftablesReader,
+)
 from netfilter_exporter.kernel.system import System
-from netfilter_exporter.kernel.xtables import IPT_SO_GET_ENTRIES, IPT_SO_GET_INFO
+from netfilter_exporter.kernel.xtables import IPT_SO_GET_INFO
 from netfilter_exporter.snapshot import Host
 from support import nft, wire, xt
 from support.script import connect, done, dumped
@@ -165,17 +170,22 @@ def rules(facts):
     return facts.rules[Family.IPV4, Action.MASQUERADE]
 
 
-def test_a_table_of_the_same_numbers_is_read_once(kernel):
-    """While GET_INFO says the same, asking for it is all that is done."""
+def analysed(monkeypatch):
+    """Return a list that grows by one at each reading of rules."""
+    made = []
+    real = rulesets.analyse
+    monkeypatch.setattr(rulesets, "analyse", lambda tables: made.append(1) or real(tables))
+    return made
+
+
+def test_a_table_that_is_the_same_is_parsed_once(kernel, monkeypatch):
+    """Its entries are compared; packets that it counted make no difference."""
+    made = analysed(monkeypatch)
     reader = LegacyReader(Family.IPV4)
-    assert reader.read(kernel.system) is reader.read(kernel.system)
-    assert [option for option, _ in kernel.asked] == [
-        IPT_SO_GET_INFO,
-        IPT_SO_GET_INFO,
-        IPT_SO_GET_ENTRIES,
-        IPT_SO_GET_INFO,
-    ]
-    assert kernel.open == 0
+    first = reader.read(kernel.system)
+    kernel.tables["nat"] = xt.table(Family.IPV4, base={4: [MASQUERADE._replace(packets=7)]})
+    assert reader.read(kernel.system) is first
+    assert (made, kernel.open) == ([1], 0)
 
 
 def test_a_table_of_other_numbers_is_read_again(kernel):
@@ -186,13 +196,25 @@ def test_a_table_of_other_numbers_is_read_again(kernel):
     assert rules(reader.read(kernel.system)) == 3
 
 
-def test_a_replacement_of_the_same_size_is_seen_in_time(kernel):
-    """The one thing that may be seen late, is seen after five minutes."""
+def test_a_replacement_of_the_same_size_is_seen_at_once(kernel):
+    """GET_INFO says the same, and the entries do not."""
+    reader = LegacyReader(Family.IPV4)
+    assert rules(reader.read(kernel.system)) == 1
+    kernel.tables["nat"] = xt.table(Family.IPV4, base={4: [LOG]})
+    assert rules(reader.read(kernel.system)) == 0
+
+
+def test_a_replacement_of_a_large_table_is_seen_in_time(kernel):
+    """The one thing that may be seen late, is seen after five minutes: its entries are many."""
+    many = SMALL // 100
+    kernel.tables["nat"] = xt.table(Family.IPV4, base={4: [MASQUERADE] * many})
     reader = LegacyReader(Family.IPV4)
     reader.read(kernel.system)
-    kernel.tables["nat"] = xt.table(Family.IPV4, base={4: [LOG]})
+    kernel.tables["nat"] = xt.table(Family.IPV4, base={4: [LOG] * many})
+    asked = len(kernel.asked)
     kernel.now = LEGACY_AGE - 1
-    assert rules(reader.read(kernel.system)) == 1
+    assert rules(reader.read(kernel.system)) == many
+    assert kernel.asked[asked:] == [(IPT_SO_GET_INFO, "nat")]
     kernel.now = LEGACY_AGE
     assert rules(reader.read(kernel.system)) == 0
 

@@ -146,16 +146,24 @@ def test_the_same_password_at_the_same_time_is_checked_once(serve, web_config, m
     assert len(calls) == 1
 
 
-def test_guessing_hinders_nobody(serve, web_config):
+def test_guessing_hinders_nobody(serve, web_config, monkeypatch):
     """While passwords are guessed, who is known is served at once, and the queue is bounded."""
+    queued = threading.Event()
+
+    def check(*arguments, real=passwords._takes_as_long):
+        queued.wait(PATIENCE)
+        return real(*arguments)
+
     server = serve(web_config=web_config(f"basic_auth_users: {{alice: {hashed('secret', 10)}}}"))
     right = basic("alice", "secret")
     assert server.get(authorization=right)[0] == 200
+    monkeypatch.setattr(passwords, "_takes_as_long", check)
     peers = [server.connect() for _ in range(40)]
     for number, peer in enumerate(peers):
         guess = basic("alice", f"guess {number}")
         peer.sendall(f"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: {guess}\r\n\r\n".encode())
     eventually(lambda: len(server.guard._passwords._pending) == 16)
+    queued.set()
     assert median_time(server, [right] * 5) < 0.1
     answers = [int(receive_response(peer)[0].split()[1]) for peer in peers]
     assert set(answers) == {401, 503}

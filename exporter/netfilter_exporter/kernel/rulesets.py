@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator
-from typing import NamedTuple, NoReturn
+from collections.abc import Iterator, Sequence
+from typing import Callable, NamedTuple, NoReturn
 
 from netfilter_exporter.kernel import nftables, xtables
 from netfilter_exporter.kernel.errors import NoData, ReadError
@@ -13,10 +13,13 @@ from netfilter_exporter.kernel.families import Family
 from netfilter_exporter.kernel.netlink import Connection
 from netfilter_exporter.kernel.nft_maps import Maps
 from netfilter_exporter.kernel.reachability import RulesetFacts, analyse
-from netfilter_exporter.kernel.system import System
+from netfilter_exporter.kernel.ruleset import Table
+from netfilter_exporter.kernel.system import System, Xtables
 
-#: Seconds after which legacy tables are read even if they look the same: a replacement of the
-#: very same size shows nowhere else.
+#: Bytes of a legacy table, some 140 rules, up to which its entries are compared at every look. A
+#: replacement of the very same size shows nowhere else.
+SMALL = 1 << 15
+#: Seconds after which a larger one is read even if it looks the same.
 LEGACY_AGE = 300.0
 
 
@@ -85,13 +88,20 @@ class NftablesReader:
         return self._last
 
 
+class Known(NamedTuple):
+    """What a legacy table is recognised by."""
+
+    info: xtables.Info
+    recognises: Callable[[memoryview], bool] | None  #: its entries; None: they are too many
+
+
 class LegacyReader:
     """Remembers the facts of the last state of one family's tables."""
 
     def __init__(self, family: Family) -> None:
         self._family = family
-        self._state: dict[str, xtables.Info] = {}
-        self._facts: RulesetFacts | None = None
+        self._known: dict[str, Known] = {}
+        self._facts = NO_RULES  #: of the known tables
         self._read_at = 0.0
 
     def read(self, system: System, *, forced: bool = False) -> RulesetFacts:
@@ -99,22 +109,18 @@ class LegacyReader:
 
         `forced`: see `_refuse`.
         """
-        names = xtables.read_names(system.paths, self._family)
-        wanted = sorted(names.intersection(xtables.TABLES))
+        wanted = sorted(xtables.read_names(system.paths, self._family) & xtables.TABLES.keys())
         if not wanted:
-            self._facts, self._state = None, {}
-            return NO_RULES
+            self._facts, self._known = NO_RULES, {}
+            return self._facts
         connection = system.xtables(self._family)
         try:
-            state = {name: xtables.read_info(connection, name) for name in wanted}
             due = not forced and system.clock() - self._read_at >= LEGACY_AGE
-            if self._facts is None or state != self._state or due:
-                if forced and any(info.has_rules for info in state.values()):
+            if due or not self._is_known(connection, wanted, forced=forced):
+                if forced and any(xtables.read_info(connection, name).has_rules for name in wanted):
                     _refuse(f"legacy {self._family.value}")
                 with _no_collection():
-                    read = [xtables.read_table(connection, self._family, name) for name in wanted]
-                    self._facts = analyse(table for _, table in read)
-                self._state = {name: info for name, (info, _) in zip(wanted, read)}
+                    self._read(connection, wanted)
                 self._read_at = system.clock()
         except NoData as error:  # it was listed: that it cannot be had does not make it empty
             raise ReadError(f"legacy {self._family.value}: a table went: {error}") from None
@@ -122,3 +128,27 @@ class LegacyReader:
             return self._facts
         finally:
             connection.close()
+
+    def _is_known(self, connection: Xtables, names: Sequence[str], *, forced: bool) -> bool:
+        """Tell whether the tables are those of the last reading."""
+        if names != list(self._known):
+            return False
+        for name, known in self._known.items():
+            if known.recognises is None or forced:
+                if xtables.read_info(connection, name) != known.info:
+                    return False
+            else:
+                info, entries = xtables.read_entries(connection, name)
+                if info != known.info or not known.recognises(entries):
+                    return False
+        return True
+
+    def _read(self, connection: Xtables, names: Sequence[str]) -> None:
+        tables: list[Table] = []
+        known: dict[str, Known] = {}
+        for name in names:
+            info, entries = xtables.read_entries(connection, name)
+            tables.append(xtables.parse_table(entries, info, self._family, name))
+            small = info.size <= SMALL
+            known[name] = Known(info, xtables.recogniser(entries, self._family) if small else None)
+        self._facts, self._known = analyse(tables), known

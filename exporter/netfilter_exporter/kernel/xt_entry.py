@@ -42,12 +42,13 @@ class Layout(NamedTuple):
     goto: int  #: IPT_F_GOTO or IP6T_F_GOTO
     header: int  #: sizeof(struct ipt_ip) or ip6t_ip6: what the entry itself compares
     offsets: int  #: target_offset and next_offset
+    counters: int  #: struct xt_counters; up to the end of the entry itself
     size: int  #: sizeof(struct ipt_entry) or ip6t_entry: the first match is there
 
 
 LAYOUTS = {
-    Family.IPV4: Layout(16, 82, 0x02, 84, 88, 112),
-    Family.IPV6: Layout(64, 131, 0x04, 136, 140, 168),
+    Family.IPV4: Layout(16, 82, 0x02, 84, 88, 96, 112),
+    Family.IPV6: Layout(64, 131, 0x04, 136, 140, 152, 168),
 }
 
 

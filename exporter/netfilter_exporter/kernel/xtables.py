@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 from netfilter_exporter.kernel.errors import (
     Malformed,
@@ -24,7 +24,7 @@ from netfilter_exporter.kernel.families import Backend, Family, Hook
 from netfilter_exporter.kernel.files import Paths, read_bytes
 from netfilter_exporter.kernel.netlink import text
 from netfilter_exporter.kernel.ruleset import Chain, Rule, Table, Verdict
-from netfilter_exporter.kernel.shapes import Shapes
+from netfilter_exporter.kernel.shapes import Shapes, unpacker_of_others
 from netfilter_exporter.kernel.system import Xtables
 from netfilter_exporter.kernel.xt_entry import (
     LAYOUTS,
@@ -85,19 +85,34 @@ def parse_info(content: bytes) -> Info:
     return Info(valid, tuple(numbers[:5]), tuple(numbers[5:10]), numbers[10], numbers[11])
 
 
-def read_table(xtables: Xtables, family: Family, name: str) -> tuple[Info, Table]:
-    """Return a table of TABLES; again where it was replaced between the two questions."""
+def read_entries(xtables: Xtables, table: str) -> tuple[Info, memoryview]:
+    """Return a table of TABLES unparsed; again where it was replaced between the two questions."""
     if struct.calcsize("P") != 8:
         raise Unsupported("legacy tables: a 32-bit process cannot read them")
     for _ in range(_ATTEMPTS):
-        info = read_info(xtables, name)
-        request = _GET_ENTRIES.pack(name.encode(), info.size)
+        info = read_info(xtables, table)
+        request = _GET_ENTRIES.pack(table.encode(), info.size)
         try:
             content = xtables.get(IPT_SO_GET_ENTRIES, request, len(request) + info.size)
         except TimedOut:  # EAGAIN: the size is no longer that
             continue
-        return info, parse_table(content[_GET_ENTRIES.size :], info, family, name)
-    raise ReadError(f"legacy {name}: replaced during each of {_ATTEMPTS} readings")
+        return info, content[_GET_ENTRIES.size :]
+    raise ReadError(f"legacy {table}: replaced during each of {_ATTEMPTS} readings")
+
+
+def recogniser(content: memoryview, family: Family) -> Callable[[memoryview], bool]:
+    """Return what tells whether entries of the same size are these, but for their counters.
+
+    Where the first entries are the same, so is where the next one begins.
+    """
+    layout = LAYOUTS[family]
+    counters = [
+        slice(start + layout.counters, start + layout.size)
+        for start, *_ in _entries(content, layout)
+    ]
+    unpack = unpacker_of_others(len(content), counters)
+    others = unpack(content)
+    return lambda entries: unpack(entries) == others
 
 
 def parse_table(content: memoryview, info: Info, family: Family, name: str) -> Table:
