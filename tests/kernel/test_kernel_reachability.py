@@ -80,3 +80,17 @@ def test_a_dormant_table_does_not_translate(namespaces):
     facts = network.router.call(inside.ruleset, "nftables")
     assert not facts.dormant
     assert network.source(port=7008) == WAN
+
+
+def test_legacy_rules_that_change_places_are_seen(namespaces):
+    """A table of the same size and numbers is another one, and the next look tells."""
+    network = Router(namespaces)
+    network.router.sh(legacy("-o wan0 -j MASQUERADE", "-j ACCEPT"))
+    before = network.router.call(inside.ruleset, "legacy_ipv4")
+    assert (network.source(), sum(before.unreachable.values())) == (WAN, 0)
+    network.router.sh(
+        "iptables-legacy -w -t nat -D POSTROUTING 2; iptables-legacy -w -t nat -I POSTROUTING"
+        " -j ACCEPT"
+    )
+    after = network.router.call(inside.ruleset, "legacy_ipv4")
+    assert (network.source(port=7008), sum(after.unreachable.values())) == (CLIENT, 1)
