@@ -79,6 +79,16 @@ def working(backend: str, masquerades: int = 1, family: str = "ipv4") -> dict[st
     }
 
 
+def unreached(backend: str, chain: str, hook: str, number: int) -> dict[str, Any]:
+    """Return what holds where so many rules of one base chain are hidden, and no other."""
+    return {
+        'conntrack_tracking{family="ipv4"}': 1,
+        f'nat_unreachable_rules{{backend="{backend}",chain="{chain}",hook="{hook}"}}': number,
+        "nat_unreachable_rules": number,
+        'forwarding_enabled{family="ipv4"}': 1,
+    }
+
+
 #: What stays away from a host without a fault.
 QUIET = {
     "nat_dormant_rules": None,
