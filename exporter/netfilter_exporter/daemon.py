@@ -14,7 +14,7 @@ from netfilter_exporter.flags import Flags
 from netfilter_exporter.gather import Gatherer
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.loads import Loads
-from netfilter_exporter.process import ProcessReader
+from netfilter_exporter.process import ROWS, START_TIME, ProcessReader
 from netfilter_exporter.reload import Reloader
 from netfilter_exporter.snapshot import Host
 from netfilter_exporter.web import systemd
@@ -43,7 +43,7 @@ class Daemon:
         self._scrapes = Scrapes(
             self._gatherer,
             {name: found[name] for name in chosen.collectors},
-            extra=ProcessReader().families if chosen.exporter_metrics else list,
+            extra=ProcessReader(ROWS if chosen.exporter_metrics else (START_TIME,)).families,
             max_requests=chosen.max_requests,
         )
         self._reloader = Reloader(chosen.config_file, web_file, self._apply, loads)

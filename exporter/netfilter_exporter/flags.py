@@ -171,7 +171,8 @@ def _add_web(group: argparse._ArgumentGroup) -> None:
         "--web.disable-exporter-metrics",
         dest="exporter_metrics",
         action="store_false",
-        help="leave out the metrics of the exporter's own process (process_*)",
+        help="leave out the metrics of the exporter's own process (process_*), but for the time of"
+        " its start, which alerts need",
     )
 
 

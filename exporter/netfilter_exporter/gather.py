@@ -185,8 +185,10 @@ class Gathering:
                 return False
         if self._worker is not worker:
             return False
-        self._gatherer.end(self._run)
-        self._done(self._run)
+        try:
+            self._gatherer.end(self._run)
+        finally:
+            self._done(self._run)
         return True
 
     def _next(self, worker: _Worker) -> Collector | None:
@@ -215,8 +217,11 @@ class _Worker(threading.Thread):
 
     def run(self) -> None:
         while (gathering := self.tasks.get()) is not None:
-            if not gathering.work(self):
-                return
+            try:
+                if not gathering.work(self):
+                    return
+            except Exception:  # noqa: PERF203 - a defect of ours must not end the thread
+                _log.exception("the end of a collection failed")
 
 
 class Complaints:

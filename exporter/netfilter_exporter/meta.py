@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -11,6 +12,8 @@ from netfilter_exporter.collectors.base import Metric, Sample, value
 from netfilter_exporter.config import NamespaceRule
 from netfilter_exporter.gather import Run
 from netfilter_exporter.kernel.errors import ReadError
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -156,4 +159,7 @@ def served(row: Metric[T], facts: T) -> tuple[Sample, ...]:
     try:
         return tuple(row.samples(facts))
     except ReadError:
+        return ()
+    except Exception:  # a defect of ours must not take the page down
+        _log.exception("metric %s", row.full_name)
         return ()

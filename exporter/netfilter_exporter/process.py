@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import resource
 import time
+from collections.abc import Sequence
 from typing import Callable, NamedTuple
 
 from netfilter_exporter.collectors.base import Metric, value
-from netfilter_exporter.kernel.errors import Malformed, or_none
+from netfilter_exporter.kernel.errors import Malformed, from_oserror, or_none
 from netfilter_exporter.kernel.files import parse_int, read_bytes
 from netfilter_exporter.meta import Family, served
 
@@ -53,7 +54,10 @@ def _descriptors() -> int:
     To list them costs a twentieth of a scrape.
     """
     path = "/proc/self/fd"
-    return os.stat(path).st_size or len(os.listdir(path))
+    try:
+        return os.stat(path).st_size or len(os.listdir(path))
+    except OSError as error:
+        raise from_oserror(error, path) from None
 
 
 def _most_descriptors() -> float:
@@ -64,13 +68,14 @@ def _most_descriptors() -> float:
 class ProcessReader:
     """Reads the process; what stays is looked at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: Sequence[Metric[Process]]) -> None:
+        self._rows = rows
         self._start_time = or_none(_start_time)
 
     def families(self) -> list[Family]:
         """Return the families that go on the page."""
         process = Process(self._start_time, or_none(_memory))
-        return [(row, served(row, process)) for row in ROWS]
+        return [(row, served(row, process)) for row in self._rows]
 
 
 def _row(
@@ -78,6 +83,14 @@ def _row(
 ) -> Metric[Process]:
     return Metric(name, help_, source, value(read), prefix="")
 
+
+#: Alerts wait a while after a start, so this one is always served.
+START_TIME = _row(
+    "process_start_time_seconds",
+    "Start time of the process since unix epoch in seconds.",
+    "/proc/self/stat, /proc/stat",
+    lambda process: process.start_time,
+)
 
 ROWS: tuple[Metric[Process], ...] = (
     _row(
@@ -110,10 +123,5 @@ ROWS: tuple[Metric[Process], ...] = (
         "/proc/self/statm",
         lambda process: process.memory and process.memory[1],
     ),
-    _row(
-        "process_start_time_seconds",
-        "Start time of the process since unix epoch in seconds.",
-        "/proc/self/stat, /proc/stat",
-        lambda process: process.start_time,
-    ),
+    START_TIME,
 )

@@ -7,6 +7,7 @@ for one scrape, so that all collectors, and the checks, see the same facts.
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Mapping
 from typing import Any, Callable, Generic, NamedTuple, TypeVar
 
@@ -155,17 +156,19 @@ class Snapshot:
         self.paths = host.system.paths
         self.deadline = deadline
         self.errors: dict[str, ReadError] = {}  #: of the facts that could not be read
-        self._connections: dict[int, Connection] = {}
+        #: By thread and protocol: a thread that was left behind in a dump still receives.
+        self._connections: dict[tuple[int, int], Connection] = {}
 
     def connection(self, protocol: int) -> Connection:
-        """Return this scrape's netlink connection, opened on first use.
+        """Return this thread's netlink connection in this scrape, opened on first use.
 
         Opening NETLINK_NETFILTER loads nfnetlink where that is a module: pass a gate first.
         """
-        if protocol not in self._connections:
+        key = threading.get_ident(), protocol
+        if key not in self._connections:
             transport = self.system.netlink(protocol)
-            self._connections[protocol] = Connection(transport, self.deadline, self.system.clock)
-        return self._connections[protocol]
+            self._connections[key] = Connection(transport, self.deadline, self.system.clock)
+        return self._connections[key]
 
     def netfilter(self, module: str) -> Connection:
         """Return the netfilter connection if asking `module` loads nothing, else raise."""
@@ -271,12 +274,16 @@ class Snapshot:
         Nothing is sent where there is nothing to find, nor where the hooks can be listed. Where
         they cannot, or it cannot be told whether asking for them loads a module, a datagram is.
         """
-        if not self.conntrack_present:
+        if not self.conntrack_present or self.exempts_all(family):
             return False
         try:
             return self.hooks[family]
         except (Inconclusive, NoData, Unsupported):
             return self.probe_ipv4 if family is Family.IPV4 else self.probe_ipv6
+
+    def exempts_all(self, family: Family) -> bool:
+        """Tell whether a notrack rule without a match exempts all that is received."""
+        return any(source.facts and family in source.facts.untracked for source in self.rulesets)
 
     def _probe(self, family: Family) -> bool:
         limit = self.conntrack_limit

@@ -1,6 +1,8 @@
 """Rulesets of a Kubernetes node with thousands of services are read whole."""
 
+import concurrent.futures
 import contextlib
+import threading
 
 import pytest
 
@@ -132,3 +134,34 @@ def failing_dump():
 
 def fail(_):
     raise Malformed("no")
+
+
+def test_a_thread_that_is_left_behind_takes_nothing_from_the_next(namespace):
+    """Both get every rule, though the one began its dump before the other and ends it after."""
+    rules = "\n".join(f"tcp dport {port} masquerade" for port in range(1, 3000))
+    table = f"table ip t {{ chain c {{ type nat hook postrouting priority 100; {rules}\n}}; }}"
+    namespace.run("nft", "-f", "-", stdin=table)
+    assert namespace.call(dumps_of_two_threads) == [2999, 2999]
+
+
+def dumps_of_two_threads():
+    """Dump in a thread that hangs at its first rule, meanwhile in another; return the lengths."""
+    snapshot = inside.host().snapshot(timeout=60.0)
+    hangs, goes_on = threading.Event(), threading.Event()
+    request = nfgenmsg(NFPROTO_UNSPEC)
+
+    def hang(_):
+        hangs.set()
+        goes_on.wait(30)
+
+    def dump(parse):
+        return len(
+            snapshot.connection(NETLINK_NETFILTER).dump("t", NFT_MSG_GETRULE, request, parse)
+        )
+
+    with contextlib.closing(snapshot), concurrent.futures.ThreadPoolExecutor(2) as pool:
+        left_behind = pool.submit(dump, hang)
+        hangs.wait(30)
+        another = pool.submit(dump, len).result()
+        goes_on.set()
+        return [left_behind.result(), another]

@@ -1,5 +1,6 @@
 """process.py: the metrics of the process are those that prometheus-client's own collector makes."""
 
+import errno
 import math
 import os
 import resource
@@ -12,10 +13,16 @@ from netfilter_exporter import process
 from netfilter_exporter.exposition import Exposition
 
 
+def samples():
+    """Return the samples of each row, by its name."""
+    families = process.ProcessReader(process.ROWS).families()
+    return {row.full_name: samples for row, samples in families}
+
+
 @pytest.fixture
 def both():
     """Return the families of a page, ours and theirs, by name."""
-    text, _ = Exposition().render(process.ProcessReader().families(), "text/plain")
+    text, _ = Exposition().render(process.ProcessReader(process.ROWS).families(), "text/plain")
     ours = {family.name: family for family in text_string_to_metric_families(text.decode())}
     theirs = {family.name: family for family in ProcessCollector(registry=None).collect()}
     return ours, theirs
@@ -51,7 +58,7 @@ def test_descriptors_are_counted_where_the_kernel_does_not(monkeypatch):
     real = os.stat
     zero = os.stat_result([0] * 10)
     monkeypatch.setattr(os, "stat", lambda path: zero if path == "/proc/self/fd" else real(path))
-    found = {row.full_name: samples for row, samples in process.ProcessReader().families()}
+    found = samples()
     assert found["process_open_fds"] == (((), count),)
 
 
@@ -59,5 +66,16 @@ def test_no_limit_of_descriptors_is_infinite(monkeypatch):
     """It is a number of the page all the same."""
     limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
-    found = {row.full_name: samples for row, samples in process.ProcessReader().families()}
+    found = samples()
     assert found["process_max_fds"] == (((), math.inf),)
+
+
+def test_without_proc_the_others_are_served(monkeypatch):
+    """A number that cannot be read has no sample, and takes nothing else with it."""
+
+    def refuse(_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "stat", refuse)
+    found = samples()
+    assert [name for name, values in found.items() if not values] == ["process_open_fds"]

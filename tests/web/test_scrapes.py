@@ -186,6 +186,23 @@ def test_a_defect_in_making_the_page_is_a_500(serve, monkeypatch):
     assert server.get()[0] == 200
 
 
+@pytest.mark.parametrize(
+    "part", ["gather.Snapshot.close", "gather.Complaints.hear", "web.scrapes.zlib.compressobj"]
+)
+def test_a_defect_at_the_end_of_a_collection_hinders_no_other(serve, monkeypatch, part):
+    """Whoever waits gets an answer, and so do those who come later."""
+    server = serve()
+
+    def fail(*_):
+        raise OSError("defect")
+
+    monkeypatch.setattr(f"netfilter_exporter.{part}", fail)
+    for _ in range(2):
+        assert server.get(accept_encoding="gzip")[0] in {200, 500}
+    monkeypatch.undo()
+    assert server.get()[0] == 200
+
+
 def test_without_a_thread_the_scrape_fails_and_the_next_one_does_not(serve, monkeypatch):
     """Where the machine has no thread left, whoever waits is told so, and nobody waits forever."""
     server = serve()

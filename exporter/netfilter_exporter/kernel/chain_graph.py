@@ -11,9 +11,10 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from netfilter_exporter.kernel.endings import Endings
 from netfilter_exporter.kernel.families import BOTH, IPV4, IPV6, Family
 from netfilter_exporter.kernel.ruleset import Rule, Table
-from netfilter_exporter.kernel.shadows import Shadow, find_hider, hider_in
+from netfilter_exporter.kernel.shadows import Hider, Shadow, find_hider
 
 # The ways in which packets may come to a chain: a set of them is handed on at each jump, and what
 # the jump does not let pass is taken out.
@@ -77,6 +78,7 @@ class Graph:
 
     def __init__(self, table: Table) -> None:
         self.table = table
+        self.endings = Endings(table)
         self.looked: dict[str, Looked] = {}
         self._of_rules: dict[tuple[int, ...], Looked] = {}  #: by the identity of the rules
 
@@ -140,7 +142,7 @@ class Graph:
             for number, rule in enumerate(self._rules(chain), 1)
             if _is_of_interest(rule)
         )
-        hider = hider_in(self.table, chain)
+        hider = self._hider_in(chain)
         for (position, rule), is_hidden in zip(of_interest, hidden):
             if is_hidden:
                 here = hider if hider and hider.position < position else None
@@ -151,8 +153,15 @@ class Graph:
                     rule,
                     here.position if here else None,
                     self.table.families,
-                    here or find_hider(self.table, base, chain, self._jumps),
+                    here or find_hider(base, chain, self._jumps, self._hider_in),
                 )
+
+    def _hider_in(self, chain: str) -> Hider | None:
+        """Return the first rule of `chain` that no packet gets beyond."""
+        for number, rule in enumerate(self._rules(chain), 1):
+            if self.endings.hides(rule):
+                return Hider(chain, number, rule)
+        return None
 
     def _look(self, name: str) -> Looked:
         """Look at a chain, once at all that have the same rules."""
@@ -178,7 +187,7 @@ class Graph:
             if rule.interfaces:
                 needing += [(rule, passing, target) for target in targets]
                 needing += [(rule, passing, None)] if rule.action else ()
-            if live and not rule.conditional and rule.hides(self.table.families):
+            if live and self.endings.hides(rule):
                 live = False
         return Looked(len(rules), tuple(hits), edges, needing)
 

@@ -1,8 +1,6 @@
 """Which rules of a ruleset can translate, and which are there in vain.
 
-Pure functions on the model of `ruleset`.
-Deliberately conservative: only a rule without any match and with a final verdict hides what
-follows it, and only in its own chain.
+Pure functions on the model of `ruleset`; what hides a rule is in `endings`.
 """
 
 from __future__ import annotations
@@ -52,6 +50,8 @@ class RulesetFacts:
     #: every kind of translating rule there is, with the chains that have one
     translations: dict[Translation, set[str]] = dataclasses.field(default_factory=dict)
     rules: Counter[tuple[Family, Action]] = dataclasses.field(default_factory=Counter)
+    #: of those, the ones that some packet can reach
+    reached: Counter[tuple[Family, Action]] = dataclasses.field(default_factory=Counter)
     forwarded: Counter[Family] = dataclasses.field(default_factory=Counter)
     unreachable: Counter[BaseChain] = dataclasses.field(default_factory=Counter)
     dormant: Counter[tuple[Family, str]] = dataclasses.field(default_factory=Counter)
@@ -60,6 +60,8 @@ class RulesetFacts:
     notrack: Counter[Family] = dataclasses.field(default_factory=Counter)
     #: family, chain and name of every interface that a translating rule needs
     interfaces: set[tuple[Family, str, str]] = dataclasses.field(default_factory=set)
+    #: families of which no packet is tracked that is received
+    untracked: set[Family] = dataclasses.field(default_factory=set)
     #: families of which a notrack or zone rule may touch loopback
     loopback_untracked: set[Family] = dataclasses.field(default_factory=set)
     #: families of which a forward base chain has the policy drop
@@ -125,13 +127,14 @@ def _add_translations(
             action = hit.rule.action
             if action is None:
                 continue
-            families = alike.met_by_any(hit).families
+            met = alike.met_by_any(hit)
             kind = Translation(
-                families, action, table.name, hit.rule.interfaces, hit.rule.extension
+                met.families, action, table.name, hit.rule.interfaces, hit.rule.extension
             )
             facts.translations.setdefault(kind, set()).update(alike.chains)
-            for family in _ordered(families):
+            for family in _ordered(met.families):
                 facts.rules[family, action] += len(alike.chains)
+                facts.reached[family, action] += len(alike.chains) * (family in met.live)
             forwarded: set[Family] = set()
             for number, hook in enumerate(nat.values()):
                 if action in FORWARDED.get(hook, ()):
@@ -167,6 +170,7 @@ def _add_untracked(facts: RulesetFacts, graph: Graph, bases: Iterable[str]) -> N
     """Add what keeps packets from being tracked, or tracks them in a zone of their own."""
     chains = graph.table.chains
     before_tracking = [name for name in bases if chains[name].is_before_tracking]
+    zones = False
     for alike in graph.alike(graph.walk(before_tracking)):
         for hit in alike.hits:
             met = alike.met_by_any(hit)
@@ -175,3 +179,10 @@ def _add_untracked(facts: RulesetFacts, graph: Graph, bases: Iterable[str]) -> N
                     facts.notrack[family] += len(alike.chains)
             if hit.rule.notrack or hit.rule.zone:
                 facts.loopback_untracked |= met.loopback
+            zones = zones or hit.rule.zone
+    # A packet that was given a zone before has a template, which notrack leaves alone.
+    if not zones and any(
+        chains[name].is_before_all_tracking and graph.endings.exempts_all(name)
+        for name in before_tracking
+    ):
+        facts.untracked |= graph.table.families

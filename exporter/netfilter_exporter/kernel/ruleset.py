@@ -52,15 +52,6 @@ class Rule(NamedTuple):
     extension: bool = False  #: its action is an xt target, also where nftables carries it
     comment: str = ""  #: of an unconditional rule
 
-    def hides(self, families: frozenset[Family]) -> bool:
-        """Tell whether no packet of `families` gets beyond it.
-
-        Deliberately narrow: a match may always fail. ``dnat ip to`` in an inet table has none, and
-        yet IPv6 passes it by.
-        """
-        final = self.action is not None or self.verdict not in {None, Verdict.JUMP}
-        return final and not self.conditional and self.families >= families
-
 
 class Chain(NamedTuple):
     """A chain; `hook` is None for a user chain."""
@@ -80,6 +71,11 @@ class Chain(NamedTuple):
     def is_before_tracking(self) -> bool:
         """Whether it is a base chain whose rules may keep packets from being tracked."""
         return self.hook in {Hook.PREROUTING, Hook.OUTPUT} and self.priority <= NF_IP_PRI_CONNTRACK
+
+    @property
+    def is_before_all_tracking(self) -> bool:
+        """Whether what is received passes it before tracking, whichever was registered first."""
+        return self.hook is Hook.PREROUTING and self.priority < NF_IP_PRI_CONNTRACK
 
     @property
     def is_of_interest(self) -> bool:

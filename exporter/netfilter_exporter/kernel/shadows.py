@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 from netfilter_exporter.kernel.families import Family
-from netfilter_exporter.kernel.ruleset import Rule, Table
+from netfilter_exporter.kernel.ruleset import Rule
 
 #: Shadows that are kept for a person to read; all are counted.
 SHADOW_LIMIT = 64
@@ -33,29 +33,24 @@ class Shadow(NamedTuple):
 
 
 def find_hider(
-    table: Table, base: str, chain: str, jumps: Mapping[str, Iterable[tuple[str, bool]]]
+    base: str,
+    chain: str,
+    jumps: Mapping[str, Iterable[tuple[str, bool]]],
+    hider_in: Callable[[str], Hider | None],
 ) -> Hider | None:
     """Return the rule that ends the way from `base` to `chain`, the one nearest to `base`.
 
-    `jumps` are the targets of each chain's jumps, and whether packets come to the jump.
+    `jumps` are the targets of each chain's jumps, and whether packets come to the jump; `hider_in`
+    tells the rule that ends a chain.
     """
     todo: list[tuple[str, Hider | None]] = [(base, None)]
     seen = {base}
     for name, hider in todo:  # grows while it is walked
         for target, live in jumps.get(name, ()):
-            behind = hider or (None if live else hider_in(table, name))
+            behind = hider or (None if live else hider_in(name))
             if target == chain and behind:
                 return behind
             if target not in seen:
                 seen.add(target)
                 todo.append((target, behind))
-    return None
-
-
-def hider_in(table: Table, chain: str) -> Hider | None:
-    """Return the first rule of `chain` that no packet gets beyond."""
-    rules = table.chains[chain].rules if chain in table.chains else ()
-    for number, rule in enumerate(rules, 1):
-        if rule.hides(table.families):
-            return Hider(chain, number, rule)
     return None

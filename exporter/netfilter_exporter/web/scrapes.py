@@ -165,19 +165,21 @@ class Scrapes:
     def _response(self, run: Run, form: Form) -> _Result:
         try:
             response = form.make(run) if form.make else self._metrics(run, form.accept)
+            return _squeezed(response) if form.gzip else response
         except Exception as error:
             return error
-        if not form.gzip:
-            return response
-        squeeze = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP, _MEMORY)
-        body = squeeze.compress(response.body) + squeeze.flush()
-        headers = (*response.headers, ("Content-Encoding", "gzip"))
-        return response._replace(body=body, headers=headers)
 
     def _metrics(self, run: Run, accept: str) -> Response:
         families = page_families(run) + self._extra()
         body, content_type = self._exposition.render(families, accept)
         return Response(200, body, content_type)
+
+
+def _squeezed(response: Response) -> Response:
+    squeeze = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP, _MEMORY)
+    body = squeeze.compress(response.body) + squeeze.flush()
+    headers = (*response.headers, ("Content-Encoding", "gzip"))
+    return response._replace(body=body, headers=headers)
 
 
 def _settle(results: Iterable[tuple[asyncio.Future[Response], _Result]]) -> None:
