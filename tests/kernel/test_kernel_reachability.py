@@ -1,5 +1,8 @@
 """A rule that is told to be unreachable translates nothing, and one that is not does."""
 
+import subprocess
+import time
+
 import pytest
 
 from netfilter_exporter.kernel.families import Family
@@ -31,6 +34,18 @@ CASES = {
         nft("accept", "jump d", also=f"chain d {{ {MASQUERADE}; }};"),
         False,
     ),
+    "a jump to an accept before": (
+        nft("jump d", MASQUERADE, also="chain d { tcp dport 1 drop; accept; };"),
+        False,
+    ),
+    "a jump to an accept for some before": (
+        nft("jump d", MASQUERADE, also="chain d { udp dport 7007 return; accept; };"),
+        True,
+    ),
+    "a jump to a goto that comes back": (
+        nft("jump d", MASQUERADE, also="chain e { }; chain d { goto e; accept; };"),
+        True,
+    ),
     "behind a map": (
         nft("meta l4proto vmap { udp : goto d }", also=f"chain d {{ {MASQUERADE}; }};"),
         True,
@@ -47,6 +62,11 @@ CASES = {
     "legacy, accept before": (legacy("-j ACCEPT", "-o wan0 -j MASQUERADE"), False),
     "legacy, a commented return before": (
         legacy("-m comment --comment x -j RETURN", "-o wan0 -j MASQUERADE"),
+        False,
+    ),
+    "legacy, a jump to an accept before": (
+        "iptables-legacy -w -t nat -N D; iptables-legacy -w -t nat -A D -j ACCEPT; "
+        + legacy("-j D", "-o wan0 -j MASQUERADE"),
         False,
     ),
     "legacy, another interface before": (
@@ -94,3 +114,59 @@ def test_legacy_rules_that_change_places_are_seen(namespaces):
     )
     after = network.router.call(inside.ruleset, "legacy_ipv4")
     assert (network.source(port=7008), sum(after.unreachable.values())) == (CLIENT, 1)
+
+
+def count(namespace):
+    """Return how many rules translate IPv4, and how many of them are forwarded traffic's."""
+    facts = namespace.call(inside.ruleset, "nftables")
+    return sum(number for (family, _), number in facts.rules.items() if family is Family.IPV4)
+
+
+MAPPED = (
+    "table ip t { map m { type ipv4_addr : verdict; flags timeout; };"
+    " chain a { masquerade; }; chain b { counter; };"
+    f" chain post {{ {POST} ip daddr vmap {{ 10.0.0.1 : jump a }}; }}; }}\n"
+)
+
+
+def test_a_chain_that_is_renamed_is_still_reached(namespace):
+    """A verdict map leads to a chain, not to a name, also where two change theirs."""
+    namespace.run("nft", "-f", "-", stdin=MAPPED)
+    assert count(namespace) == 1
+    namespace.run("nft", "rename", "chain", "ip", "t", "a", "c")
+    assert count(namespace) == 1
+    namespace.sh("nft rename chain ip t b a; nft rename chain ip t c b")
+    assert count(namespace) == 1
+
+
+def test_a_table_that_goes_with_its_owner_is_seen_at_once(namespace):
+    """The kernel removes it without another generation of the ruleset."""
+    table = MAPPED.replace("table ip t {", "table ip t { flags owner; ")
+    command = ("nsenter", f"--net=/run/netns/{namespace.name}", "nft", "-i")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as owner:
+        owner.stdin.write(table)
+        owner.stdin.flush()
+        wait_for(lambda: count(namespace) == 1)
+        before = namespace.call(inside.generation)
+        owner.stdin.close()
+        wait_for(lambda: "table ip t" not in namespace.run("nft", "list", "tables"))
+        assert (count(namespace), namespace.call(inside.generation)) == (0, before)
+
+
+def test_an_element_that_expires_is_seen_at_once(namespace):
+    """What only it led to is reached no more, in the same generation."""
+    named = MAPPED.replace("vmap { 10.0.0.1 : jump a }", "vmap @m")
+    namespace.run("nft", "-f", "-", stdin=named)
+    namespace.run("nft", "add element ip t m { 10.0.0.1 timeout 1s : jump a }")
+    before = namespace.call(inside.generation)
+    assert count(namespace) == 1
+    wait_for(lambda: "expires" not in namespace.run("nft", "list", "map", "ip", "t", "m"))
+    assert (count(namespace), namespace.call(inside.generation)) == (0, before)
+
+
+def wait_for(true):
+    """Wait until `true()` is, for ten seconds at most."""
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)

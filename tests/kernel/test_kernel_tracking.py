@@ -4,6 +4,7 @@ import pytest
 
 from support import inside
 from support.page import Page
+from support.router import CLIENT, WAN, Router
 
 RAW = "type filter hook output priority raw"
 TRACKED = "iptables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE"
@@ -70,6 +71,29 @@ def test_a_probe_deletes_no_other_entry(namespace):
     before = namespace.run("conntrack", "-L").count("dport=9")
     namespace.call(inside.probe, 50)
     assert (before, namespace.run("conntrack", "-L").count("dport=9")) == (1, 1)
+
+
+RECEIVED = "type filter hook prerouting priority raw"
+
+
+@pytest.mark.parametrize(
+    ("rule", "tracked"),
+    [
+        ("iptables-legacy -w -t raw -A PREROUTING -j NOTRACK", False),
+        ("iptables-nft -w -t raw -A PREROUTING -j CT --notrack", False),
+        (f"nft 'table inet r {{ chain c {{ {RECEIVED}; notrack; }}; }}'", False),
+        (f"nft 'table ip r {{ chain c {{ {RECEIVED}; meta mark 7 accept; notrack; }}; }}'", None),
+        ("iptables-legacy -w -t raw -A PREROUTING -p tcp -j NOTRACK", True),
+        (f"nft 'table ip6 r {{ chain c {{ {RECEIVED}; notrack; }}; }}'", True),
+        (f"nft 'table ip r {{ chain c {{ {RECEIVED}; return; notrack; }}; }}'", True),
+    ],
+)
+def test_what_is_received_and_never_tracked_is_not_translated(namespaces, rule, tracked):
+    """Where a rule exempts all, tracking is told to be off; where it exempts some, it is not."""
+    network = Router(namespaces)
+    network.router.sh(f"{TRACKED}; {rule}")
+    assert network.source() == (WAN if tracked else CLIENT)
+    assert told(network.router)[0]["ipv4"] == (tracked is not False)
 
 
 @pytest.mark.parametrize(

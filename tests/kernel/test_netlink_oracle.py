@@ -27,7 +27,7 @@ def ours():
     """Return the number of rules by families, table and chain; runs inside the namespace."""
     snapshot = inside.host().snapshot(timeout=60.0)
     try:
-        _, tables = read_tables(snapshot.connection(NETLINK_NETFILTER), Maps())
+        tables = read_tables(snapshot.connection(NETLINK_NETFILTER), Maps()).tables
     finally:
         snapshot.close()
     return {

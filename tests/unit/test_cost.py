@@ -15,6 +15,7 @@ from netfilter_exporter.kernel import nftables, xtables
 from netfilter_exporter.kernel.errors import ReadError, Status
 from netfilter_exporter.kernel.families import BOTH
 from netfilter_exporter.kernel.netlink import HEADER, NLM_F_DUMP
+from netfilter_exporter.kernel.nftables import Reading
 from netfilter_exporter.kernel.reachability import analyse
 from netfilter_exporter.kernel.ruleset import Rule, Verdict
 from netfilter_exporter.meta import page_families
@@ -148,7 +149,7 @@ def test_rules_and_flows_add_no_files(watch, fake_host, monkeypatch):
     post = [jump(name)._replace(conditional=True) for name in users]
     table = nat_table(BOTH, post=post, mark=[Rule(verdict=Verdict.RETURN)], **users)
     monkeypatch.setattr(nftables, "read_generation", lambda _: 77)
-    monkeypatch.setattr(nftables, "read_tables", lambda *_: (77, [table]))
+    monkeypatch.setattr(nftables, "read_tables", lambda *_: Reading(77, [table], lasting=True))
     count = "proc/sys/net/netfilter/nf_conntrack_count"
     fake_host("6.18/nat-nft").path(count).write_text("1000000\n")
     limit = "proc/sys/net/netfilter/nf_conntrack_max"

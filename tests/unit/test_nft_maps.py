@@ -12,12 +12,14 @@ from netfilter_exporter.kernel.nft_maps import (
     NFT_MSG_GETSETELEM,
     NFT_SET_ANONYMOUS,
     NFT_SET_CONSTANT,
+    NFT_SET_TIMEOUT,
     Maps,
     Use,
     elements,
     parse_element,
     parse_set,
 )
+from netfilter_exporter.kernel.nftables import ParsedChain
 from netfilter_exporter.kernel.shapes import Shapes
 from support import corpus, nft
 from support.script import connect, done, dumped
@@ -39,18 +41,26 @@ def listing(flags=FIXED):
     return [dumped(nft.set_("m", flags)), done()]
 
 
-def readings(*answers, handles=(1, 1), rules=(RULE, RULE)):
+def named(*names, table=TABLE):
+    """Return chains of these names, whose handles are 1, 2, ..."""
+    return [ParsedChain(table, bytes([n]), name, None) for n, name in enumerate(names, 1)]
+
+
+CHAINS = named("a", "b")
+
+
+def readings(*answers, handles=(1, 1), rules=(RULE, RULE), chains=(CHAINS, CHAINS)):
     """Return what two readings in a row find, and what was asked."""
     connection, script = connect(*answers)
     maps = Maps()
     found = [
-        maps.read(connection, [Use(TABLE, rule, "m")], {TABLE: handle})[KEY]
-        for handle, rule in zip(handles, rules)
+        maps.read(connection, [Use(TABLE, rule, "m")], {TABLE: handle}, listed)[0][KEY]
+        for handle, rule, listed in zip(handles, rules, chains)
     ]
     return found, [request.type for request in script.requests]
 
 
-def chains(message, parse=None):
+def targets(message, parse=None):
     """Return the chains that the elements in a message lead to."""
     parse = parse or Shapes(parse_element)
     return [parse(element) for element in elements(memoryview(message))]
@@ -60,7 +70,7 @@ def chains(message, parse=None):
 def test_any_bytes_make_a_result_or_an_error(content):
     """No bytes make anything but names of chains, a set, or a ReadError."""
     with contextlib.suppress(ReadError):
-        assert all(isinstance(chain, str) for chain in chains(content))
+        assert all(isinstance(chain, str) for chain in targets(content))
     with contextlib.suppress(ReadError):
         assert parse_set(memoryview(content)).make(memoryview(content)).fixed in {True, False}
 
@@ -72,9 +82,9 @@ def test_recognising_an_element_is_as_good_as_parsing_it(messages):
     for message in (ELEMENTS, *messages, ELEMENTS):
         alone = together = None
         with contextlib.suppress(ReadError):
-            alone = chains(message)
+            alone = targets(message)
         with contextlib.suppress(ReadError):
-            together = chains(message, parse)
+            together = targets(message, parse)
         assert alone == together
 
 
@@ -98,7 +108,7 @@ def test_elements_lead_to_the_chains_of_their_verdicts():
     message = nft.elements(
         nft.verdict(nft.GOTO, "a"), nft.verdict(nft.DROP), nft.verdict(nft.JUMP, "b")
     )
-    assert chains(message) == ["a", "", "b"]
+    assert targets(message) == ["a", "", "b"]
 
 
 def test_a_map_that_cannot_change_is_read_once():
@@ -106,6 +116,33 @@ def test_a_map_that_cannot_change_is_read_once():
     found, asked = readings(listing(), leads_to("a", "b", "a"))
     assert found == [("a", "b")] * 2
     assert asked == [NFT_MSG_GETSET, NFT_MSG_GETSETELEM]
+
+
+def test_a_chain_that_is_renamed_is_followed():
+    """An element leads to a chain, whatever that is called; two may even change names."""
+    swapped = named("b", "a")
+    found, asked = readings(listing(), leads_to("a"), chains=(CHAINS, swapped))
+    assert found == [("a",), ("b",)]
+    assert asked == [NFT_MSG_GETSET, NFT_MSG_GETSETELEM]
+
+
+def test_where_a_chain_was_not_listed_nothing_is_remembered():
+    """It came between the two questions, and the reading will be made again."""
+    answers = leads_to("a"), leads_to("b")
+    found, asked = readings(listing(), *answers, chains=(named("x"), CHAINS))
+    assert found == [("a",), ("b",)]
+    assert asked == [NFT_MSG_GETSET, NFT_MSG_GETSETELEM, NFT_MSG_GETSETELEM]
+
+
+@pytest.mark.parametrize("flags", [0, FIXED])
+def test_elements_that_expire_do_not_last(flags):
+    """They go without another generation of the ruleset."""
+    answers = listing(flags | NFT_SET_TIMEOUT), leads_to("a"), leads_to("a")
+    connection, _ = connect(*answers)
+    maps = Maps()
+    for _ in range(2):
+        found, lasting = maps.read(connection, [Use(TABLE, RULE, "m")], {TABLE: 1}, CHAINS)
+        assert (found, lasting) == ({KEY: ("a",)}, False)
 
 
 @pytest.mark.parametrize("flags", [NFT_SET_CONSTANT, NFT_SET_ANONYMOUS, 0])
@@ -131,8 +168,8 @@ def test_a_map_of_another_rule_is_read_again(lives):
 def test_a_map_that_two_rules_use_is_read_once_a_reading():
     """As that of kube-proxy's services is, which two chains look into."""
     connection, script = connect(listing(0), leads_to("a"))
-    found = Maps().read(connection, [Use(TABLE, 1, "m"), Use(TABLE, 2, "m")], {TABLE: 1})
-    assert found == {KEY: ("a",)}
+    uses = [Use(TABLE, 1, "m"), Use(TABLE, 2, "m")]
+    assert Maps().read(connection, uses, {TABLE: 1}, CHAINS) == ({KEY: ("a",)}, True)
     assert [request.type for request in script.requests] == [NFT_MSG_GETSET, NFT_MSG_GETSETELEM]
 
 
@@ -140,7 +177,8 @@ def test_maps_of_two_tables_are_told_apart():
     """Also where tables have no handles, and rules of both have the same."""
     other = nft.INET, "t"
     connection, _ = connect(listing(0), leads_to("a"), leads_to("b"))
-    found = Maps().read(connection, [Use(TABLE, 1, "m"), Use(other, 1, "m")], {})
+    uses = [Use(TABLE, 1, "m"), Use(other, 1, "m")]
+    found, _ = Maps().read(connection, uses, {}, CHAINS)
     assert found == {(TABLE, "m"): ("a",), (other, "m"): ("b",)}
 
 
@@ -149,5 +187,5 @@ def test_what_is_gone_is_forgotten():
     connection, script = connect(listing(), leads_to("a"), listing(), leads_to("a"))
     maps = Maps()
     for uses in ([Use(TABLE, RULE, "m")], [], [Use(TABLE, RULE, "m")]):
-        maps.read(connection, uses, {TABLE: 1})
+        maps.read(connection, uses, {TABLE: 1}, CHAINS)
     assert [request.type for request in script.requests] == [NFT_MSG_GETSET, NFT_MSG_GETSETELEM] * 2

@@ -65,27 +65,37 @@ def test_an_entry_is_proof_and_is_deleted(blind, arrives):
 
 def test_no_entry_of_what_arrived_is_proof_of_the_opposite():
     """Nothing is deleted where nothing was found."""
-    verdict, requests, _ = ask(NOT_FOUND, NOT_FOUND)
+    verdict, requests, _ = ask(NOT_FOUND, NOT_FOUND, NOT_FOUND)
     assert verdict is False
-    assert [request.type for request in requests] == [GET, GET]
+    assert [request.type for request in requests] == [GET, GET, GET]
+
+
+@pytest.mark.parametrize("blind", [False, True])
+@pytest.mark.parametrize("arrives", [False, True])
+def test_what_a_program_held_back_is_looked_for_again(blind, arrives):
+    """An entry that only a verdict of NFQUEUE brings is proof too, and is deleted."""
+    answers = NOT_FOUND, NOT_FOUND, FOUND, ACK
+    verdict, requests, _ = ask(*answers, pair=Pair(arrives=arrives), blind=blind)
+    assert verdict is True
+    assert [request.type for request in requests] == [GET, GET, GET, DELETE]
 
 
 def test_a_miss_where_rules_may_hide_loopback_proves_nothing():
     """A notrack or zone rule, or a ruleset that could not be read, looks like no tracking."""
     with pytest.raises(Inconclusive, match="notrack or zone"):
-        ask(NOT_FOUND, NOT_FOUND, blind=True)
+        ask(NOT_FOUND, NOT_FOUND, NOT_FOUND, blind=True)
 
 
 def test_a_miss_of_what_was_lost_proves_nothing():
     """A filter that drops the datagram before it is tracked looks like no tracking."""
     with pytest.raises(Inconclusive, match="lost on loopback"):
-        ask(NOT_FOUND, NOT_FOUND, pair=Pair(arrives=False))
+        ask(NOT_FOUND, NOT_FOUND, NOT_FOUND, pair=Pair(arrives=False))
 
 
 def test_a_datagram_that_is_refused_proves_nothing():
     """EPERM may be a full table, and may be a filter."""
     with pytest.raises(Inconclusive, match="refused"):
-        ask(NOT_FOUND, NOT_FOUND, pair=Pair(refused=True))
+        ask(NOT_FOUND, NOT_FOUND, NOT_FOUND, pair=Pair(refused=True))
 
 
 def test_without_the_capability_nothing_is_sent():

@@ -61,12 +61,52 @@ def test_a_hidden_rule_still_counts():
     assert facts.forwarded[Family.IPV4] == 1
 
 
-def test_a_verdict_ends_only_its_own_chain():
-    """What an accept in a user chain does to its caller is not guessed."""
-    facts = analyse(
-        [nat_table(post=[jump("user"), MASQUERADE], user=[verdict("accept"), MASQUERADE])]
-    )
-    assert [(s.chain, s.position) for s in facts.shadows] == [("user", 2)]
+def matching(rule):
+    """Return a rule that some packets pass by."""
+    return rule._replace(conditional=True)
+
+
+ACCEPT, BACK = verdict("accept"), verdict("return")
+COMES_BACK, ENDS = [MATCH], [ACCEPT]
+#: What is in a chain that is jumped to, and in a chain "other"; whether no packet comes back.
+CHAINS = {
+    "accept": ([ACCEPT], (), True),
+    "drop behind a match": ([MATCH, verdict("drop")], (), True),
+    "a translation": ([Rule(action=Action.MASQUERADE)], (), True),
+    "of one family": ([Rule(action=Action.SNAT, families=IPV6)], (), False),
+    "nothing": ([], (), False),
+    "only matches": ([matching(ACCEPT), matching(verdict("drop"))], (), False),
+    "return": ([BACK, ACCEPT], (), False),
+    "return for some": ([matching(BACK), ACCEPT], (), False),
+    "a map, which may return": ([Rule(conditional=True, maps=("m",)), ACCEPT], (), False),
+    "a jump to an end": ([jump("other")], ENDS, True),
+    "a jump that comes back": ([jump("other")], COMES_BACK, False),
+    "a jump for some": ([matching(jump("other")), ACCEPT], COMES_BACK, True),
+    "a goto to an end": ([goto("other")], ENDS, True),
+    "a goto that comes back": ([goto("other"), ACCEPT], COMES_BACK, False),
+    "a goto for some, to an end": ([matching(goto("other")), ACCEPT], ENDS, True),
+    "a goto for some, that comes back": ([matching(goto("other")), ACCEPT], COMES_BACK, False),
+    "a circle": ([jump("user"), MATCH], (), False),
+}
+
+
+@pytest.mark.parametrize(("user", "other", "hides"), CHAINS.values(), ids=CHAINS)
+def test_a_jump_hides_the_rest_where_no_packet_comes_back(user, other, hides):
+    """Whether packets come back from a chain is followed through it, and never guessed."""
+    families = BOTH if any(rule.families != BOTH for rule in user) else IPV4
+    facts = analyse([nat_table(families, post=[jump("user"), MASQUERADE], user=user, other=other)])
+    assert unreachable(facts).get("post", 0) == hides
+    assert [(s.position, s.hidden_by) for s in facts.shadows if s.chain == "post"] == [
+        (2, 1)
+    ] * hides
+
+
+def test_rules_that_are_reached_are_counted_apart():
+    """A rule that one of two jumps reaches is reached."""
+    post = [matching(jump("user")), ACCEPT, MASQUERADE, jump("user")]
+    facts = analyse([nat_table(post=post, user=[MASQUERADE])])
+    assert facts.rules[Family.IPV4, Action.MASQUERADE] == 2
+    assert facts.reached[Family.IPV4, Action.MASQUERADE] == 1
 
 
 def test_a_hidden_jump_hides_the_chain_behind_it():

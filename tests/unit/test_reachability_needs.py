@@ -2,13 +2,14 @@
 
 import pytest
 
-from netfilter_exporter.kernel.families import BOTH, IPV4, Family, Hook
+from netfilter_exporter.kernel.families import BOTH, IPV4, IPV6, Family, Hook
 from netfilter_exporter.kernel.reachability import analyse
 from netfilter_exporter.kernel.ruleset import Rule
 from support.rules import MASQUERADE, filter_table, jump, nat_table, verdict
 
 WAN = MASQUERADE._replace(interfaces=("wan0",))
 NOTRACK = Rule(notrack=True, conditional=True)
+NOTRACK_ALL = Rule(notrack=True)
 ZONE = Rule(zone=True, conditional=True)
 RAW = -300
 
@@ -128,6 +129,38 @@ def test_a_dormant_table_untracks_nothing():
     raw = filter_table(Hook.OUTPUT, RAW, NOTRACK)
     facts = analyse([built._replace(dormant=True), raw._replace(dormant=True)])
     assert (facts.notrack, facts.loopback_untracked, facts.forward_drops) == ({}, set(), set())
+
+
+BEFORE = {
+    "nothing": ((), True),
+    "a match": ((Rule(conditional=True),), True),
+    "a drop for some": ((verdict("drop")._replace(conditional=True),), True),
+    "an accept for some": ((verdict("accept")._replace(conditional=True),), False),
+    "a jump for some": ((jump("user")._replace(conditional=True),), False),
+    "a map": ((Rule(conditional=True, maps=("m",)),), False),
+    "a zone for some": ((ZONE._replace(conditional=True),), False),
+}
+
+
+@pytest.mark.parametrize(("before", "all_of_it"), BEFORE.values(), ids=BEFORE)
+def test_notrack_without_a_match_exempts_all_that_is_received(before, all_of_it):
+    """Unless some packets may have gone another way before it."""
+    facts = analyse([filter_table(Hook.PREROUTING, RAW, *before, NOTRACK_ALL, user=[])])
+    assert facts.untracked == (IPV4 if all_of_it else set())
+
+
+@pytest.mark.parametrize(
+    ("hook", "priority", "rule"),
+    [
+        (Hook.OUTPUT, RAW, NOTRACK_ALL),
+        (Hook.PREROUTING, -200, NOTRACK_ALL),  # which of the two was first, nobody can tell
+        (Hook.PREROUTING, RAW, NOTRACK),
+        (Hook.PREROUTING, RAW, NOTRACK_ALL._replace(families=IPV6)),
+    ],
+)
+def test_what_exempts_a_part_does_not_exempt_all(hook, priority, rule):
+    """It is counted, and no more is said."""
+    assert analyse([filter_table(hook, priority, rule)]).untracked == set()
 
 
 # -- forwarding ----------------------------------------------------------------------------------

@@ -180,6 +180,13 @@ def unhide(place: Place, position: int, handle: int | None, described: str) -> t
     )
 
 
+def list_notrack(backend: Backend, family: Family) -> str:
+    """Return what lists the rules that exempt packets from tracking."""
+    if backend is Backend.NFTABLES:
+        return "nft -a list ruleset | grep -n notrack"
+    return f"{iptables(frozenset({family}))} -t raw -S"
+
+
 def list_rules(
     backend: Backend, families: frozenset[Family], table: str, chain: str
 ) -> tuple[str, ...]:

@@ -112,6 +112,15 @@ class Look:
                     found[action] += ruleset.facts.rules[family, action]
         return +found
 
+    def reached(self, family: Family, backend: Backend) -> Counter[Action]:
+        """Return those of them that some packet can reach."""
+        found: Counter[Action] = Counter()
+        for ruleset in self.rulesets:
+            if backend is ruleset.backend:
+                for action in Action:
+                    found[action] += ruleset.facts.reached[family, action]
+        return +found
+
     def forwarded_rules(self, family: Family) -> int:
         """Return how many of them are for forwarded traffic."""
         return sum(ruleset.facts.forwarded[family] for ruleset in self.rulesets)
@@ -121,6 +130,10 @@ class Look:
         if family is Family.IPV4:
             return any(self.snapshot.ipv4_forwarding.values())
         return forwarding.read_ipv6(self.snapshot.paths)
+
+    def forward_drops(self, family: Family) -> bool:
+        """Tell whether a forward chain has the policy drop."""
+        return any(family in ruleset.facts.forward_drops for ruleset in self.rulesets)
 
     # -- tracking --------------------------------------------------------------------------
 

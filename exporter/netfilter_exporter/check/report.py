@@ -23,6 +23,8 @@ from netfilter_exporter.kernel.families import Family
 OK, UNKNOWN = 0, 3
 _EXIT = {Severity.CRITICAL: 2, Severity.WARNING: 1}
 
+_NAMED = 4  #: interfaces, before it is too much to read
+
 NEEDS_HISTORY = "cannot tell without history: only its alert in Prometheus can"
 
 
@@ -113,7 +115,8 @@ def _verdict(look: Look, findings: list[Finding], doubt: str) -> str:
     broken = [f for f in findings if f.severity in _EXIT]
     if broken:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        subject = "NAT" if look.doing_nat else "Connection tracking"
+        is_nat = look.doing_nat or "Nat" in broken[0].alert
+        subject = "NAT" if is_nat else "Connection tracking"
         state = "is broken" if broken[0].severity is Severity.CRITICAL else "needs attention"
         return f"{subject} {state}: {broken[0].summary.rstrip('.')}{more}"
     if doubt:
@@ -122,7 +125,17 @@ def _verdict(look: Look, findings: list[Finding], doubt: str) -> str:
     if not doing:
         return "NAT is not wanted here, and nothing is broken."
     parts = (f"{FAMILY[family]} {count(look.rules(family), 'rule')}" for family in doing)
-    return f"NAT works: {', '.join(parts)}, tracking proven."
+    idle = [FAMILY[family] for family in doing if _is_idle(look, family)]
+    but = f" {' and '.join(idle)} is not forwarded." if idle else ""
+    return f"NAT works: {', '.join(parts)}, tracking proven.{but}"
+
+
+def _is_idle(look: Look, family: Family) -> bool:
+    """Tell whether rules for forwarded traffic have none, which is no fault in IPv6."""
+    try:
+        return look.forwarded_rules(family) > 0 and not look.forwards(family)
+    except ReadError:
+        return False
 
 
 # -- what works --------------------------------------------------------------------------------
@@ -139,7 +152,7 @@ def _works(look: Look) -> Iterator[str]:
 def _rules(look: Look) -> Iterator[str]:
     for family in Family:
         for ruleset in look.rulesets:
-            actions = look.actions(family, ruleset.backend)
+            actions = look.reached(family, ruleset.backend)
             if actions and family in ruleset.families:
                 listed = ", ".join(f"{number} {a.value}" for a, number in actions.items())
                 yield f"{FAMILY[family]} rules in {ruleset.backend.value}: {listed}"
@@ -152,9 +165,19 @@ def _tracked(look: Look) -> Iterator[str]:
 
 
 def _forwards(look: Look) -> Iterator[str]:
-    interfaces = [name for name, on in look.snapshot.ipv4_forwarding.items() if on]
-    if interfaces and look.forwarded_rules(Family.IPV4):
-        yield f"IPv4 is forwarded by {count(len(interfaces), 'interface')}"
+    for family in Family:
+        if look.forwarded_rules(family) and look.forwards(family):
+            by = _by_interfaces(look) if family is Family.IPV4 else ""
+            rest = ", as far as rules accept it" if look.forward_drops(family) else ""
+            yield f"{FAMILY[family]} is forwarded{by}{rest}"
+
+
+def _by_interfaces(look: Look) -> str:
+    switches = look.snapshot.ipv4_forwarding
+    off = sorted(name for name, on in switches.items() if not on)
+    but = f", not by {', '.join(off[:_NAMED])}" if off else ""
+    more = f" and {len(off) - _NAMED} more" if len(off) > _NAMED else ""
+    return f" by {count(len(switches) - len(off), 'interface')}{but}{more}"
 
 
 def _table(look: Look) -> Iterator[str]:

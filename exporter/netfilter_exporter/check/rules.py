@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 from netfilter_exporter import expected
 from netfilter_exporter.check import commands, handles
-from netfilter_exporter.check.findings import Found, Value, count
+from netfilter_exporter.check.findings import Found, Value, count, unknown
 from netfilter_exporter.check.look import FAMILY, Look, Readable
 from netfilter_exporter.check.tracking import restore_rules
 from netfilter_exporter.kernel.errors import raise_worst
 from netfilter_exporter.kernel.families import Backend, Family
-from netfilter_exporter.kernel.ruleset import Rule
+from netfilter_exporter.kernel.ruleset import Rule, Verdict
 from netfilter_exporter.kernel.shadows import Hider, Shadow
 
 
@@ -43,6 +43,8 @@ def _hidden(look: Look, ruleset: Readable) -> Iterator[Found]:
         if hider:
             cause = f"rule {hider.position} of chain {hider.chain} ({described(hider.rule)})"
             cause += " takes every packet first"
+            if hider.rule.verdict is Verdict.JUMP:
+                cause += ", and none comes back from there"
         place = commands.where(ruleset.backend, families, table)
         yield Found(
             f"{place}: {count(len(shadows), 'translating rule')} not reached: {cause}.",
@@ -85,7 +87,9 @@ def verdict(rule: Rule) -> str:
     """Return what a rule does with a packet, in the words of nft."""
     if rule.action is not None:
         return rule.action.value
-    return rule.verdict.value if rule.verdict else "continue"
+    if rule.verdict is None:
+        return "continue"
+    return " ".join((rule.verdict.value, *rule.targets))
 
 
 def described(rule: Rule) -> str:
@@ -186,18 +190,12 @@ def notrack_rules(look: Look) -> Iterator[Found]:
             if not exempting or not look.rules(family):
                 continue
             name = FAMILY[family]
-            tool = "iptables" if family is Family.IPV4 else "ip6tables"
-            nftables = ruleset.backend is Backend.NFTABLES
             yield Found(
                 f"{name}: {count(exempting, 'notrack rule')} in {ruleset.backend.value}, beside"
                 f" {count(look.rules(family), 'NAT rule')}.",
                 "What they match is not tracked, and so not translated.",
                 {"family": family.value, "backend": ruleset.backend.value, "rules": exempting},
-                (
-                    "nft -a list ruleset | grep -n notrack"
-                    if nftables
-                    else f"{tool}-legacy -t raw -S",
-                ),
+                (commands.list_notrack(ruleset.backend, family),),
             )
     every_ruleset_read(look)
 
@@ -208,7 +206,9 @@ def notrack_rules(look: Look) -> Iterator[Found]:
 def expected_missing(look: Look) -> Iterator[Found]:
     """The configuration says that it must exist, and it does not."""
     for kind, name, is_there in expected.presence(look.snapshot):
-        if is_there is False:
+        if is_there is None and kind == "module":
+            yield unknown(f"cannot tell whether the module {name} is there")
+        elif is_there is False:
             yield Found(
                 f"The {kind} {name} is missing, which the configuration expects.",
                 "",

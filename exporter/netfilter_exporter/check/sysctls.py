@@ -21,20 +21,37 @@ def sysctl_not_applied(look: Look) -> Iterator[Found]:
     raise_worst(list(verdicts.errors))
 
 
+#: What brings the names below a directory.
+_MODULES = {
+    sysctl_names.CONNTRACK: ("nf_conntrack", "nf_conntrack_ipv4"),
+    "net/bridge/": ("br_netfilter",),
+}
+_MISSPELT = (
+    "This kernel has no such name now: it is misspelt, or its interface or module is not there. A"
+    " dot inside an interface's name is a slash: net.ipv4.conf.eth0/5.forwarding."
+)
+
+
 def _mismatch(look: Look, verdict: Verdict) -> Found:
     wanted = verdict.wanted
     asked = f"{wanted.comparison.value} {wanted.value}"
     evidence: dict[str, Value] = {"name": wanted.name, "wanted": asked, "asked_by": wanted.origin}
     modules = look.snapshot.modules
     if verdict.actual is None:
+        summary = f"{wanted.name} is not there: {wanted.origin} asks for {asked}."
+        names = next(
+            (names for prefix, names in _MODULES.items() if wanted.key.startswith(prefix)), ()
+        )
+        if not names:
+            return Found(summary, _MISSPELT, evidence, (commands.comment("correct that name"),))
+        again = commands.set_sysctl(wanted.name, wanted.value, modules)
+        if wanted.source == "sysctl.d":
+            again = ("systemctl restart systemd-sysctl",)
         return Found(
-            f"{wanted.name} is not there: {wanted.origin} asks for {asked}.",
+            summary,
             "The module that brings it is not loaded, or was loaded after systemd-sysctl had run.",
             evidence,
-            (
-                *commands.load(modules, ("nf_conntrack", "nf_conntrack_ipv4")),
-                "systemctl restart systemd-sysctl",
-            ),
+            (*commands.load(modules, names), *again),
         )
     evidence["value"] = verdict.actual
     lines = commands.set_sysctl(wanted.name, wanted.value, modules)

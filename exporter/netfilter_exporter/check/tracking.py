@@ -65,7 +65,26 @@ def _untracked(look: Look, family: Family, rules: int) -> Found:
         summary = f"{name}: {count(rules, 'NAT rule')} listed, and no packet is tracked."
     else:
         summary = f"{name}: NAT is required, and no packet is tracked."
+    if present and look.snapshot.exempts_all(family):
+        return Found(summary, _EXEMPT, evidence, _find_notrack(look, family))
     return Found(summary, _why_untracked(present, rules), evidence, _track(look, family, rules))
+
+
+_EXEMPT = (
+    "A notrack rule without a match exempts all that is received: what is not tracked is not"
+    " translated."
+)
+
+
+def _find_notrack(look: Look, family: Family) -> tuple[str, ...]:
+    return (
+        *(
+            commands.list_notrack(ruleset.backend, family)
+            for ruleset in look.rulesets
+            if family in ruleset.facts.untracked
+        ),
+        commands.comment("delete that rule, or give it a match"),
+    )
 
 
 def _why_untracked(present: bool, rules: int) -> str:
@@ -150,6 +169,12 @@ def nat_forwarding_disabled(look: Look) -> Iterator[Found]:
             yield unknown(NEEDS_ROLE[family])
 
 
+_KEEP_ROUTES = (
+    commands.comment("a router ignores router advertisements: where the default route comes by"),
+    commands.comment("one, first: sysctl -w net.ipv6.conf.INTERFACE.accept_ra=2"),
+)
+
+
 def _not_forwarding(look: Look, family: Family, rules: int) -> Found:
     name = sysctl_names.to_name(_FORWARDING[family])
     value = look.snapshot.sysctls.values.get(_FORWARDING[family], 0)
@@ -164,7 +189,7 @@ def _not_forwarding(look: Look, family: Family, rules: int) -> Found:
         f"{name} is {value}: packets for other hosts are dropped before any rule sees them."
         " Mostly 'sysctl --system' or a hardening file has reset it.",
         {"family": family.value, "forwarded_rules": rules, name: value},
-        commands.set_sysctl(name, 1) + blame,
+        commands.set_sysctl(name, 1) + (_KEEP_ROUTES if family is Family.IPV6 else ()) + blame,
     )
 
 

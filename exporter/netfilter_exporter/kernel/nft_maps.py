@@ -14,7 +14,7 @@ are since v4.16: before it, every map is read again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Callable, NamedTuple
+from typing import Callable, NamedTuple, Protocol
 
 from netfilter_exporter.kernel.netlink import (
     Connection,
@@ -42,7 +42,7 @@ NFT_MSG_GETSETELEM = NFNL_SUBSYS_NFTABLES << 8 | 13
 NFTA_SET_TABLE = 1
 NFTA_SET_NAME = 2
 NFTA_SET_FLAGS = 3
-NFT_SET_ANONYMOUS, NFT_SET_CONSTANT = 0x1, 0x2
+NFT_SET_ANONYMOUS, NFT_SET_CONSTANT, NFT_SET_TIMEOUT = 0x1, 0x2, 0x10
 NFTA_SET_ELEM_LIST_TABLE = 1
 NFTA_SET_ELEM_LIST_SET = 2
 NFTA_SET_ELEM_LIST_ELEMENTS = 3
@@ -64,40 +64,82 @@ class Use(NamedTuple):
 class ParsedSet(NamedTuple):
     key: MapKey
     fixed: bool  #: it cannot change while a rule uses it
+    expires: bool  #: elements may go by themselves
+
+
+class Listed(Protocol):
+    """A chain, as the kernel lists it."""
+
+    @property
+    def table(self) -> TableKey: ...
+
+    @property
+    def handle(self) -> bytes: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+class _Known(NamedTuple):
+    """What is remembered of a map while a rule uses it."""
+
+    expires: bool
+    handles: tuple[bytes, ...] | None  #: of the chains that it leads to; None: they may change
 
 
 class Maps:
-    """Reads maps, and remembers those that cannot change; for one life of nf_tables."""
+    """Reads maps, and remembers those that cannot change; for one life of nf_tables.
+
+    An element leads to a chain, not to a name: what is remembered are the handles of chains.
+    """
 
     def __init__(self) -> None:
-        #: by handle of the table and rule; None: that map may change
-        self._known: dict[tuple[int, Use], Targets | None] = {}
+        self._known: dict[tuple[int, Use], _Known] = {}  #: by handle of the table
 
     def read(
-        self, connection: Connection, uses: Iterable[Use], tables: Mapping[TableKey, int]
-    ) -> dict[MapKey, Targets]:
-        """Return where the maps that rules use lead; `tables` are the handles of the tables."""
+        self,
+        connection: Connection,
+        uses: Iterable[Use],
+        tables: Mapping[TableKey, int],
+        chains: Iterable[Listed],
+    ) -> tuple[dict[MapKey, Targets], bool]:
+        """Return where the maps that rules use lead, and whether that lasts while no rule changes.
+
+        `tables` are the handles of the tables, `chains` all chains.
+        """
         lives = {(tables.get(use.table, 0), use): (use.table, use.map) for use in uses}
+        names = {(chain.table, chain.handle): chain.name for chain in chains}
+        parse = Shapes(parse_element)
+        found: dict[MapKey, Targets] = {}
         known = self._known
         new = [life for life in lives if life not in known]
-        fixed = _read_fixed(connection) if new else frozenset()
-        parse = Shapes(parse_element)
+        if new:
+            sets = _read_sets(connection)
+            handles = {(table, name): handle for (table, handle), name in names.items()}
         for life in new:
             key = lives[life]
-            known[life] = _read_targets(connection, key, parse) if key in fixed else None
-        found: dict[MapKey, Targets] = {}
-        for life, key in lives.items():
-            targets = known[life]
+            one = sets.get(key)
             if key not in found:
-                found[key] = _read_targets(connection, key, parse) if targets is None else targets
+                found[key] = _read_targets(connection, key, parse)
+            of_key = tuple(handles.get((key[0], name), b"") for name in found[key])
+            fixed = one is not None and one.fixed and all(of_key)
+            known[life] = _Known(one is None or one.expires, of_key if fixed else None)
+        for life, key in lives.items():
+            if key not in found:
+                remembered = known[life].handles
+                found[key] = (
+                    _read_targets(connection, key, parse)
+                    if remembered is None
+                    else tuple(names[key[0], handle] for handle in remembered)
+                )
+        lasting = not any(known[life].expires for life in lives)
         self._known = {life: known[life] for life in lives if life[0]}
-        return found
+        return found, lasting
 
 
-def _read_fixed(connection: Connection) -> frozenset[MapKey]:
-    """Return the maps that cannot change while a rule uses them."""
+def _read_sets(connection: Connection) -> dict[MapKey, ParsedSet]:
     sets = connection.dump("nftables GETSET", NFT_MSG_GETSET, nfgenmsg(0), Shapes(parse_set))
-    return frozenset(each.key for each in sets if each.fixed)
+    return {each.key: each for each in sets}
 
 
 def _read_targets(
@@ -125,11 +167,12 @@ def parse_set(payload: memoryview) -> Parsed[ParsedSet]:
     flags = be32(found[NFTA_SET_FLAGS]) if NFTA_SET_FLAGS in found else 0
     both = NFT_SET_ANONYMOUS | NFT_SET_CONSTANT
     fixed = flags & both == both
+    expires = bool(flags & NFT_SET_TIMEOUT)
     text(found[NFTA_SET_NAME])  # it has one
     name_of = unpacker(len(payload), [places[NFTA_SET_NAME]])
     read = {NFTA_SET_TABLE, NFTA_SET_FLAGS}
     return Parsed(
-        lambda message: ParsedSet((table, text(name_of(message)[0])), fixed),
+        lambda message: ParsedSet((table, text(name_of(message)[0])), fixed, expires),
         [place for type_, place in places.items() if type_ not in read],
     )
 

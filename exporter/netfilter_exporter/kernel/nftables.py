@@ -54,8 +54,9 @@ NFTA_GEN_ID = 1
 NFTA_TABLE_NAME = 1
 NFTA_TABLE_FLAGS = 2
 NFTA_TABLE_HANDLE = 4  # since v4.16
-NFT_TABLE_F_DORMANT = 1
+NFT_TABLE_F_DORMANT, NFT_TABLE_F_OWNER, NFT_TABLE_F_PERSIST = 0x1, 0x2, 0x4
 NFTA_CHAIN_TABLE = 1
+NFTA_CHAIN_HANDLE = 2
 NFTA_CHAIN_NAME = 3
 NFTA_CHAIN_HOOK = 4
 NFTA_CHAIN_POLICY = 5
@@ -82,12 +83,22 @@ class ParsedTable(NamedTuple):
     key: TableKey
     dormant: bool
     handle: int  #: of one life of the table; 0: this kernel has none
+    lasting: bool  #: it does not go with the process that owns it, which adds no generation
 
 
 class ParsedChain(NamedTuple):
     table: TableKey
+    handle: bytes
     name: str
-    chain: Chain
+    base: Chain | None  #: None for a user chain, of which only its rules tell more
+
+
+class Reading(NamedTuple):
+    """The tables that an IPv4 or IPv6 packet can meet, of one generation."""
+
+    generation: int
+    tables: list[Table]
+    lasting: bool  #: all of it is the same as long as the generation is
 
 
 def read_generation(connection: Connection) -> int:
@@ -104,21 +115,18 @@ def read_generation(connection: Connection) -> int:
     return be32(nfnetlink_map(answer)[NFTA_GEN_ID])
 
 
-def read_tables(connection: Connection, maps: Maps) -> tuple[int, list[Table]]:
-    """Return the generation and the tables that an IPv4 or IPv6 packet can meet.
-
-    Of a table that neither translates nor decides about tracking, the rules are left out.
-    """
+def read_tables(connection: Connection, maps: Maps) -> Reading:
+    """Return the ruleset; of a table that says nothing about NAT or tracking, without the rules."""
     for _ in range(_ATTEMPTS):
         generation = read_generation(connection)
         try:
-            tables = _read_once(connection, maps)
+            tables, lasting = _read_once(connection, maps)
         except NetlinkError as error:
             if error.errno != errno.ENOENT or read_generation(connection) == generation:
                 raise
             continue  # a map went with the rule that named it
         if read_generation(connection) == generation:
-            return generation, tables
+            return Reading(generation, tables, lasting)
     raise ReadError(f"nftables: the ruleset changed during each of {_ATTEMPTS} readings")
 
 
@@ -134,18 +142,22 @@ def parse_use(payload: memoryview) -> int:
     return int.from_bytes(use, "big")
 
 
-def _read_once(connection: Connection, maps: Maps) -> list[Table]:
+def _read_once(connection: Connection, maps: Maps) -> tuple[list[Table], bool]:
+    """Return the tables, and whether they can change without another generation."""
     everything = nfgenmsg(NFPROTO_UNSPEC)
+    names = Names()
     tables = connection.dump("nftables GETTABLE", NFT_MSG_GETTABLE, everything, parse_table)
-    dumped = connection.dump("nftables GETCHAIN", NFT_MSG_GETCHAIN, everything, Shapes(parse_chain))
-    bases = [base for base in dumped if base is not None]
-    parse = Shapes(functools.partial(parse_rule, names=Names()))
+    parse = Shapes(functools.partial(parse_chain, names=names))
+    chains = connection.dump("nftables GETCHAIN", NFT_MSG_GETCHAIN, everything, parse)
+    parse_of_rules = Shapes(functools.partial(parse_rule, names=names))
     rules: list[ParsedRule] = []
-    for key in dict.fromkeys(base.table for base in bases if base.chain.is_of_interest):
-        rules += _read_rules(connection, key, parse)
+    for key in dict.fromkeys(c.table for c in chains if c.base and c.base.is_of_interest):
+        rules += _read_rules(connection, key, parse_of_rules)
     uses = [Use(rule[0], rule[3], name) for rule in rules for name in rule[2].maps]
-    targets = maps.read(connection, uses, {table.key: table.handle for table in tables})
-    return build(tables, bases, rules, targets)
+    lives = {table.key: table.handle for table in tables}
+    targets, lasting = maps.read(connection, uses, lives, chains if uses else ())
+    lasting = lasting and all(table.lasting for table in tables)
+    return build(tables, chains, rules, targets), lasting
 
 
 def _read_rules(
@@ -183,33 +195,8 @@ def parse_table(payload: memoryview) -> ParsedTable:
     flags = be32(found[NFTA_TABLE_FLAGS]) if NFTA_TABLE_FLAGS in found else 0
     key = payload[0], text(found[NFTA_TABLE_NAME])
     handle = int.from_bytes(found.get(NFTA_TABLE_HANDLE, b""), "big")
-    return ParsedTable(key, bool(flags & NFT_TABLE_F_DORMANT), handle)
-
-
-def parse_chain(payload: memoryview) -> Parsed[ParsedChain | None]:
-    """Parse an NFT_MSG_NEWCHAIN; None for a user chain, which only its rules tell of."""
-    values = nfnetlink_places(payload)
-    if NFTA_CHAIN_HOOK not in values:
-        return Parsed(lambda _: None, values.values())
-    return Parsed(parse_base_chain, ())
-
-
-def parse_base_chain(payload: memoryview) -> ParsedChain:
-    """Parse the NFT_MSG_NEWCHAIN of a chain that has a hook, a type and a policy."""
-    found = nfnetlink_map(payload)
-    hook = attribute_map(found[NFTA_CHAIN_HOOK])
-    inet = payload[0] in FAMILIES_OF
-    chain = Chain(
-        [],
-        # NF_INET_INGRESS is beyond the five; netdev, arp and bridge number theirs differently
-        HOOKS.get(be32(hook[NFTA_HOOK_HOOKNUM])) if inet else None,
-        text(found[NFTA_CHAIN_TYPE]) if NFTA_CHAIN_TYPE in found else "",
-        int.from_bytes(hook[NFTA_HOOK_PRIORITY], "big", signed=True),
-        drops=NFTA_CHAIN_POLICY in found and be32(found[NFTA_CHAIN_POLICY]) == NF_DROP,
-    )
-    return ParsedChain(
-        (payload[0], text(found[NFTA_CHAIN_TABLE])), text(found[NFTA_CHAIN_NAME]), chain
-    )
+    lasting = flags & (NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST) != NFT_TABLE_F_OWNER
+    return ParsedTable(key, bool(flags & NFT_TABLE_F_DORMANT), handle, lasting)
 
 
 class Names(dict[bytes, str]):
@@ -218,6 +205,49 @@ class Names(dict[bytes, str]):
     def __missing__(self, raw: bytes) -> str:
         name = self[raw] = text(raw)
         return name
+
+
+def parse_chain(payload: memoryview, names: Names | None = None) -> Parsed[ParsedChain]:
+    """Parse an NFT_MSG_NEWCHAIN; user chains of one shape differ in name and handle.
+
+    `names` are those that were met in the same reading.
+    """
+    known = Names() if names is None else names
+    values = nfnetlink_places(payload)
+    for type_ in (NFTA_CHAIN_TABLE, NFTA_CHAIN_HANDLE, NFTA_CHAIN_NAME):
+        if type_ not in values:
+            raise Malformed("nftables: a chain without a table, a handle or a name")
+    table = payload[0], text(payload[values[NFTA_CHAIN_TABLE]])
+    if NFTA_CHAIN_HOOK in values:
+        base = parse_base(payload)
+        name = text(payload[values[NFTA_CHAIN_NAME]])
+        handle = bytes(payload[values[NFTA_CHAIN_HANDLE]])
+        return Parsed(lambda _: ParsedChain(table, handle, name, base), ())
+    unread = [place for type_, place in values.items() if type_ != NFTA_CHAIN_TABLE]
+    both = sorted((NFTA_CHAIN_HANDLE, NFTA_CHAIN_NAME), key=lambda type_: values[type_].start)
+    pick = unpacker(len(payload), [values[type_] for type_ in both])
+    at, name_at = both.index(NFTA_CHAIN_HANDLE), both.index(NFTA_CHAIN_NAME)
+
+    def make(message: memoryview) -> ParsedChain:
+        picked = pick(message)
+        return ParsedChain(table, picked[at], known[picked[name_at]], None)
+
+    return Parsed(make, unread)
+
+
+def parse_base(payload: memoryview) -> Chain:
+    """Parse the NFT_MSG_NEWCHAIN of a chain that has a hook, a type and a policy."""
+    found = nfnetlink_map(payload)
+    hook = attribute_map(found[NFTA_CHAIN_HOOK])
+    inet = payload[0] in FAMILIES_OF
+    return Chain(
+        [],
+        # NF_INET_INGRESS is beyond the five; netdev, arp and bridge number theirs differently
+        HOOKS.get(be32(hook[NFTA_HOOK_HOOKNUM])) if inet else None,
+        text(found[NFTA_CHAIN_TYPE]) if NFTA_CHAIN_TYPE in found else "",
+        int.from_bytes(hook[NFTA_HOOK_PRIORITY], "big", signed=True),
+        drops=NFTA_CHAIN_POLICY in found and be32(found[NFTA_CHAIN_POLICY]) == NF_DROP,
+    )
 
 
 def parse_rule(payload: memoryview, names: Names | None = None) -> Parsed[ParsedRule]:
@@ -286,21 +316,21 @@ def parse_comment(userdata: bytes) -> str:
 
 def build(
     tables: Iterable[ParsedTable],
-    base_chains: Iterable[ParsedChain],
+    listed: Iterable[ParsedChain],
     rules: Iterable[ParsedRule],
     maps: Mapping[MapKey, Targets],
 ) -> list[Table]:
     """Put the answers of one reading together."""
     chains: dict[TableKey, dict[str, Chain]] = collections.defaultdict(dict)
-    for base in base_chains:
-        chains[base.table][base.name] = base.chain
+    for chain in listed:
+        if chain.base:
+            chains[chain.table][chain.name] = chain.base
     for table, of_table in itertools.groupby(rules, key=operator.itemgetter(0)):
         known = chains[table]
         for _, name, rule, _ in of_table:
-            chain = known.get(name)
-            if chain is None:
-                chain = known[name] = Chain([])
-            chain.rules.append(rule)
+            if name not in known:
+                known[name] = Chain([])
+            known[name].rules.append(rule)
     return [
         Table(
             Backend.NFTABLES,
@@ -310,6 +340,6 @@ def build(
             {name: targets for (owner, name), targets in maps.items() if owner == key},
             dormant,
         )
-        for key, dormant, _ in tables
+        for key, dormant, *_ in tables
         if key[0] in FAMILIES_OF
     ]

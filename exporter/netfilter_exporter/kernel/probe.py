@@ -2,7 +2,8 @@
 
 An entry is proof of tracking, delivered or not. No entry proves the opposite only when the
 datagram arrived and nothing may have kept loopback out of tracking or put it into a zone.
-The entry, the only mark that looking leaves, is deleted at once.
+The entry is deleted at once; what is left are the marks of rules that the datagram passed, such
+as their counters.
 """
 
 from __future__ import annotations
@@ -29,12 +30,22 @@ def tracks(connection: Connection, loopback: Loopback, family: Family, *, blind:
     if ctnetlink.find_entry(connection, flow) is not None:
         raise Inconclusive(f"{family.value}: another flow has the ports of the probe")
     loopback.send()
-    identity = ctnetlink.find_entry(connection, flow)
-    if identity is not None:
-        ctnetlink.delete_entry(connection, flow, identity)
+    if _find_and_delete(connection, flow):
+        return True
+    delivered = loopback.delivered()
+    # A program may have held it in a queue (NFQUEUE): only what has left is in the table.
+    if _find_and_delete(connection, flow):
         return True
     if blind:
         raise Inconclusive(f"{family.value}: notrack or zone rules may hide loopback traffic")
-    if not loopback.delivered():
+    if not delivered:
         raise Inconclusive(f"{family.value}: the probe's datagram was lost on loopback")
     return False
+
+
+def _find_and_delete(connection: Connection, flow: ctnetlink.Tuple) -> bool:
+    identity = ctnetlink.find_entry(connection, flow)
+    if identity is None:
+        return False
+    ctnetlink.delete_entry(connection, flow, identity)
+    return True

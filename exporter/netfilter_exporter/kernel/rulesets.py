@@ -32,6 +32,7 @@ class Nftables(NamedTuple):
 
     generation: int
     facts: RulesetFacts
+    lasting: bool  #: as long as the generation is the same
 
 
 @contextlib.contextmanager
@@ -78,13 +79,13 @@ class NftablesReader:
             self.forget()
             self._module = module
         last = self._last
-        if last is not None and nftables.read_generation(connection) == last.generation:
+        if last and last.lasting and nftables.read_generation(connection) == last.generation:
             return last
         if forced and nftables.has_rules(connection):
             _refuse("nftables")
         with _no_collection():
-            generation, tables = nftables.read_tables(connection, self._maps)
-            self._last = Nftables(generation, analyse(tables))
+            reading = nftables.read_tables(connection, self._maps)
+            self._last = Nftables(reading.generation, analyse(reading.tables), reading.lasting)
         return self._last
 
 
