@@ -1,10 +1,29 @@
 """What is told of tracking is what the kernel does."""
 
+import concurrent.futures
+import contextlib
+import socket
+import struct
+
 import pytest
 
+from netfilter_exporter.kernel.netlink import (
+    HEADER,
+    NETLINK_NETFILTER,
+    NLM_F_REQUEST,
+    nfgenmsg,
+    nfnetlink_map,
+    pack,
+)
 from support import inside
 from support.page import Page
 from support.router import CLIENT, WAN, Router
+
+# include/uapi/linux/netfilter/nfnetlink_queue.h
+NFNL_SUBSYS_QUEUE = 3 << 8
+NFQNL_MSG_VERDICT, NFQNL_MSG_CONFIG = 1, 2
+NFQA_PACKET_HDR, NFQA_VERDICT_HDR = 1, 2
+NFQA_CFG_CMD, NFQA_CFG_PARAMS = 1, 2
 
 RAW = "type filter hook output priority raw"
 TRACKED = "iptables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE"
@@ -159,3 +178,41 @@ def test_a_host_without_a_loopback_address_proves_nothing(namespace):
     """Where there is nothing to send from, nothing is told."""
     namespace.sh(f"{TRACKED}; ip address flush dev lo")
     assert told(namespace)[0] == {}
+
+
+def test_a_program_that_gives_verdicts_hides_no_entry(namespace):
+    """The entry of what waits in a queue comes with the verdict, and is deleted all the same."""
+    queue = "iptables-legacy -w -t mangle -A OUTPUT -p udp -j NFQUEUE --queue-num 0"
+    assert told(namespace)[0]["ipv4"] == 0
+    namespace.sh(f"{TRACKED}; {queue}")
+    worker = namespace.worker()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        queued = pool.submit(worker.call, accept_queued)
+        while " 0 " not in namespace.run("cat", "/proc/net/netfilter/nfnetlink_queue"):
+            assert not queued.done()
+        assert [told(namespace)[0]["ipv4"] for _ in range(3)] == [1, 1, 1]
+        assert queued.result() >= 3
+    assert listed(namespace) == ["", ""]
+
+
+def accept_queued():
+    """Accept what is sent to queue 0 until nothing comes for a second; return how much that was."""
+    accepted = 0
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as kernel:
+
+        def say(type_, body):
+            length = HEADER.size + 4 + len(body)
+            header = HEADER.pack(length, NFNL_SUBSYS_QUEUE | type_, NLM_F_REQUEST, 1, 0)
+            kernel.send(header + nfgenmsg(0) + body)
+
+        bind_unspec, copy_packets = b"\1\0\0\0", struct.pack(">IB", 0xFFFF, 2)
+        say(NFQNL_MSG_CONFIG, pack(NFQA_CFG_CMD, bind_unspec))
+        say(NFQNL_MSG_CONFIG, pack(NFQA_CFG_PARAMS, copy_packets))
+        kernel.settimeout(1)
+        with contextlib.suppress(socket.timeout):
+            while True:
+                message = memoryview(kernel.recv(1 << 16))[HEADER.size :]
+                packet = nfnetlink_map(message)[NFQA_PACKET_HDR]
+                say(NFQNL_MSG_VERDICT, pack(NFQA_VERDICT_HDR, struct.pack(">I", 1) + packet[:4]))
+                accepted += 1
+    return accepted
