@@ -7,6 +7,7 @@ import pytest
 
 from netfilter_exporter.kernel.families import Family
 from support import inside
+from support.page import Page
 from support.router import CLIENT, WAN, Router
 
 POST = "type nat hook postrouting priority 100;"
@@ -170,3 +171,24 @@ def wait_for(true):
     while not true():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_an_interface_that_was_made_anew_is_missed_by_its_index(namespaces):
+    """oif keeps a number: the rule is listed, and translates nothing any more."""
+    network = Router(namespaces)
+    network.router.sh(nft('oif "wan0" masquerade'))
+    needed = network.router.call(inside.ruleset, "nftables").interfaces
+    assert network.source() == WAN
+    network.router.sh("ip link add dummy0 type veth peer name dummy1")
+    network.router.sh(nft('oif "dummy0" masquerade').replace("table ip t", "table ip u"))
+    after = network.router.call(missing)
+    network.router.sh("ip link del dummy0; ip link add dummy0 type veth peer name dummy1")
+    assert (len(needed), after) == (1, [])
+    (gone,) = network.router.call(missing)
+    assert f"oif {gone.removeprefix('index ')} " in network.router.run("nft", "list", "table", "u")
+
+
+def missing():
+    """Return the interfaces that rules need and the host lacks; inside a namespace."""
+    page = Page(inside.scrape(("nat",)))
+    return [sample.labels["interface"] for sample in page.samples("nat_missing_interface")]

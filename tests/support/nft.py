@@ -8,7 +8,7 @@ from netfilter_exporter.kernel.netlink import nest, nfgenmsg, pack
 
 INET, IP, IP6, NETDEV = 1, 2, 10, 5
 EQ, NEQ = 0, 1
-IIFNAME, OIFNAME, NFPROTO, PROTOCOL = 6, 7, 15, 1
+IIF, OIF, IIFNAME, OIFNAME, NFPROTO, PROTOCOL = 4, 5, 6, 7, 15, 1
 ACCEPT, DROP, JUMP, GOTO, RETURN, CONTINUE = 1, 0, -3, -4, -5, -1
 
 

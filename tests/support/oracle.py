@@ -25,6 +25,7 @@ class Line(NamedTuple):
     ends: bool  #: what matches it goes no further in this chain
     targets: tuple[str, ...] = ()
     action: str | None = None
+    returns: bool = False  #: or may: a map can hold any verdict
 
 
 class Printed(NamedTuple):
@@ -92,9 +93,29 @@ def _walk(table: Printed, family: str, base: str) -> set[tuple[tuple[str, int], 
             if family in line.families:
                 seen.add(((chain, number), alive))
                 todo.extend((target, alive) for target in line.targets)
-                if line.ends and not line.matches:
+                if not line.matches and (line.ends or not _goes_on(table, line)):
                     alive = False
     return seen
+
+
+def _goes_on(table: Printed, line: Line, asked: tuple[str, ...] = ()) -> bool:
+    """Tell whether packets may go on behind a line that they match."""
+    if line.targets:
+        return any(_comes_back(table, target, asked) for target in line.targets)
+    return not line.ends
+
+
+def _comes_back(table: Printed, chain: str, asked: tuple[str, ...]) -> bool:
+    """Tell whether packets that come to a chain may come back to its caller."""
+    if chain in asked:
+        return True
+    for line in table.chains.get(chain, ()):
+        on = _goes_on(table, line, (*asked, chain))
+        if line.returns or (line.ends and line.targets and on):  # what is sent on comes back too
+            return True
+        if not on and not line.matches:
+            return False
+    return True
 
 
 def _chains(table: Printed, family: str) -> set[str]:
@@ -146,7 +167,8 @@ def _iptables_line(words: list[str], family: str, chains: set[str]) -> Line:
         return Line(families, bool(matches), ends=True, action=name.lower())
     if name in chains:
         return Line(families, bool(matches), ends=rest[0] == "-g", targets=(name,))
-    return Line(families, bool(matches), ends=name in {"ACCEPT", "DROP", "RETURN"})
+    ends = name in {"ACCEPT", "DROP", "RETURN"}
+    return Line(families, bool(matches), ends, returns=name == "RETURN")
 
 
 # -- nft -j list ruleset -------------------------------------------------------------------------
@@ -191,7 +213,7 @@ def _nft_line(
 ) -> Line:
     families, matches, ends = set(of_table), False, False
     targets: tuple[str, ...] = ()
-    action = None
+    action, returns = None, False
     for expression in expressions:
         ((kind, what),) = expression.items()
         if kind in {"jump", "goto"}:
@@ -199,6 +221,7 @@ def _nft_line(
             ends = kind == "goto"
         elif kind in _VERDICTS:
             ends = True
+            returns = kind == "return"
         elif kind in _ACTIONS:
             action, ends = kind, True
             if what and "prefix" in json.dumps(what.get("type_flags", "")):
@@ -207,14 +230,14 @@ def _nft_line(
                 families &= _FAMILIES[what["family"]]
             matches = matches or (bool(what) and '"map"' in json.dumps(what))
         elif kind == "vmap":
-            matches = True
+            matches = returns = True
             data = what["data"]
             targets += maps[data[1:]] if isinstance(data, str) else _leads_to(data["set"])
         elif kind not in _IGNORED:
             matches = True
             families &= _families_of(what)
     ends_for_all = ends and families == of_table
-    return Line(frozenset(families), matches, ends_for_all, targets, action)
+    return Line(frozenset(families), matches, ends_for_all, targets, action, returns)
 
 
 def _leads_to(elements: Sequence[Any]) -> tuple[str, ...]:

@@ -96,6 +96,22 @@ def test_a_comment_is_no_match():
 
 
 @pytest.mark.parametrize(
+    ("statement", "conditional"),
+    [
+        (nft.expression("objref", nft.number(1, 1), nft.name(2, "c1")), False),  # a counter
+        (nft.expression("objref", nft.number(1, 2), nft.name(2, "q1")), True),  # a quota
+        (nft.expression("objref", nft.number(3, 1), nft.name(4, "m")), True),  # from a map
+        (nft.expression("bitwise", nft.number(1, 1)), False),
+        (nft.expression("limit"), True),
+        (nft.expression("payload", nft.number(1, 1)), True),
+    ],
+)
+def test_a_statement_that_no_packet_fails_is_no_match(statement, conditional):
+    """counter name "c1" accept takes every packet; over a quota or a limit none gets."""
+    assert parse(statement, nft.immediate(nft.ACCEPT)).conditional is conditional
+
+
+@pytest.mark.parametrize(
     ("expressions", "interfaces", "loopback"),
     [
         ([nft.interface(nft.OIFNAME, "wan0")], ("wan0",), False),
@@ -111,7 +127,11 @@ def test_a_comment_is_no_match():
             ("lan0", "wan0"),
             False,
         ),
-        ([nft.load(4), nft.cmp(b"\x01\0\0\0")], (), True),  # iif: an index, not a name
+        ([nft.load(nft.OIF), nft.cmp(struct.pack("=I", 3))], ("index 3",), False),
+        ([nft.load(nft.IIF), nft.cmp(struct.pack("=I", 1))], ("index 1",), True),  # lo
+        ([nft.load(nft.IIF), nft.cmp(struct.pack("=I", 1), nft.NEQ)], (), False),
+        ([nft.load(nft.IIF), nft.cmp(struct.pack("=I", 3), nft.NEQ)], (), True),
+        ([nft.load(nft.IIF), nft.cmp(b"\1")], (), True),
         ([nft.load(nft.OIFNAME), nft.vmap("m")], (), True),  # a set of names
     ],
 )
@@ -139,7 +159,9 @@ def test_a_comparison_of_another_register_is_just_a_match():
     [
         ([nft.nfproto(2)], IPV4),
         ([nft.nfproto(10)], IPV6),
-        ([nft.load(nft.NFPROTO), nft.cmp(b"\x02", nft.NEQ)], BOTH),
+        ([nft.load(nft.NFPROTO), nft.cmp(b"\x02", nft.NEQ)], IPV6),
+        ([nft.load(nft.PROTOCOL), nft.cmp(b"\x86\xdd", nft.NEQ)], IPV4),
+        ([nft.load(nft.PROTOCOL), nft.cmp(b"\x08\x06", nft.NEQ)], BOTH),
         ([nft.load(nft.PROTOCOL), nft.cmp(b"\x08\x00")], IPV4),
         ([nft.load(nft.PROTOCOL), nft.cmp(b"\x86\xdd")], IPV6),
         ([nft.load(nft.PROTOCOL), nft.cmp(b"\x08\x06")], BOTH),

@@ -13,7 +13,7 @@ from netfilter_exporter.check.look import FAMILY, Look, Readable
 from netfilter_exporter.check.tracking import restore_rules
 from netfilter_exporter.kernel.errors import raise_worst
 from netfilter_exporter.kernel.families import Backend, Family
-from netfilter_exporter.kernel.ruleset import Rule, Verdict
+from netfilter_exporter.kernel.ruleset import INDEX, Rule, Verdict, is_among
 from netfilter_exporter.kernel.shadows import Hider, Shadow
 
 
@@ -122,16 +122,20 @@ def nat_interface_missing(look: Look) -> Iterator[Found]:
     named: dict[str, list[tuple[Readable, Family, str]]] = defaultdict(list)
     for ruleset in look.rulesets:
         for family, chain, interface in ruleset.facts.interfaces:
-            if interface not in look.snapshot.interfaces:
+            if not is_among(interface, look.snapshot.interfaces):
                 named[interface].append((ruleset, family, chain))
     for interface, places in sorted(named.items()):
         where = {f"{r.backend.value} {FAMILY[family]} {chain}" for r, family, chain in places}
         lists = {_LISTS[ruleset.backend, family] for ruleset, family, _ in places}
+        evidence: dict[str, Value] = {"interface": interface, "named_in": ", ".join(sorted(where))}
+        if interface.startswith(INDEX):
+            yield _stale_index(interface[len(INDEX) :], evidence)
+            continue
         quoted = shlex.quote(interface)
         yield Found(
             f"NAT rules name the interface {interface}, which is not there.",
             "They match nothing. An interface that was renamed, or a tunnel that is down.",
-            {"interface": interface, "named_in": ", ".join(sorted(where))},
+            evidence,
             (
                 "ip -br link",
                 *(f"{command} | grep -nF {quoted}" for command in sorted(lists)),
@@ -140,6 +144,20 @@ def nat_interface_missing(look: Look) -> Iterator[Found]:
             ),
         )
     every_ruleset_read(look)
+
+
+def _stale_index(index: str, evidence: dict[str, Value]) -> Found:
+    return Found(
+        f"NAT rules name interface number {index}, which is not there.",
+        "iif and oif keep the number that an interface had when the rule was loaded. It was made"
+        " anew since, with another one, and they match nothing.",
+        evidence,
+        (
+            "ip -br link",
+            f"nft list ruleset | grep -nE '[io]if {index}\\b'",
+            commands.comment("load the rules again, and write iifname and oifname instead"),
+        ),
+    )
 
 
 _LISTS = {

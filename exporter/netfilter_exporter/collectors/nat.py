@@ -11,7 +11,7 @@ from netfilter_exporter.config import Role
 from netfilter_exporter.kernel.errors import ReadError, raise_worst
 from netfilter_exporter.kernel.families import Backend, Family
 from netfilter_exporter.kernel.reachability import BaseChain, RulesetFacts
-from netfilter_exporter.kernel.ruleset import Action
+from netfilter_exporter.kernel.ruleset import Action, is_among
 from netfilter_exporter.snapshot import Snapshot
 
 _RULES = "nftables: NFT_MSG_GETRULE; legacy: IPT_SO_GET_ENTRIES"
@@ -76,7 +76,7 @@ def _dormant_rules(snapshot: Snapshot) -> Iterable[Sample]:
 def _missing_interfaces(snapshot: Snapshot) -> Iterable[Sample]:
     for backend, _, facts in readable(snapshot):
         for family, chain, interface in sorted(facts.interfaces, key=_by_label):
-            if interface not in snapshot.interfaces:
+            if not is_among(interface, snapshot.interfaces):
                 yield (backend.value, family.value, chain, interface), 1
 
 

@@ -24,7 +24,7 @@ from netfilter_exporter.kernel.nft_expressions import (
 )
 from netfilter_exporter.kernel.ruleset import Rule
 
-#: The number of NFTA_IMMEDIATE_DREG, NFTA_MATCH_NAME and NFTA_TARGET_NAME.
+#: The number of NFTA_IMMEDIATE_DREG, NFTA_MATCH_NAME, NFTA_TARGET_NAME and NFTA_OBJREF_IMM_TYPE.
 _FIRST = 1
 _ATTRIBUTE = struct.Struct("=HH")
 _ELEMENT = struct.Struct("=HHHH")  # the list element's header and that of the name in it
@@ -91,7 +91,7 @@ def _decided_by_first(name: bytes, data: memoryview) -> bool:
             return False
         if name == b"immediate":
             return be32(first) != NFT_REG_VERDICT
-        return name == b"match" or (name == b"target" and bytes(first[:2]) != b"CT")
+        return name in {b"match", b"objref"} or (name == b"target" and bytes(first[:2]) != b"CT")
     return False
 
 

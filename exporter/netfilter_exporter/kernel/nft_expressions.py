@@ -15,7 +15,7 @@ from netfilter_exporter.kernel.netlink import (
     be32,
     text,
 )
-from netfilter_exporter.kernel.ruleset import Action, Rule, Verdict
+from netfilter_exporter.kernel.ruleset import INDEX, Action, Rule, Verdict
 
 NFTA_EXPR_NAME = 1
 NFTA_EXPR_DATA = 2
@@ -32,6 +32,8 @@ NFTA_META_DREG = 1
 NFTA_META_KEY = 2
 NFTA_META_SREG = 3
 NFT_META_PROTOCOL = 1
+NFT_META_IIF = 4
+NFT_META_OIF = 5
 NFT_META_IIFNAME = 6
 NFT_META_OIFNAME = 7
 NFT_META_NFPROTO = 15
@@ -50,6 +52,9 @@ NFTA_NAT_FAMILY = 2
 NFTA_NAT_FLAGS = 7
 NFT_NAT_DNAT = 1
 NF_NAT_RANGE_NETMAP = 1 << 6
+
+NFTA_OBJREF_IMM_TYPE = 1
+NFT_OBJECT_COUNTER = 1
 
 NFTA_CT_KEY = 2
 NFTA_CT_SREG = 4
@@ -82,7 +87,16 @@ XT_ACTIONS = {
 }
 
 _ETHERTYPE_FAMILIES = {b"\x08\x00": IPV4, b"\x86\xdd": IPV6}
-_COMPARED = {NFT_META_IIFNAME, NFT_META_OIFNAME, NFT_META_NFPROTO, NFT_META_PROTOCOL}
+_COMPARED = {
+    NFT_META_IIF,
+    NFT_META_OIF,
+    NFT_META_IIFNAME,
+    NFT_META_OIFNAME,
+    NFT_META_NFPROTO,
+    NFT_META_PROTOCOL,
+}
+_INDEX = struct.Struct("=I")
+_LOOPBACK_INDEX = 1  # LOOPBACK_IFINDEX, include/net/flow.h
 _XT_CT = struct.Struct("=HH")  # struct xt_ct_target_info begins with flags and zone
 
 
@@ -181,6 +195,13 @@ def _target(data: memoryview) -> Effect:
     return xt_target(name, found.get(NFTA_TARGET_INFO, memoryview(b"")))
 
 
+def _objref(data: memoryview) -> Effect:
+    """Decode a named object: a counter only counts; a quota or limit may match or not."""
+    found = attribute_map(data)
+    counts = _number(found, NFTA_OBJREF_IMM_TYPE) == NFT_OBJECT_COUNTER
+    return NOTHING if counts else MATCH
+
+
 def _match(data: memoryview) -> Effect:
     name = bytes(attribute_map(data).get(NFTA_MATCH_NAME, b"")).partition(b"\0")[0]
     return NOTHING if name == b"comment" else MATCH  # a comment matches everything
@@ -198,17 +219,22 @@ DECODE: dict[bytes, Callable[[memoryview], Effect]] = {
     b"match": _match,
     b"meta": _meta,
     b"nat": _nat,
+    b"objref": _objref,
     b"target": _target,
 }
 
 #: Expressions that always do the same. One that is in neither table is a match, or loads what
-#: a match compares.
+#: a match compares: that may fail, where the packet does not have it.
 FIXED: dict[bytes, Effect] = {
+    b"bitwise": NOTHING,
+    b"byteorder": NOTHING,
     b"counter": NOTHING,
+    b"hash": NOTHING,
     b"last": NOTHING,
     b"log": NOTHING,
     b"masq": Effect(action=Action.MASQUERADE),
     b"notrack": _NOTRACK,
+    b"numgen": NOTHING,
     b"queue": Effect(verdict=Verdict.QUEUE),
     b"redir": Effect(action=Action.REDIRECT),
     b"reject": _DROP,
@@ -226,12 +252,29 @@ def comparison(data: memoryview, loaded: tuple[int, int]) -> Effect:
     if key in {NFT_META_IIFNAME, NFT_META_OIFNAME}:
         interfaces, loopback = interface_match(content, positive=operator == NFT_CMP_EQ)
         return Effect(conditional=True, interfaces=interfaces, loopback=loopback)
+    if key in {NFT_META_IIF, NFT_META_OIF}:
+        return _index_comparison(content, operator)
     families = None
-    if operator == NFT_CMP_EQ and key == NFT_META_NFPROTO and content:
+    if key == NFT_META_NFPROTO and content:
         families = FAMILIES_OF.get(content[0])
-    elif operator == NFT_CMP_EQ and key == NFT_META_PROTOCOL:
+    elif key == NFT_META_PROTOCOL:
         families = _ETHERTYPE_FAMILIES.get(content[:2])
-    return Effect(conditional=True, families=families) if families else MATCH
+    if families and operator == NFT_CMP_EQ:
+        return Effect(conditional=True, families=families)
+    if families and operator == NFT_CMP_NEQ:
+        return Effect(conditional=True, families=BOTH - families)
+    return MATCH
+
+
+def _index_comparison(content: bytes, operator: int) -> Effect:
+    """Return what comparing with the index of an interface means: it outlives the interface."""
+    if len(content) < _INDEX.size or operator not in {NFT_CMP_EQ, NFT_CMP_NEQ}:
+        return MATCH
+    (index,) = _INDEX.unpack_from(content)
+    is_loopback = index == _LOOPBACK_INDEX
+    if operator == NFT_CMP_NEQ:
+        return Effect(conditional=True, loopback=not is_loopback)
+    return Effect(conditional=True, interfaces=(f"{INDEX}{index}",), loopback=is_loopback)
 
 
 @functools.lru_cache(maxsize=1024)

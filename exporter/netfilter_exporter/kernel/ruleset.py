@@ -13,6 +13,10 @@ from netfilter_exporter.kernel.families import BOTH, Backend, Family, Hook
 NF_IP_PRI_CONNTRACK = -200
 
 
+#: What an interface begins with that is named by its index, which no name can contain.
+INDEX = "index "
+
+
 class Action(enum.Enum):
     """What a translating rule does; the value is the `action` label."""
 
@@ -45,12 +49,20 @@ class Rule(NamedTuple):
     maps: tuple[str, ...] = ()  #: verdict maps it looks into, by name
     action: Action | None = None
     families: frozenset[Family] = BOTH  #: fewer where it says ``meta nfproto``
-    interfaces: tuple[str, ...] = ()  #: names that must be there for it to match anything
+    #: names, or INDEX and a number, that must be there for it to match anything
+    interfaces: tuple[str, ...] = ()
     loopback: bool = True  #: False where an interface match keeps loopback traffic out
     notrack: bool = False
     zone: bool = False  #: it puts flows into a conntrack zone
     extension: bool = False  #: its action is an xt target, also where nftables carries it
     comment: str = ""  #: of an unconditional rule
+
+
+def is_among(interface: str, interfaces: Mapping[str, int]) -> bool:
+    """Tell whether what a rule needs is one of `interfaces`, which are indices by name."""
+    if interface.startswith(INDEX):
+        return int(interface[len(INDEX) :]) in interfaces.values()
+    return interface in interfaces
 
 
 class Chain(NamedTuple):
