@@ -113,6 +113,18 @@ def test_modules_in_the_order_of_this_kernel(fake_host, name, lines):
     assert list(finding.remedy[: len(lines)]) == lines
 
 
+def test_notrack_without_a_match(healthy):
+    """It is told as tracking that is off, with the rule to look for and no word of modules."""
+    raw = Chain([Rule(notrack=True)], Hook.PREROUTING, "filter", -300)
+    table = Table(Backend.NFTABLES, IPV4, "raw", {"pre": raw}, {})
+    finding = checks.one(with_tables(healthy, nat_table(MASQUERADE), table), "ConntrackDisabled")
+    assert "notrack rule without a match" in finding.why
+    assert finding.remedy == (
+        "nft -a list ruleset | grep -n notrack",
+        "# delete that rule, or give it a match",
+    )
+
+
 def test_a_module_that_was_forced_out(fake_host):
     """On 4.9 the remedy is to load what was removed, and no word of restoring rules."""
     report = checks.check(fake_host("4.9/ipv4-module-forced-out"))
@@ -246,6 +258,27 @@ def test_a_hidden_jump(healthy):
     assert finding.evidence["position"] == 1
     assert finding.evidence["comment"] == "temporary"
     assert finding.evidence["hidden"] == "inner rule 1 (masquerade)"
+
+
+def test_a_jump_from_which_no_packet_comes_back(healthy):
+    """The jump is named, and what is hidden is not told to work."""
+    user = {"pre0": Chain([ACCEPT])}
+    jump = Rule(verdict=Verdict.JUMP, targets=("pre0",))
+    report = with_tables(healthy, nat_table(jump, MASQUERADE, chains=user))
+    finding = checks.one(report, "NatRulesUnreachable")
+    assert "rule 1 of chain post (jump pre0, no match) takes every packet" in finding.summary
+    assert "none comes back from there" in finding.summary
+    assert not any("masquerade" in line for line in report.works)
+
+
+def test_an_interface_that_was_made_anew(healthy):
+    """oif keeps its number: the remedy looks for that, for no rule has the word "index"."""
+    rule = MASQUERADE._replace(interfaces=("index 77",))
+    finding = checks.one(with_tables(healthy, nat_table(rule)), "NatInterfaceMissing")
+    assert "interface number 77" in finding.summary
+    assert r"nft list ruleset | grep -nE '[io]if 77\b'" in finding.remedy
+    here = MASQUERADE._replace(interfaces=("index 1",))
+    assert checks.names(with_tables(healthy, nat_table(here))) == {}
 
 
 def test_a_conditional_rule_hides_nothing(healthy):
@@ -398,6 +431,15 @@ def rates(host, seconds=2.0, **increases):
         ({"drop": 3}, {"ConntrackDropping": "critical"}),
         ({"early_drop": 1}, {"ConntrackEvicting": "warning"}),
         ({"insert_failed": 3, "drop": 3}, {"ConntrackInsertFailing": "warning"}),
+        (
+            {"insert_failed": 9, "chain_too_long": 9, "drop": 3},
+            {"ConntrackDropping": "critical", "ConntrackInsertFailing": "warning"},
+        ),
+        (
+            {"insert_failed": 12, "chain_too_long": 9, "drop": 3},
+            {"ConntrackInsertFailing": "warning"},
+        ),
+        ({"chain_too_long": 9}, {}),
         ({"invalid": 10}, {}),
         ({"invalid": 100}, {"ConntrackInvalidPackets": "info"}),
         ({"nat_collision": 100, "icmp_error": 5}, {}),
@@ -406,6 +448,13 @@ def rates(host, seconds=2.0, **increases):
 def test_rates(healthy, increases, found):
     """What happens between two looks is told; drops that are clashes are not called drops."""
     assert rates(healthy, **increases) == found
+
+
+def test_a_kernel_that_counts_no_long_chains(fake_host):
+    """Before 5.15 all failed inserts are taken for clashes."""
+    host = fake_host("5.10/nat-legacy")
+    assert "ConntrackDropping" in rates(host, drop=3)
+    assert "ConntrackDropping" not in rates(host, drop=3, insert_failed=3)
 
 
 def test_the_thresholds_are_rates(healthy):
@@ -493,6 +542,23 @@ def test_a_sysctl_of_the_configuration(healthy):
     report = checks.check(healthy, "sysctls: {net.netfilter.nf_conntrack_max: '>= 999999999'}")
     remedy = checks.one(report, "SysctlNotApplied").remedy
     assert remedy[1].endswith(">> /etc/sysctl.d/zz-netfilter.conf")
+
+
+@pytest.mark.parametrize(
+    ("state", "name", "remedy"),
+    [
+        (HEALTHY, "net.ipv4.ip_forwrd", "# correct that name"),
+        ("6.1/idle", "net.netfilter.nf_conntrack_acct", "modprobe nf_conntrack"),
+    ],
+)
+def test_a_name_of_the_configuration_that_is_not_there(fake_host, state, name, remedy):
+    """One that a module brings is to be set when that is there, another one is misspelt."""
+    report = checks.check(fake_host(state), f"sysctls: {{{name}: 1}}")
+    finding = checks.one(report, "SysctlNotApplied")
+    assert f"{name} is not there" in finding.summary
+    assert finding.remedy[0] == remedy
+    assert ("misspelt" in finding.why) is (state == HEALTHY)
+    assert "systemctl restart systemd-sysctl" not in finding.remedy
 
 
 def test_a_sysctl_that_never_existed(healthy):

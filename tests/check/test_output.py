@@ -291,7 +291,7 @@ def test_letters_that_the_terminal_lacks(fake_host, monkeypatch, report):
     assert out.readline().startswith("NAT \\xdcbergang")
 
 
-def test_the_paths_are_those_of_the_exporter(monkeypatch):
+def test_the_paths_are_those_of_the_exporter(monkeypatch, tmp_path):
     """--path.* mean what they mean for the exporter."""
     seen = []
 
@@ -300,5 +300,17 @@ def test_the_paths_are_those_of_the_exporter(monkeypatch):
         return System(paths)
 
     monkeypatch.setattr(command, "System", system)
-    cli.main(["check", "--interval=0", "--path.procfs=/nowhere/proc", "--path.rootfs=/nowhere"])
-    assert seen[0]._asdict() == {"procfs": "/nowhere/proc", "sysfs": "/sys", "rootfs": "/nowhere"}
+    mark = tmp_path / "proc/sys/kernel/osrelease"
+    mark.parent.mkdir(parents=True)
+    mark.write_text("6.1.0\n")
+    procfs, rootfs = str(tmp_path / "proc"), str(tmp_path)
+    cli.main(["check", "--interval=0", f"--path.procfs={procfs}", f"--path.rootfs={rootfs}"])
+    assert seen[0]._asdict() == {"procfs": procfs, "sysfs": "/sys", "rootfs": rootfs}
+
+
+def test_a_procfs_that_is_none_gives_no_verdict(capsys):
+    """A mount that is missing must not look like a host without NAT."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["check", "--interval=0", "--path.procfs=/nowhere"])
+    assert caught.value.code == 3
+    assert "--path.procfs: /nowhere is no procfs" in capsys.readouterr().err

@@ -18,7 +18,11 @@ from support.units import DEPLOY
 ROOT = DEPLOY.parents[1]
 MAN = DEPLOY / "man" / "netfilter_exporter.1"
 CAPABILITIES = {"NET_ADMIN", "DAC_READ_SEARCH"}
-FOUND = collectors.load()
+
+
+def parse(args):
+    """Return what the flags of a container say; what they name is mounted there, not here."""
+    return flags.parse([*args, "--config.check"], collectors.load())
 
 
 def load(name):
@@ -77,9 +81,7 @@ def test_the_host_is_read_only_and_where_the_flags_say(pod):
     (volume,) = pod["volumes"]
     assert volume["hostPath"]["path"] == "/"
     assert mount["readOnly"] is True
-    chosen = flags.parse(
-        [arg.replace("$(HOST_IP)", "192.0.2.1") for arg in container["args"]], FOUND
-    )
+    chosen = parse([arg.replace("$(HOST_IP)", "192.0.2.1") for arg in container["args"]])
     host = mount["mountPath"]
     assert tuple(chosen.paths) == (f"{host}/proc", f"{host}/sys", host)
 
@@ -88,7 +90,7 @@ def test_the_host_is_read_only_and_where_the_flags_say(pod):
 def test_the_address_may_be_of_either_family(pod, address):
     """The brackets around the node's address are no harm in IPv4, and needed in IPv6."""
     args = [arg.replace("$(HOST_IP)", address) for arg in pod["containers"][0]["args"]]
-    assert flags.parse(args, FOUND).listen_addresses == ((address, 10042),)
+    assert parse(args).listen_addresses == ((address, 10042),)
 
 
 def test_the_parts_fit_together(pod):
@@ -144,7 +146,7 @@ def test_the_container_file():
     comment = (DEPLOY / "Containerfile").read_text()
     assert set(re.findall(r"--cap-add=(\w+)", comment)) == CAPABILITIES
     run = re.search(r"netfilter_exporter \\\n#\s+(--path.*)", comment)[1]
-    assert flags.parse(run.split(), FOUND).paths.rootfs == "/host"
+    assert parse(run.split()).paths.rootfs == "/host"
 
 
 # -- Prometheus --------------------------------------------------------------------------------
@@ -194,7 +196,7 @@ def test_every_flag_is_in_the_man_page_and_no_other():
     text = MAN.read_text().replace("\\-", "-")
     serving, checking, writing = re.split(r"\.SH OPTIONS OF .*", text)
     for parser, part in (
-        (flags._parser(FOUND), serving[serving.index(".SH OPTIONS") :]),
+        (flags._parser(collectors.load()), serving[serving.index(".SH OPTIONS") :]),
         (command._parser(), checking),
         (assets._parser({}), writing[: writing.index(".SH PAGES")]),
     ):

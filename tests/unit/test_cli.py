@@ -42,8 +42,17 @@ def test_a_value_follows_a_blank_or_an_equals_sign():
     """Both forms are read, and a repeated address adds up."""
     chosen = parse("--web.listen-address", ":1", "--web.listen-address=[::1]:2")
     assert chosen.listen_addresses == (Address("", 1), Address("::1", 2))
-    assert parse("--path.procfs", "/host/proc").paths.procfs == "/host/proc"
-    assert parse("--path.rootfs=/host").paths.rootfs == "/host"
+    assert parse("--path.procfs", "/proc/self/root/proc").paths.procfs == "/proc/self/root/proc"
+    assert parse("--path.rootfs=/tmp").paths.rootfs == "/tmp"
+
+
+def test_where_nothing_is_mounted_nothing_is_told(capsys):
+    """A mount that is missing must not look like a host without NAT; it may be while checking."""
+    line = error_of(capsys, "--path.procfs=/nowhere")
+    assert "--path.procfs: /nowhere is no procfs: it has no sys/kernel/osrelease" in line
+    assert "--path.sysfs: /nowhere is no directory" in error_of(capsys, "--path.sysfs=/nowhere")
+    assert "--path.rootfs: /nowhere is no directory" in error_of(capsys, "--path.rootfs=/nowhere")
+    assert parse("--config.check", "--path.procfs=/nowhere").paths.procfs == "/nowhere"
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,12 @@ import time
 from collections.abc import Sequence
 from typing import Callable, NoReturn
 
-from netfilter_exporter import collectors
+from netfilter_exporter import collectors, flags
 from netfilter_exporter.check import document, report, text
 from netfilter_exporter.check.look import Counters, Look, counters
 from netfilter_exporter.check.report import Report
 from netfilter_exporter.config import Config, ConfigError, load
 from netfilter_exporter.gather import PAGE_TIMEOUT, Gatherer
-from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.snapshot import Host
 
@@ -65,14 +64,16 @@ class Checker:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command with the arguments behind ``check``; return the exit code."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    paths = flags.paths(parser, args)
     logging.getLogger().addHandler(logging.NullHandler())  # what fails is told in the report
     try:
         config = load(args.config_file) if args.config_file else Config()
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return report.UNKNOWN
-    checker = Checker(System(Paths(args.procfs, args.sysfs, args.rootfs)), config)
+    checker = Checker(System(paths), config)
     with contextlib.closing(checker):
         return _run(checker, args)
 
@@ -149,14 +150,7 @@ def _parser() -> argparse.ArgumentParser:
         help="over which rates are measured, 0: they are not (default: %(default)g)",
     )
     parser.add_argument("--no-color", action="store_true", help="no colour on a terminal either")
-    for name, default in zip(("procfs", "sysfs", "rootfs"), Paths()):
-        parser.add_argument(
-            f"--path.{name}",
-            dest=name,
-            metavar="PATH",
-            default=default,
-            help=f"where the host's {name} is mounted (default: %(default)s)",
-        )
+    flags.add_paths(parser)
     return parser
 
 

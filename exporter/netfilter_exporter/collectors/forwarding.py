@@ -21,11 +21,11 @@ COUNTERS = {
         "/proc/net/snmp Ip InAddrErrors; /proc/net/snmp6 Ip6InAddrErrors",
     ),
     "out_requests": (
-        "Datagrams that this host itself sent.",
+        "Datagrams that this host itself sent; before Linux 6.7 forwarded ones count too.",
         "/proc/net/snmp Ip OutRequests; /proc/net/snmp6 Ip6OutRequests",
     ),
     "out_transmitted": (
-        "Datagrams, own and forwarded, handed to an interface. Linux 6.7 and later.",
+        "Datagrams, own and forwarded, handed to an interface. Linux 6.7 and later, and 6.6.y.",
         "/proc/net/snmp Ip OutTransmits; /proc/net/snmp6 Ip6OutTransmits",
     ),
     "reverse_path_filtered": (

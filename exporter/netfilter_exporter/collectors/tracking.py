@@ -27,8 +27,9 @@ COLLECTOR = Collector(
     metrics=(
         Metric(
             "conntrack_tracking",
-            "Whether packets are proven to be tracked (1) or proven not to be (0); absent where"
-            " neither can be proven, and netfilter_source_status says why.",
+            "Whether packets are proven to be tracked (1) or proven not to be (0); also 0 where a"
+            " notrack rule without a match exempts all that is received. Absent where neither can"
+            " be proven, and netfilter_source_status says why.",
             source="nfnetlink_hook, or a datagram on loopback looked up with IPCTNL_MSG_CT_GET",
             samples=_tracking,
             labels=("family",),

@@ -18,7 +18,7 @@ IPV4 = {
             b"ForwDatagrams": "forwarded",
             b"InAddrErrors": "in_address_errors",
             b"OutRequests": "out_requests",
-            b"OutTransmits": "out_transmitted",  # since 6.7
+            b"OutTransmits": "out_transmitted",  # since 6.7, and in 6.6.y
         }
     },
     "net/netstat": {b"TcpExt": {b"IPReversePathFilter": "reverse_path_filtered"}},
