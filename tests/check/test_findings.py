@@ -4,13 +4,16 @@ import shutil
 
 import pytest
 
+from netfilter_exporter import config
 from netfilter_exporter.check import report
 from netfilter_exporter.check.commands import MODULES_FILE
-from netfilter_exporter.check.look import Counters, counters
+from netfilter_exporter.check.look import NEEDS_HISTORY, Counters, counters
+from netfilter_exporter.config import ConfigError
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.families import IPV4, IPV6, Backend, Hook
 from netfilter_exporter.kernel.reachability import analyse
 from netfilter_exporter.kernel.ruleset import Action, Chain, Rule, Table, Verdict
+from netfilter_exporter.loads import Loads
 from netfilter_exporter.snapshot import Ruleset
 from support import checks
 
@@ -599,3 +602,19 @@ def test_a_defect_hides_nothing(healthy, monkeypatch):
     made = checks.check(healthy)
     assert "ZeroDivisionError" in checks.untold(made, "ConntrackDisabled")[0]
     assert made.verdict.startswith("NAT works")
+
+
+def test_a_configuration_that_was_bad_when_it_was_read_again(healthy):
+    """Who serves knows, and says which file and why; who only looks cannot know."""
+    run = checks.scrape(healthy)
+    assert checks.untold(checks.report_on(run), "ConfigReloadFailing") == [NEEDS_HISTORY]
+    run.snapshot.host.loads = loads = Loads()
+    assert checks.names(checks.report_on(run)) == {}
+    with pytest.raises(ConfigError), loads.reading("config"):
+        config.parse("natt: required", "nfe.yml")
+    finding = checks.one(checks.report_on(run), "ConfigReloadFailing")
+    assert "nfe.yml:1" in finding.summary
+    assert "natt" in finding.summary
+    with loads.reading("config"):
+        pass
+    assert checks.names(checks.report_on(run)) == {}

@@ -55,6 +55,6 @@ ALERTS = (
     Alert("NetfilterExporterDown", (_WARNING,)),
     Alert("NetfilterCollectorFailing", (_WARNING, _INFO), exporter.collector_failing),
     Alert("NetfilterWrongNamespace", (_WARNING,), exporter.wrong_namespace),
-    Alert("NetfilterConfigReloadFailing", (_WARNING,)),
+    Alert("NetfilterConfigReloadFailing", (_WARNING,), exporter.config_reload_failing),
     Alert("NetfilterTextfileStale", (_WARNING,)),
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netfilter_exporter.check import commands
-from netfilter_exporter.check.findings import Found, Severity
-from netfilter_exporter.check.look import Look
+from netfilter_exporter.check.findings import Found, Severity, unknown
+from netfilter_exporter.check.look import NEEDS_HISTORY, Look
 from netfilter_exporter.config import NamespaceRule
 from netfilter_exporter.kernel.errors import HEALTHY, Status
 
@@ -44,4 +44,19 @@ def wrong_namespace(look: Look) -> Iterator[Found]:
                 "nsenter --net=/proc/1/ns/net netfilter_exporter check",
                 commands.comment("if it is meant: network_namespace: any in --config.file"),
             ),
+        )
+
+
+def config_reload_failing(look: Look) -> Iterator[Found]:
+    """A file was bad when it was last read again, which only the process that serves can know."""
+    loads = look.snapshot.host.loads
+    if loads is None:
+        yield unknown(NEEDS_HISTORY)
+        return
+    for problem in loads.problems:
+        yield Found(
+            f"The configuration could not be read again: {problem}",
+            "What it said before still holds, until the exporter is started again: then it will not"
+            " start.",
+            remedy=(commands.comment("correct that line, then: kill -HUP, or POST /-/reload"),),
         )

@@ -20,6 +20,9 @@ from netfilter_exporter.snapshot import Snapshot
 #: How a person calls them.
 FAMILY = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 
+#: What is said of an alert that nothing else can decide.
+NEEDS_HISTORY = "cannot tell without history: only its alert in Prometheus can"
+
 #: What is said of an alert that the configured role would decide.
 NEEDS_ROLE = {
     Family.IPV4: "cannot tell without history: set nat: required",

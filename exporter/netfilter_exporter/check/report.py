@@ -15,7 +15,7 @@ from netfilter_exporter.check.findings import (
     plain,
     unknown,
 )
-from netfilter_exporter.check.look import FAMILY, NEEDS_ROLE, Look
+from netfilter_exporter.check.look import FAMILY, NEEDS_HISTORY, NEEDS_ROLE, Look
 from netfilter_exporter.kernel.errors import NoData, ReadError, defect
 from netfilter_exporter.kernel.families import Family
 
@@ -24,8 +24,6 @@ OK, UNKNOWN = 0, 3
 _EXIT = {Severity.CRITICAL: 2, Severity.WARNING: 1}
 
 _NAMED = 4  #: interfaces, before it is too much to read
-
-NEEDS_HISTORY = "cannot tell without history: only its alert in Prometheus can"
 
 
 @dataclasses.dataclass(frozen=True)

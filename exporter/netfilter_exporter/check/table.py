@@ -8,6 +8,7 @@ from typing import Callable
 from netfilter_exporter.check import commands
 from netfilter_exporter.check.findings import Found, Severity, count, unknown
 from netfilter_exporter.check.look import Look
+from netfilter_exporter.kernel.errors import NoData
 from netfilter_exporter.kernel.sysctl_names import MAX, to_name
 
 #: Of the limit.
@@ -107,15 +108,29 @@ def _measured(check: Callable[[Look, float], Iterator[Found]]) -> Callable[[Look
 @_measured
 def conntrack_dropping(look: Look, seconds: float) -> Iterator[Found]:
     """Packets are dropped that are no clashes."""
-    drops, clashes = look.increase("drop"), look.increase("insert_failed")
-    lost = drops - clashes
+    drops, failed = look.increase("drop"), look.increase("insert_failed")
+    too_long = _too_long(look)
+    lost = drops - max(failed - too_long, 0)
     if lost / seconds * WINDOW > DROPS:
         yield Found(
             f"Connection tracking dropped {count(lost, 'packet')} in {seconds:.1f} s.",
             "Drops that are no clashes: the table is full, or an entry could not be made.",
-            {"drop": drops, "insert_failed": clashes, "seconds": round(seconds, 1)},
+            {
+                "drop": drops,
+                "insert_failed": failed,
+                "chain_too_long": too_long,
+                "seconds": round(seconds, 1),
+            },
             ("conntrack -S", f"sysctl {_MAX} net.netfilter.nf_conntrack_count", *_BIGGEST),
         )
+
+
+def _too_long(look: Look) -> int:
+    """Return how many entries a long hash chain refused: most raise insert_failed, none drop."""
+    try:
+        return look.increase("chain_too_long")
+    except NoData:  # before Linux 5.15
+        return 0
 
 
 @_measured
