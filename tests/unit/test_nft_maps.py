@@ -19,7 +19,6 @@ from netfilter_exporter.kernel.nft_maps import (
     parse_element,
     parse_set,
 )
-from netfilter_exporter.kernel.nftables import ParsedChain
 from netfilter_exporter.kernel.shapes import Shapes
 from support import corpus, nft
 from support.script import connect, done, dumped
@@ -43,7 +42,7 @@ def listing(flags=FIXED):
 
 def named(*names, table=TABLE):
     """Return chains of these names, whose handles are 1, 2, ..."""
-    return [ParsedChain(table, bytes([n]), name, None) for n, name in enumerate(names, 1)]
+    return [(table, bytes([n]), name, None) for n, name in enumerate(names, 1)]
 
 
 CHAINS = named("a", "b")

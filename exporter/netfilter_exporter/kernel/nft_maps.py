@@ -14,7 +14,7 @@ are since v4.16: before it, every map is read again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Callable, NamedTuple, Protocol
+from typing import Callable, NamedTuple, Optional
 
 from netfilter_exporter.kernel.netlink import (
     Connection,
@@ -33,6 +33,7 @@ from netfilter_exporter.kernel.nft_expressions import (
     NFTA_VERDICT_CHAIN,
     parse_verdict,
 )
+from netfilter_exporter.kernel.ruleset import Chain
 from netfilter_exporter.kernel.shapes import Parsed, Shapes, unpacker
 
 NFNL_SUBSYS_NFTABLES = 10
@@ -51,6 +52,8 @@ NFTA_SET_ELEM_DATA = 2
 TableKey = tuple[int, str]  #: nfproto and name
 MapKey = tuple[TableKey, str]  #: table and name
 Targets = tuple[str, ...]  #: the chains that a map leads to
+#: Table, handle, name, and more of a base chain, None for a user chain: plain, there are many.
+ParsedChain = tuple[TableKey, bytes, str, Optional[Chain]]
 
 
 class Use(NamedTuple):
@@ -65,19 +68,6 @@ class ParsedSet(NamedTuple):
     key: MapKey
     fixed: bool  #: it cannot change while a rule uses it
     expires: bool  #: elements may go by themselves
-
-
-class Listed(Protocol):
-    """A chain, as the kernel lists it."""
-
-    @property
-    def table(self) -> TableKey: ...
-
-    @property
-    def handle(self) -> bytes: ...
-
-    @property
-    def name(self) -> str: ...
 
 
 class _Known(NamedTuple):
@@ -101,14 +91,14 @@ class Maps:
         connection: Connection,
         uses: Iterable[Use],
         tables: Mapping[TableKey, int],
-        chains: Iterable[Listed],
+        chains: Iterable[ParsedChain],
     ) -> tuple[dict[MapKey, Targets], bool]:
         """Return where the maps that rules use lead, and whether that lasts while no rule changes.
 
         `tables` are the handles of the tables, `chains` all chains.
         """
         lives = {(tables.get(use.table, 0), use): (use.table, use.map) for use in uses}
-        names = {(chain.table, chain.handle): chain.name for chain in chains}
+        names = {(table, handle): name for table, handle, name, _ in chains}
         parse = Shapes(parse_element)
         found: dict[MapKey, Targets] = {}
         known = self._known

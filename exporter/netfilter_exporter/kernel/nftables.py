@@ -37,6 +37,7 @@ from netfilter_exporter.kernel.nft_maps import (
     NFNL_SUBSYS_NFTABLES,
     MapKey,
     Maps,
+    ParsedChain,
     TableKey,
     Targets,
     Use,
@@ -84,13 +85,6 @@ class ParsedTable(NamedTuple):
     dormant: bool
     handle: int  #: of one life of the table; 0: this kernel has none
     lasting: bool  #: it does not go with the process that owns it, which adds no generation
-
-
-class ParsedChain(NamedTuple):
-    table: TableKey
-    handle: bytes
-    name: str
-    base: Chain | None  #: None for a user chain, of which only its rules tell more
 
 
 class Reading(NamedTuple):
@@ -151,7 +145,7 @@ def _read_once(connection: Connection, maps: Maps) -> tuple[list[Table], bool]:
     chains = connection.dump("nftables GETCHAIN", NFT_MSG_GETCHAIN, everything, parse)
     parse_of_rules = Shapes(functools.partial(parse_rule, names=names))
     rules: list[ParsedRule] = []
-    for key in dict.fromkeys(c.table for c in chains if c.base and c.base.is_of_interest):
+    for key in dict.fromkeys(key for key, *_, base in chains if base and base.is_of_interest):
         rules += _read_rules(connection, key, parse_of_rules)
     uses = [Use(rule[0], rule[3], name) for rule in rules for name in rule[2].maps]
     lives = {table.key: table.handle for table in tables}
@@ -222,7 +216,7 @@ def parse_chain(payload: memoryview, names: Names | None = None) -> Parsed[Parse
         base = parse_base(payload)
         name = text(payload[values[NFTA_CHAIN_NAME]])
         handle = bytes(payload[values[NFTA_CHAIN_HANDLE]])
-        return Parsed(lambda _: ParsedChain(table, handle, name, base), ())
+        return Parsed(lambda _: (table, handle, name, base), ())
     unread = [place for type_, place in values.items() if type_ != NFTA_CHAIN_TABLE]
     both = sorted((NFTA_CHAIN_HANDLE, NFTA_CHAIN_NAME), key=lambda type_: values[type_].start)
     pick = unpacker(len(payload), [values[type_] for type_ in both])
@@ -230,7 +224,7 @@ def parse_chain(payload: memoryview, names: Names | None = None) -> Parsed[Parse
 
     def make(message: memoryview) -> ParsedChain:
         picked = pick(message)
-        return ParsedChain(table, picked[at], known[picked[name_at]], None)
+        return table, picked[at], known[picked[name_at]], None
 
     return Parsed(make, unread)
 
@@ -322,9 +316,9 @@ def build(
 ) -> list[Table]:
     """Put the answers of one reading together."""
     chains: dict[TableKey, dict[str, Chain]] = collections.defaultdict(dict)
-    for chain in listed:
-        if chain.base:
-            chains[chain.table][chain.name] = chain.base
+    for key, _, name, base in listed:
+        if base:
+            chains[key][name] = base
     for table, of_table in itertools.groupby(rules, key=operator.itemgetter(0)):
         known = chains[table]
         for _, name, rule, _ in of_table:
