@@ -220,6 +220,8 @@ def main(argv: Sequence[str]) -> int:
     wanted = dict(arguments.thresholds)
     if unknown := sorted(wanted.keys() - known.keys()):
         parser.error(f"no threshold {unknown[0]!r}; there are: {', '.join(known)}")
+    if order := _out_of_order({**known, **wanted}):
+        parser.error(order)
     contents = render(found, Wishes(arguments.selector or "", arguments.runbook_url or "", wanted))
     try:
         write(arguments.directory, contents)
@@ -227,7 +229,18 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write(f"{parser.prog}: {error}\n")
         return 1
     sys.stdout.write(f"wrote {len(contents)} files below {arguments.directory}\n")
+    if not arguments.runbook_url:
+        sys.stdout.write("their runbook_url is a placeholder: see --runbook-url\n")
     return 0
+
+
+def _out_of_order(numbers: Mapping[str, float]) -> str:
+    """Return which threshold of a warning is not below that of the critical alert, or nothing."""
+    for name, number in numbers.items():
+        critical = name.replace("_warning_", "_critical_")
+        if critical != name and number >= numbers[critical]:
+            return f"threshold {name} ({number:g}) is not below {critical} ({numbers[critical]:g})"
+    return ""
 
 
 def _parser(known: Mapping[str, float]) -> argparse.ArgumentParser:

@@ -80,6 +80,32 @@ def test_a_threshold_is_changed_everywhere_and_nothing_else_is():
                 assert (before != after) == before.endswith(f"# threshold {name}")
 
 
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (
+            ["table_warning_ratio=0.99"],
+            "table_warning_ratio (0.99) is not below table_critical_ratio",
+        ),
+        (["ports_critical_per_second=0"], "is not below ports_critical_per_second (0)"),
+    ],
+)
+def test_a_warning_comes_before_what_is_critical(tmp_path, capsys, settings, text):
+    """Otherwise the one would never be seen without the other."""
+    with pytest.raises(SystemExit):
+        assets.main([str(tmp_path), *(f"--threshold={setting}" for setting in settings)])
+    assert text in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_placeholder_is_told(tmp_path, capsys):
+    """Who has not said where the runbooks are gets links that lead nowhere."""
+    assert assets.main([str(tmp_path)]) == 0
+    assert "--runbook-url" in capsys.readouterr().out
+    assert assets.main([str(tmp_path), "--runbook-url=https://w/r"]) == 0
+    assert "--runbook-url" not in capsys.readouterr().out
+
+
 def test_runbook_addresses():
     """{alert} is replaced; without it the name of the file is added."""
     assert assets.runbook_url("https://w/{alert}?x=1", "A") == "https://w/A?x=1"
