@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import subprocess
 import threading
 
 import pytest
@@ -165,3 +166,36 @@ def dumps_of_two_threads():
         another = pool.submit(dump, len).result()
         goes_on.set()
         return [left_behind.result(), another]
+
+
+def test_a_busy_set_hides_no_rule(namespace):
+    """dnsmasq and fail2ban add elements all the time, each in a generation of its own."""
+    rules = "\n".join(f"tcp dport {port} masquerade" for port in range(1, 8001))
+    chain = f"chain c {{ type nat hook postrouting priority 100; {rules}\n}};"
+    namespace.run("nft", "-f", "-", stdin=f"table ip t {{ set s {{ type mark; }}; {chain} }}")
+    command = ("nsenter", f"--net=/run/netns/{namespace.name}", "nft", "-i")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as busy:
+        ended = threading.Event()
+        thread = threading.Thread(target=change_elements, args=(busy.stdin, ended))
+        thread.start()
+        try:
+            before = namespace.call(inside.generation)
+            counts = {namespace.call(count_masquerades) for _ in range(10)}
+            assert namespace.call(inside.generation) > before + 10
+        finally:
+            ended.set()
+            thread.join()
+            busy.stdin.close()
+    assert counts == {8000}
+
+
+def change_elements(stdin, ended):
+    """Add and delete an element, fifty times a second."""
+    while not ended.wait(0.02):
+        stdin.write(b"add element ip t s { 1 }\ndelete element ip t s { 1 }\n")
+        stdin.flush()
+
+
+def count_masquerades():
+    """Return how many rules masquerade; inside a namespace."""
+    return inside.ruleset("nftables").rules[Family.IPV4, Action.MASQUERADE]

@@ -64,9 +64,19 @@ def test_an_interrupted_dump_is_repeated(interrupted):
 
 def test_a_dump_that_is_always_interrupted_is_given_up():
     """After four attempts it is an error that says so, never a part of the list."""
-    connection, script = connect([dumped(b"aaaa"), done(NLM_F_DUMP_INTR)])
+    answers = [[dumped(bytes([n] * 4)), done(NLM_F_DUMP_INTR)] for n in range(9)]
+    connection, script = connect(*answers)
     with pytest.raises(Interrupted, match="test: changed during each of 4 dumps"):
         dump(connection)
+    assert len(script.requests) == 4
+
+
+def test_what_two_interrupted_dumps_agree_on_is_so():
+    """What changed was something else: of all that commits, the kernel tells no more."""
+    torn = [dumped(b"aaaa"), done(NLM_F_DUMP_INTR)]
+    whole = [dumped(*PAYLOADS), done(NLM_F_DUMP_INTR)]
+    connection, script = connect(torn, whole, torn, torn)
+    assert dump(connection) == [b"aaaa"]
     assert len(script.requests) == 4
 
 

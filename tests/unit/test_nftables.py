@@ -264,12 +264,25 @@ def test_a_map_that_is_missing_without_a_change_is_an_error():
 def test_a_ruleset_that_never_rests_is_given_up():
     """After four readings it is an error that says so."""
     answers = [
-        part for n in range(9) for part in (generation(2 * n), *reading(), generation(2 * n + 1))
+        part
+        for n in range(9)
+        for part in (generation(2 * n), *reading(*[nft.rule()] * n), generation(2 * n + 1))
     ]
     connection, script = connect(*answers)
     with pytest.raises(ReadError, match="changed during each of 4 readings"):
         nftables.read_tables(connection, Maps())
     assert len(script.requests) == 4 * 5
+
+
+def test_what_two_readings_agree_on_is_so():
+    """Elements of sets come and go: each time is another generation of the same rules."""
+    rule = nft.rule(nft.masquerade())
+    answers = [
+        part for n in range(9) for part in (generation(n), *reading(rule), generation(n + 1))
+    ]
+    connection, script = connect(*answers)
+    number, (table,), _ = nftables.read_tables(connection, Maps())
+    assert (number, len(table.chains["c"].rules), len(script.requests)) == (1, 1, 2 * 5)
 
 
 def test_an_interrupted_dump_of_rules_is_repeated():

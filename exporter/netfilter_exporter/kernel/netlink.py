@@ -170,8 +170,10 @@ class Connection:
         """Return what `parse` makes of each message's payload, in order.
 
         Parsed as they arrive, so that a dump of ten megabytes is never held whole. Repeated
-        when the kernel says that what it was listing changed meanwhile.
+        when the kernel says that something changed meanwhile, until two in a row are the same:
+        what changed was something else, such as the elements of a set.
         """
+        before: list[T] | None = None
         for _ in range(_DUMP_ATTEMPTS):
             sequence = self._send(type_, NLM_F_REQUEST | NLM_F_DUMP, payload)
             parsed: list[T] = []
@@ -190,8 +192,9 @@ class Connection:
                             failure = error
             if failure is not None:
                 raise failure
-            if not flags & NLM_F_DUMP_INTR:
+            if not flags & NLM_F_DUMP_INTR or parsed == before:
                 return parsed
+            before = parsed
         raise Interrupted(f"{what}: changed during each of {_DUMP_ATTEMPTS} dumps")
 
     def _send(self, type_: int, flags: int, payload: bytes) -> int:

@@ -110,17 +110,22 @@ def read_generation(connection: Connection) -> int:
 
 
 def read_tables(connection: Connection, maps: Maps) -> Reading:
-    """Return the ruleset; of a table that says nothing about NAT or tracking, without the rules."""
+    """Return the ruleset; of a table that says nothing about NAT or tracking, without the rules.
+
+    Where the generation is another one afterwards, two readings in a row have to be the same.
+    """
+    before: tuple[list[Table], bool] | None = None
     for _ in range(_ATTEMPTS):
         generation = read_generation(connection)
         try:
-            tables, lasting = _read_once(connection, maps)
+            found = _read_once(connection, maps)
         except NetlinkError as error:
             if error.errno != errno.ENOENT or read_generation(connection) == generation:
                 raise
             continue  # a map went with the rule that named it
-        if read_generation(connection) == generation:
-            return Reading(generation, tables, lasting)
+        if read_generation(connection) == generation or found == before:
+            return Reading(generation, *found)
+        before = found
     raise ReadError(f"nftables: the ruleset changed during each of {_ATTEMPTS} readings")
 
 
