@@ -65,11 +65,12 @@ KNOWN = (
 #: Whether each exporter could be scraped; those that never were are none.
 UP = f"(max by ({HOST}) ({series('up')}) and ({KNOWN}))"
 
-#: A clash raises insert_failed and drop together: what is left found no place.
-DROPS = (
-    f"clamp_min({increase('conntrack_drop_total', '5m')}"
-    f" - {increase('conntrack_insert_failed_total', '5m')}, 0)"
-)
+#: A clash raises insert_failed and drop together: what is left found no place. A hash chain that is
+#: too long raises insert_failed alone; old kernels do not count it.
+_FAILED = increase("conntrack_insert_failed_total", "5m")
+_LONG = increase("conntrack_chain_too_long_total", "5m")
+_CLASHES = f"clamp_min({_FAILED} - {_LONG}, 0) or {_FAILED}"
+DROPS = f"clamp_min({increase('conntrack_drop_total', '5m')} - ({_CLASHES}), 0)"
 _NO_CORE = f"{by(HOST, 'max', metric('conntrack_present'))} == 0"
 #: Warnings that are about NAT: it may work for some and not for others.
 _WARNED = by(

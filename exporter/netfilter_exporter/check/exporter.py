@@ -25,7 +25,7 @@ def collector_failing(look: Look) -> Iterator[Found]:
             (commands.comment("run it as root, or with CAP_NET_ADMIN and CAP_DAC_READ_SEARCH"),)
             if denied
             else (),
-            Severity.INFO if denied else None,
+            Severity.INFO if denied and not look.doing_nat else None,
         )
 
 
