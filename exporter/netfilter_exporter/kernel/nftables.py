@@ -142,7 +142,7 @@ def parse_use(payload: memoryview) -> int:
 
 
 def _read_once(connection: Connection, maps: Maps) -> tuple[list[Table], bool]:
-    """Return the tables, and whether they can change without another generation."""
+    """Return the tables, and whether they stay as they are while the generation does."""
     everything = nfgenmsg(NFPROTO_UNSPEC)
     names = Names()
     tables = connection.dump("nftables GETTABLE", NFT_MSG_GETTABLE, everything, parse_table)
