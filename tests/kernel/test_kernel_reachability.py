@@ -1,7 +1,6 @@
 """A rule that is told to be unreachable translates nothing, and one that is not does."""
 
 import subprocess
-import time
 
 import pytest
 
@@ -9,6 +8,7 @@ from netfilter_exporter.kernel.families import Family
 from support import inside
 from support.page import Page
 from support.router import CLIENT, WAN, Router
+from support.serving import eventually
 
 POST = "type nat hook postrouting priority 100;"
 MASQUERADE = 'oifname "wan0" masquerade'
@@ -118,7 +118,7 @@ def test_legacy_rules_that_change_places_are_seen(namespaces):
 
 
 def count(namespace):
-    """Return how many rules translate IPv4, and how many of them are forwarded traffic's."""
+    """Return how many rules of nftables translate IPv4."""
     facts = namespace.call(inside.ruleset, "nftables")
     return sum(number for (family, _), number in facts.rules.items() if family is Family.IPV4)
 
@@ -147,10 +147,10 @@ def test_a_table_that_goes_with_its_owner_is_seen_at_once(namespace):
     with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as owner:
         owner.stdin.write(table)
         owner.stdin.flush()
-        wait_for(lambda: count(namespace) == 1)
+        eventually(lambda: count(namespace) == 1)
         before = namespace.call(inside.generation)
         owner.stdin.close()
-        wait_for(lambda: "table ip t" not in namespace.run("nft", "list", "tables"))
+        eventually(lambda: "table ip t" not in namespace.run("nft", "list", "tables"))
         assert (count(namespace), namespace.call(inside.generation)) == (0, before)
 
 
@@ -161,16 +161,8 @@ def test_an_element_that_expires_is_seen_at_once(namespace):
     namespace.run("nft", "add element ip t m { 10.0.0.1 timeout 1s : jump a }")
     before = namespace.call(inside.generation)
     assert count(namespace) == 1
-    wait_for(lambda: "expires" not in namespace.run("nft", "list", "map", "ip", "t", "m"))
+    eventually(lambda: "expires" not in namespace.run("nft", "list", "map", "ip", "t", "m"))
     assert (count(namespace), namespace.call(inside.generation)) == (0, before)
-
-
-def wait_for(true):
-    """Wait until `true()` is, for ten seconds at most."""
-    end = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_an_interface_that_was_made_anew_is_missed_by_its_index(namespaces):

@@ -115,15 +115,6 @@ class Look:
                     found[action] += ruleset.facts.rules[family, action]
         return +found
 
-    def reached(self, family: Family, backend: Backend) -> Counter[Action]:
-        """Return those of them that some packet can reach."""
-        found: Counter[Action] = Counter()
-        for ruleset in self.rulesets:
-            if backend is ruleset.backend:
-                for action in Action:
-                    found[action] += ruleset.facts.reached[family, action]
-        return +found
-
     def forwarded_rules(self, family: Family) -> int:
         """Return how many of them are for forwarded traffic."""
         return sum(ruleset.facts.forwarded[family] for ruleset in self.rulesets)

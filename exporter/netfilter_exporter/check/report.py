@@ -18,6 +18,7 @@ from netfilter_exporter.check.findings import (
 from netfilter_exporter.check.look import FAMILY, NEEDS_HISTORY, NEEDS_ROLE, Look
 from netfilter_exporter.kernel.errors import NoData, ReadError, defect
 from netfilter_exporter.kernel.families import Family
+from netfilter_exporter.kernel.ruleset import Action
 
 #: As monitoring plugins end; info changes nothing.
 OK, UNKNOWN = 0, 3
@@ -150,9 +151,10 @@ def _works(look: Look) -> Iterator[str]:
 def _rules(look: Look) -> Iterator[str]:
     for family in Family:
         for ruleset in look.rulesets:
-            actions = look.reached(family, ruleset.backend)
+            reached = ruleset.facts.reached
+            actions = [f"{reached[family, a]} {a.value}" for a in Action if reached[family, a]]
             if actions and family in ruleset.families:
-                listed = ", ".join(f"{number} {a.value}" for a, number in actions.items())
+                listed = ", ".join(actions)
                 yield f"{FAMILY[family]} rules in {ruleset.backend.value}: {listed}"
 
 

@@ -139,7 +139,7 @@ class Graph:
         """Yield those rules of interest of `chain` that are `hidden` from packets of `base`."""
         of_interest = (
             (number, rule)
-            for number, rule in enumerate(self._rules(chain), 1)
+            for number, rule in enumerate(self.table.rules(chain), 1)
             if _is_of_interest(rule)
         )
         hider = self._hider_in(chain)
@@ -158,14 +158,14 @@ class Graph:
 
     def _hider_in(self, chain: str) -> Hider | None:
         """Return the first rule of `chain` that no packet gets beyond."""
-        for number, rule in enumerate(self._rules(chain), 1):
+        for number, rule in enumerate(self.table.rules(chain), 1):
             if self.endings.hides(rule):
                 return Hider(chain, number, rule)
         return None
 
     def _look(self, name: str) -> Looked:
         """Look at a chain, once at all that have the same rules."""
-        rules = self._rules(name)
+        rules = self.table.rules(name)
         same = tuple(map(id, rules))
         looked = self._of_rules.get(same)
         if looked is None:
@@ -190,10 +190,6 @@ class Graph:
             if live and self.endings.hides(rule):
                 live = False
         return Looked(len(rules), tuple(hits), edges, needing)
-
-    def _rules(self, name: str) -> Sequence[Rule]:
-        chain = self.table.chains.get(name)
-        return chain.rules if chain else ()
 
     def _targets(self, rule: Rule) -> tuple[str, ...]:
         return rule.targets + tuple(t for name in rule.maps for t in self.table.maps.get(name, ()))

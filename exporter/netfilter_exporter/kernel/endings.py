@@ -37,7 +37,7 @@ class Endings:
 
     def exempts_all(self, chain: str) -> bool:
         """Tell whether a notrack rule without a match is met by every packet of a base chain."""
-        for rule in self._rules(chain):
+        for rule in self._table.rules(chain):
             if rule.notrack:
                 if not rule.conditional and rule.families >= self._table.families:
                     return True
@@ -46,7 +46,7 @@ class Endings:
         return False
 
     def _find_end(self, chain: str) -> bool:
-        for rule in self._rules(chain):
+        for rule in self._table.rules(chain):
             if rule.verdict is Verdict.RETURN or rule.maps:
                 return False
             # What is sent on returns to the caller from there.
@@ -58,7 +58,3 @@ class Endings:
 
     def _all_end(self, chains: Sequence[str]) -> bool:
         return bool(chains) and all(self.ends(chain) for chain in chains)
-
-    def _rules(self, chain: str) -> Sequence[Rule]:
-        found = self._table.chains.get(chain)
-        return found.rules if found else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.families import BOTH, Backend, Family, Hook
@@ -104,3 +104,8 @@ class Table(NamedTuple):
     chains: Mapping[str, Chain]
     maps: Mapping[str, tuple[str, ...]]
     dormant: bool = False  #: NFT_TABLE_F_DORMANT: listed, but its chains are not hooked
+
+    def rules(self, chain: str) -> Sequence[Rule]:
+        """Return the rules of a chain: none where it is not listed."""
+        found = self.chains.get(chain)
+        return found.rules if found else ()

@@ -96,6 +96,13 @@ class Known(NamedTuple):
     recognises: Callable[[memoryview], bool] | None  #: its entries; None: they are too many
 
 
+def _is_same(connection: Xtables, name: str, known: Known, *, forced: bool) -> bool:
+    if known.recognises is None or forced:
+        return xtables.read_info(connection, name) == known.info
+    info, entries = xtables.read_entries(connection, name)
+    return info == known.info and known.recognises(entries)
+
+
 class LegacyReader:
     """Remembers the facts of the last state of one family's tables."""
 
@@ -132,17 +139,9 @@ class LegacyReader:
 
     def _is_known(self, connection: Xtables, names: Sequence[str], *, forced: bool) -> bool:
         """Tell whether the tables are those of the last reading."""
-        if names != list(self._known):
-            return False
-        for name, known in self._known.items():
-            if known.recognises is None or forced:
-                if xtables.read_info(connection, name) != known.info:
-                    return False
-            else:
-                info, entries = xtables.read_entries(connection, name)
-                if info != known.info or not known.recognises(entries):
-                    return False
-        return True
+        return names == list(self._known) and all(
+            _is_same(connection, name, known, forced=forced) for name, known in self._known.items()
+        )
 
     def _read(self, connection: Xtables, names: Sequence[str]) -> None:
         tables: list[Table] = []
