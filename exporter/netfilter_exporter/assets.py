@@ -33,7 +33,7 @@ _SELECTOR = re.compile(rf"{_MATCHER}(?:,{_MATCHER})*")
 _THRESHOLD = re.compile(r"(\d+(?:\.\d+)?)(\)?[ \t]*# threshold (\w+))")
 
 
-class Wishes(NamedTuple):
+class Overrides(NamedTuple):
     """What is to be put into the files; nothing: they are written as they are."""
 
     selector: str = ""
@@ -116,20 +116,20 @@ def with_thresholds(expr: str, wanted: Mapping[str, float]) -> str:
     return _THRESHOLD.sub(replace, expr)
 
 
-def render_rules(loaded: dict[str, Any], wishes: Wishes) -> dict[str, Any]:
+def render_rules(loaded: dict[str, Any], overrides: Overrides) -> dict[str, Any]:
     """Return the rules with what is wished for put in."""
     groups = [
-        {**group, "rules": [_render_rule(rule, wishes) for rule in group["rules"]]}
+        {**group, "rules": [_render_rule(rule, overrides) for rule in group["rules"]]}
         for group in loaded["groups"]
     ]
     return {"groups": groups}
 
 
-def _render_rule(rule: dict[str, Any], wishes: Wishes) -> dict[str, Any]:
-    expr = with_thresholds(with_selector(rule["expr"], wishes.selector), wishes.thresholds)
+def _render_rule(rule: dict[str, Any], overrides: Overrides) -> dict[str, Any]:
+    expr = with_thresholds(with_selector(rule["expr"], overrides.selector), overrides.thresholds)
     rendered = {**rule, "expr": expr}
-    if "alert" in rule and wishes.runbook_url:
-        url = runbook_url(wishes.runbook_url, rule["alert"])
+    if "alert" in rule and overrides.runbook_url:
+        url = runbook_url(overrides.runbook_url, rule["alert"])
         rendered["annotations"] = {**rule["annotations"], "runbook_url": url}
     return rendered
 
@@ -153,9 +153,9 @@ def manifest(loaded: Mapping[str, Any]) -> bytes:
     return _dump(resource, "Made from netfilter.rules.yml: do not edit.")
 
 
-def render_dashboard(text: bytes, wishes: Wishes) -> bytes:
+def render_dashboard(text: bytes, overrides: Overrides) -> bytes:
     """Return a dashboard with the selector in every query of it."""
-    board = _render_json(json.loads(text), wishes.selector)
+    board = _render_json(json.loads(text), overrides.selector)
     return (json.dumps(board, indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -189,15 +189,15 @@ def _dump(data: Any, comment: str) -> bytes:
     return f"# {comment}\n{text}".encode()
 
 
-def render(found: Mapping[str, bytes], wishes: Wishes) -> dict[str, bytes]:
+def render(found: Mapping[str, bytes], overrides: Overrides) -> dict[str, bytes]:
     """Return the files with what is wished for put in."""
     rendered = dict(found)
-    if wishes != Wishes():
-        rules = render_rules(load_rules(found[RULES]), wishes)
+    if overrides != Overrides():
+        rules = render_rules(load_rules(found[RULES]), overrides)
         rendered[RULES] = _dump(rules, f"Written by netfilter_exporter {__version__} assets.")
         for path, text in found.items():
-            if path.endswith(".json") and wishes.selector:
-                rendered[path] = render_dashboard(text, wishes)
+            if path.endswith(".json") and overrides.selector:
+                rendered[path] = render_dashboard(text, overrides)
     rendered[MANIFEST] = manifest(load_rules(rendered[RULES]))
     return rendered
 
@@ -222,7 +222,9 @@ def main(argv: Sequence[str]) -> int:
         parser.error(f"no threshold {unknown[0]!r}; there are: {', '.join(known)}")
     if order := _out_of_order({**known, **wanted}):
         parser.error(order)
-    contents = render(found, Wishes(arguments.selector or "", arguments.runbook_url or "", wanted))
+    contents = render(
+        found, Overrides(arguments.selector or "", arguments.runbook_url or "", wanted)
+    )
     try:
         write(arguments.directory, contents)
     except OSError as error:

@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Callable
 
 from netfilter_exporter import __version__, collectors, flags, logs, textfile
+from netfilter_exporter.collection import Gatherer
 from netfilter_exporter.collectors.base import Collector
-from netfilter_exporter.config import Config, ConfigError, load
+from netfilter_exporter.config.model import Config, ConfigError, load
 from netfilter_exporter.daemon import Daemon
+from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.flags import Flags
-from netfilter_exporter.gather import Gatherer
 from netfilter_exporter.kernel.system import System
-from netfilter_exporter.snapshot import Host
 from netfilter_exporter.web.listen import CannotListen, listen
 from netfilter_exporter.web.systemd import activated_sockets
 from netfilter_exporter.web.web_file import WebFile

@@ -8,17 +8,17 @@ import signal
 import socket
 from collections.abc import Mapping, Sequence
 
+from netfilter_exporter.collection import Gatherer
 from netfilter_exporter.collectors.base import Collector
-from netfilter_exporter.config import Config
+from netfilter_exporter.config.model import Config
+from netfilter_exporter.config.reload import Reloader
+from netfilter_exporter.config.reload_status import ReloadStatus
+from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.flags import Flags
-from netfilter_exporter.gather import Gatherer
 from netfilter_exporter.kernel.system import System
-from netfilter_exporter.loads import Loads
 from netfilter_exporter.process import ROWS, START_TIME, ProcessReader
-from netfilter_exporter.reload import Reloader
-from netfilter_exporter.snapshot import Host
 from netfilter_exporter.web import systemd
-from netfilter_exporter.web.guard import Guard
+from netfilter_exporter.web.auth import Guard
 from netfilter_exporter.web.listen import bound_address
 from netfilter_exporter.web.pages import Pages
 from netfilter_exporter.web.scrapes import Scrapes
@@ -36,9 +36,9 @@ class Daemon:
     ) -> None:
         """`found` are all collectors; the event loop must run."""
         self._chosen = chosen
-        loads = Loads()
-        web_file.loads = loads
-        self._host = Host(System(chosen.paths), config, loads)
+        reload_status = ReloadStatus()
+        web_file.reload_status = reload_status
+        self._host = Host(System(chosen.paths), config, reload_status)
         self._gatherer = Gatherer(self._host, chosen.options | config.collectors)
         self._scrapes = Scrapes(
             self._gatherer,
@@ -46,7 +46,7 @@ class Daemon:
             extra=ProcessReader(ROWS if chosen.exporter_metrics else (START_TIME,)).families,
             max_requests=chosen.max_requests,
         )
-        self._reloader = Reloader(chosen.config_file, web_file, self._apply, loads)
+        self._reloader = Reloader(chosen.config_file, web_file, self._apply, reload_status)
         pages = Pages(self._scrapes, found, chosen.telemetry_path, self._reloader.answer)
         self._guard = Guard(pages, web_file)
         self._server = Server(self._guard, tls=lambda: web_file.current().tls)

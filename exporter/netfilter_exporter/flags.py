@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Callable, NoReturn, TypeVar
 
-from netfilter_exporter import __version__, logs
+from netfilter_exporter import __version__, logs, path_flags
 from netfilter_exporter.collectors.base import Collector
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.web.listen import Address, parse_address
@@ -18,7 +17,6 @@ from netfilter_exporter.web.listen import Address, parse_address
 T = TypeVar("T")
 
 DEFAULT_ADDRESS = ":10042"
-_MARK = "sys/kernel/osrelease"  #: in every procfs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +48,7 @@ def parse(argv: Sequence[str] | None, collectors: Mapping[str, Collector]) -> Fl
         options=frozenset(args.options),
         paths=Paths(args.procfs, args.sysfs, args.rootfs)
         if args.config_check
-        else paths(parser, args),
+        else path_flags.paths(parser, args),
         listen_addresses=tuple(args.listen_addresses or [parse_address(DEFAULT_ADDRESS)]),
         systemd_socket=args.systemd_socket,
         web_config_file=args.web_config_file,
@@ -63,29 +61,6 @@ def parse(argv: Sequence[str] | None, collectors: Mapping[str, Collector]) -> Fl
         log_level=args.log_level,
         log_format=args.log_format,
     )
-
-
-def add_paths(group: argparse._ActionsContainer) -> None:
-    """Add the flags that say where the host's file systems are mounted."""
-    for name, default in zip(Paths._fields, Paths()):
-        group.add_argument(
-            f"--path.{name}",
-            dest=name,
-            metavar="PATH",
-            default=default,
-            help=f"where the host's {name} is mounted (default: %(default)s)",
-        )
-
-
-def paths(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Paths:
-    """Return what those flags say; what is not there is wrong usage, and not a host without NAT."""
-    chosen = Paths(args.procfs, args.sysfs, args.rootfs)
-    if not os.path.exists(chosen.proc(_MARK)):
-        parser.error(f"argument --path.procfs: {chosen.procfs} is no procfs: it has no {_MARK}")
-    for name, path, default in zip(Paths._fields, chosen, Paths()):
-        if path != default and not os.path.isdir(path):
-            parser.error(f"argument --path.{name}: {path} is no directory")
-    return chosen
 
 
 def version_text() -> str:
@@ -135,7 +110,7 @@ def _parser(collectors: Mapping[str, Collector]) -> argparse.ArgumentParser:
     _add_collectors(parser.add_argument_group("collectors"), collectors)
     _add_config(parser.add_argument_group("configuration"))
     _add_textfile(parser.add_argument_group("text file"))
-    add_paths(parser.add_argument_group("paths"))
+    path_flags.add_paths(parser.add_argument_group("paths"))
     _add_log(parser.add_argument_group("log"))
     return parser
 

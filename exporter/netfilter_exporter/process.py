@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from typing import Callable, NamedTuple
 
 from netfilter_exporter.collectors.base import Metric, value
+from netfilter_exporter.exporter_metrics import Family, served
 from netfilter_exporter.kernel.errors import Malformed, from_oserror, or_none
 from netfilter_exporter.kernel.files import parse_int, read_bytes
-from netfilter_exporter.meta import Family, served
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICK = os.sysconf("SC_CLK_TCK")

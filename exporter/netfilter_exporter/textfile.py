@@ -8,10 +8,10 @@ import tempfile
 import time
 from collections.abc import Iterable
 
+from netfilter_exporter.collection import Gatherer
 from netfilter_exporter.collectors.base import Collector
+from netfilter_exporter.exporter_metrics import TEXTFILE_ROW, page_families
 from netfilter_exporter.exposition import Exposition
-from netfilter_exporter.gather import Gatherer
-from netfilter_exporter.meta import TEXTFILE_ROW, page_families
 
 NAME = "netfilter_exporter.prom"
 _MODE = 0o644  #: node_exporter is somebody else

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from netfilter_exporter import assets, collectors, meta
+from netfilter_exporter import assets, collectors, exporter_metrics
 from netfilter_exporter.collectors.base import PREFIX
 
 FOLDER = Path(assets.folder(), "alerts")
@@ -41,7 +41,7 @@ def test_what_a_runbook_names_exists(path):
     text = path.read_text()
     assert set(re.findall(r"\]\((\w+)\.md\)", text)) <= ALERTS
     assert set(re.findall(r"\bNetfilter[A-Z]\w+", text)) <= ALERTS
-    rows = [*meta.ROWS, *(row for c in collectors.load().values() for row in c.metrics)]
+    rows = [*exporter_metrics.ROWS, *(row for c in collectors.load().values() for row in c.metrics)]
     assert set(re.findall(r"\bnetfilter_\w+\b(?=[^ ]*[`{\[)])", text)) <= {
         *(PREFIX + row.name for row in rows),
         "netfilter_exporter",

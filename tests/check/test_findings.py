@@ -4,17 +4,17 @@ import shutil
 
 import pytest
 
-from netfilter_exporter import config
 from netfilter_exporter.check import report
 from netfilter_exporter.check.commands import MODULES_FILE
-from netfilter_exporter.check.look import NEEDS_HISTORY, Counters, counters
-from netfilter_exporter.config import ConfigError
+from netfilter_exporter.check.context import NEEDS_HISTORY, Counters, counters
+from netfilter_exporter.config import model as config
+from netfilter_exporter.config.model import ConfigError
+from netfilter_exporter.config.reload_status import ReloadStatus
+from netfilter_exporter.facts.snapshot import Ruleset
 from netfilter_exporter.kernel.errors import ReadError
-from netfilter_exporter.kernel.families import IPV4, IPV6, Backend, Hook
-from netfilter_exporter.kernel.reachability import analyse
-from netfilter_exporter.kernel.ruleset import Action, Chain, Rule, Table, Verdict
-from netfilter_exporter.loads import Loads
-from netfilter_exporter.snapshot import Ruleset
+from netfilter_exporter.rules.families import IPV4, IPV6, Backend, Hook
+from netfilter_exporter.rules.model import Action, Chain, Rule, Table, Verdict
+from netfilter_exporter.rules.reachability import analyze
 from support import checks
 
 HEALTHY = "6.1/nat-legacy"
@@ -57,7 +57,7 @@ def with_tables(host, *tables, configuration=""):
             if t.backend is ruleset.backend
             and (t.backend is Backend.NFTABLES or t.families == frozenset(ruleset.families))
         ]
-        rulesets.append(Ruleset(ruleset.backend, ruleset.families, analyse(of_it)))
+        rulesets.append(Ruleset(ruleset.backend, ruleset.families, analyze(of_it)))
     run.snapshot.rulesets = tuple(rulesets)
     return checks.report_on(run)
 
@@ -608,7 +608,7 @@ def test_a_configuration_that_was_bad_when_it_was_read_again(healthy):
     """Who serves knows, and says which file and why; who only looks cannot know."""
     run = checks.scrape(healthy)
     assert checks.untold(checks.report_on(run), "ConfigReloadFailing") == [NEEDS_HISTORY]
-    run.snapshot.host.loads = loads = Loads()
+    run.snapshot.host.reload_status = loads = ReloadStatus()
     assert checks.names(checks.report_on(run)) == {}
     with pytest.raises(ConfigError), loads.reading("config"):
         config.parse("natt: required", "nfe.yml")

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from netfilter_exporter import __version__, assets, collectors, config, flags
+from netfilter_exporter import __version__, assets, collectors, flags
 from netfilter_exporter.check import command
+from netfilter_exporter.config import model as config
 from netfilter_exporter.web import config as web_config
 from support.units import DEPLOY
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import boards
-from netfilter_exporter import assets, collectors, meta
+from netfilter_exporter import assets, collectors, exporter_metrics
 
 ROOT = Path(__file__).parents[2]
 RULES = yaml.safe_load((ROOT / "alerts" / "netfilter.rules.yml").read_text(encoding="utf-8"))
@@ -81,7 +81,7 @@ def test_only_what_exists_is_asked(board):
 
 
 def _page_names():
-    text = Path(meta.__file__).read_text(encoding="utf-8")
+    text = Path(exporter_metrics.__file__).read_text(encoding="utf-8")
     return {f"netfilter_{name}" for name in re.findall(r'"([a-z_]+)"', text)}
 
 
@@ -233,8 +233,8 @@ def test_provisioning_is_valid():
 
 def test_assets_leave_it_valid(board):
     """With a selector put in by `assets`, every query of the exporter's has it and is valid."""
-    wishes = assets.Wishes(selector='cluster="a"')
-    rendered = json.loads(assets.render_dashboard(json.dumps(board).encode(), wishes))
+    overrides = assets.Overrides(selector='cluster="a"')
+    rendered = json.loads(assets.render_dashboard(json.dumps(board).encode(), overrides))
     for before, after in zip(boards.targets(board), boards.targets(rendered), strict=False):
         promql_parser.parse(boards.interpolate(after.expr, boards.ANY))
         if "netfilter_" in before.expr.replace(":netfilter_", ""):

@@ -3,14 +3,14 @@
 import subprocess
 
 from netfilter_exporter.kernel.errors import NoData
-from netfilter_exporter.kernel.files import KeptNumbers
+from netfilter_exporter.kernel.files import CachedIntReader
 
 TAG = "/proc/sys/net/ipv4/conf/v0/tag"
 
 
 def numbers_of_three_lives():
     """Return what one reader tells of an interface, without it, and of another of that name."""
-    numbers, told = KeptNumbers(), []
+    numbers, told = CachedIntReader(), []
     for value in ("7", None, "0"):
         link = ["ip", "link"]
         verb = ["del", "v0"] if value is None else ["add", "v0", "type", "veth", "peer", "v1"]

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from netfilter_exporter.kernel.families import Family
+from netfilter_exporter.rules.families import Family
 from support import inside
 from support.page import Page
 from support.router import CLIENT, WAN, Router

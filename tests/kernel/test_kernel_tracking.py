@@ -7,13 +7,13 @@ import struct
 
 import pytest
 
-from netfilter_exporter.kernel.netlink import (
+from netfilter_exporter.kernel.netlink.attributes import pack
+from netfilter_exporter.kernel.netlink.messages import (
     HEADER,
     NETLINK_NETFILTER,
     NLM_F_REQUEST,
     nfgenmsg,
     nfnetlink_map,
-    pack,
 )
 from support import inside
 from support.page import Page

@@ -8,11 +8,11 @@ import threading
 import pytest
 
 from netfilter_exporter.kernel.errors import Malformed
-from netfilter_exporter.kernel.families import NFPROTO_UNSPEC, Family, Hook
-from netfilter_exporter.kernel.netlink import NETLINK_NETFILTER, nfgenmsg
-from netfilter_exporter.kernel.nftables import NFT_MSG_GETRULE
-from netfilter_exporter.kernel.reachability import BaseChain
-from netfilter_exporter.kernel.ruleset import Action
+from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER, nfgenmsg
+from netfilter_exporter.kernel.nft.tables import NFT_MSG_GETRULE
+from netfilter_exporter.rules.families import NFPROTO_UNSPEC, Family, Hook
+from netfilter_exporter.rules.model import Action
+from netfilter_exporter.rules.reachability import BaseChain
 from support import inside
 
 SERVICES = 4000

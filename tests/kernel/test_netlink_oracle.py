@@ -4,9 +4,9 @@ import collections
 
 import pytest
 
-from netfilter_exporter.kernel.netlink import NETLINK_NETFILTER
-from netfilter_exporter.kernel.nft_maps import Maps
-from netfilter_exporter.kernel.nftables import read_tables
+from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER
+from netfilter_exporter.kernel.nft.maps import Maps
+from netfilter_exporter.kernel.nft.tables import read_tables
 from support import inside, random_rules
 from support.namespace import Failed
 

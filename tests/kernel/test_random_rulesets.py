@@ -2,7 +2,7 @@
 
 import pytest
 
-from netfilter_exporter.kernel.families import Family
+from netfilter_exporter.rules.families import Family
 from support import inside, oracle, random_rules
 from support.namespace import Failed
 

@@ -106,7 +106,7 @@ def running(
 def _configure(place: Path, ports: tuple[int, int, int], target: int) -> None:
     rules = assets.load_rules(assets.files()[assets.RULES])
     grace = assets.thresholds(rules)["start_grace_seconds"] / TIMES
-    rules = assets.render_rules(rules, assets.Wishes(thresholds={"start_grace_seconds": grace}))
+    rules = assets.render_rules(rules, assets.Overrides(thresholds={"start_grace_seconds": grace}))
     (place / "rules.yml").write_text(promstack.faster(yaml.safe_dump(rules), TIMES))
     example = assets.files()["alerts/alertmanager.example.yml"].decode()
     example = example.replace("127.0.0.1:9099", f"127.0.0.1:{ports[2]}")

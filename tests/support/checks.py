@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from netfilter_exporter import collectors, config
+from netfilter_exporter import collectors
+from netfilter_exporter.check.context import Context, Counters
 from netfilter_exporter.check.findings import Finding
-from netfilter_exporter.check.look import Counters, Look
 from netfilter_exporter.check.report import Report, evaluate
+from netfilter_exporter.collection import Gatherer, Run
+from netfilter_exporter.config import model as config
+from netfilter_exporter.exporter_metrics import page_families
 from netfilter_exporter.exposition import Exposition
-from netfilter_exporter.gather import Gatherer, Run
-from netfilter_exporter.meta import page_families
-from netfilter_exporter.snapshot import Host
+from netfilter_exporter.facts.snapshot import Host
 from support.host import FakeHost
 from support.page import Page
 
@@ -34,7 +35,7 @@ def check(host: FakeHost, configuration: str = "", before: Counters | None = Non
 
 def report_on(run: Run, before: Counters | None = None) -> Report:
     """Return the report on a run that has been made."""
-    return evaluate(Look(run, before))
+    return evaluate(Context(run, before))
 
 
 def page_of(run: Run) -> Page:

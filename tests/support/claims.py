@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from netfilter_exporter.kernel.families import Family
+from netfilter_exporter.rules.families import Family
 from support.host import FakeHost
 from support.page import Page
 

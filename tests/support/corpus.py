@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from hypothesis import strategies as st
 
-from netfilter_exporter.kernel import netlink
+from netfilter_exporter.kernel.netlink.messages import HEADER, NLMSG_MIN_TYPE
 from support import recording
 
 #: One recording of each kind of ruleset, old and new.
@@ -41,9 +41,9 @@ def payloads(exchange: str, states: Sequence[str] = STATES) -> list[bytes]:
 def _payloads(datagram: bytes) -> Iterable[bytes]:
     offset = 0
     while offset < len(datagram):
-        length, type_, *_ = netlink.HEADER.unpack_from(datagram, offset)
-        if type_ >= netlink.NLMSG_MIN_TYPE:
-            yield datagram[offset + netlink.HEADER.size : offset + length]
+        length, type_, *_ = HEADER.unpack_from(datagram, offset)
+        if type_ >= NLMSG_MIN_TYPE:
+            yield datagram[offset + HEADER.size : offset + length]
         offset += (length + 3) & ~3
 
 

@@ -19,14 +19,14 @@ import traceback
 from collections.abc import Sequence
 
 from netfilter_exporter import collectors
+from netfilter_exporter.collection import Gatherer
+from netfilter_exporter.exporter_metrics import page_families
 from netfilter_exporter.exposition import Exposition
-from netfilter_exporter.gather import Gatherer
-from netfilter_exporter.kernel.families import Family
-from netfilter_exporter.kernel.probe import tracks
-from netfilter_exporter.kernel.reachability import RulesetFacts
+from netfilter_exporter.facts.snapshot import Host
+from netfilter_exporter.kernel.conntrack.probe import tracks
 from netfilter_exporter.kernel.system import System
-from netfilter_exporter.meta import page_families
-from netfilter_exporter.snapshot import Host
+from netfilter_exporter.rules.families import Family
+from netfilter_exporter.rules.reachability import RulesetFacts
 
 CAP_DAC_READ_SEARCH, CAP_NET_ADMIN = 2, 12
 _CAPABILITY_VERSION_3 = 0x20080522

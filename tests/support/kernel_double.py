@@ -10,10 +10,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Callable
 
-from netfilter_exporter.kernel import netlink
 from netfilter_exporter.kernel.errors import Inconclusive, TimedOut, Unsupported, from_oserror
-from netfilter_exporter.kernel.families import Family
-from netfilter_exporter.kernel.nftables import NFT_MSG_GETRULE
+from netfilter_exporter.kernel.netlink.attributes import attribute_map, pack
+from netfilter_exporter.kernel.netlink.messages import (
+    HEADER,
+    NETLINK_ROUTE,
+    NFGENMSG,
+    NLM_F_ACK,
+    NLM_F_DUMP,
+)
+from netfilter_exporter.kernel.netlink.transport import Transport
+from netfilter_exporter.kernel.nft.tables import NFT_MSG_GETRULE
+from netfilter_exporter.rules.families import Family
 from support import wire
 from support.recording import Exchange, Recording
 
@@ -58,9 +66,9 @@ class KernelDouble:
 
     # -- what System wants -----------------------------------------------------------------
 
-    def netlink(self, protocol: int) -> netlink.Transport:
+    def netlink(self, protocol: int) -> Transport:
         self.opened.append(protocol)
-        if protocol == netlink.NETLINK_ROUTE:
+        if protocol == NETLINK_ROUTE:
             return _Transport(self._answer_route)
         missing = [e.errno for e in self._recording.exchanges.values() if e.errno is not None]
         if not missing:
@@ -85,12 +93,12 @@ class KernelDouble:
             return [wire.error(errno.EPERM)]
         if type_ == CT_DELETE:
             return [wire.error(self._delete(payload))]
-        if type_ == CT_GET and not flags & netlink.NLM_F_DUMP:
+        if type_ == CT_GET and not flags & NLM_F_DUMP:
             family = self._tracked(payload)
             return list(self.probe(family).datagrams) if family else [wire.error(errno.ENOENT)]
         if type_ == NFT_MSG_GETRULE:  # its filter was not recorded: all rules, as from old kernels
-            payload = bytes(netlink.NFGENMSG.size)
-        answer = self._answers.get((type_, flags & ~netlink.NLM_F_ACK, payload))
+            payload = bytes(NFGENMSG.size)
+        answer = self._answers.get((type_, flags & ~NLM_F_ACK, payload))
         if answer is None:
             self.unknown.append(f"type {type_:#06x} flags {flags:#x} payload {payload.hex()}")
             return [wire.error(errno.EINVAL)]
@@ -107,7 +115,7 @@ class KernelDouble:
     def probe_ports(self, family: Family) -> tuple[int, int]:
         """Return the ports of the recorded datagram: the recorded answers name them."""
         request = self.probe(family).request
-        return wire.ports(request[netlink.HEADER.size :]) if request else (40000, 40001)
+        return wire.ports(request[HEADER.size :]) if request else (40000, 40001)
 
     def track(self, family: Family) -> None:
         """Let the datagram make its entry, if it made one when it was recorded."""
@@ -121,7 +129,7 @@ class KernelDouble:
         return family if ours else None
 
     def _delete(self, payload: bytes) -> int:
-        wanted = netlink.attribute_map(memoryview(payload), netlink.NFGENMSG.size)
+        wanted = attribute_map(memoryview(payload), NFGENMSG.size)
         if wire.CTA_TUPLE_ORIG not in wanted:
             self.harm.append("deleted every entry of the conntrack table")
             return 0
@@ -133,14 +141,14 @@ class KernelDouble:
         return 0
 
     def _entry_id(self, family: Family) -> memoryview | None:
-        answer = memoryview(self.probe(family).datagrams[0])[netlink.HEADER.size :]
-        return netlink.attribute_map(answer, netlink.NFGENMSG.size).get(_CTA_ID)
+        answer = memoryview(self.probe(family).datagrams[0])[HEADER.size :]
+        return attribute_map(answer, NFGENMSG.size).get(_CTA_ID)
 
     # -- NETLINK_ROUTE ---------------------------------------------------------------------
 
     def _answer_route(self, type_: int, flags: int, payload: bytes) -> list[bytes]:
         family = _NFPROTO.get(payload[0]) if payload else None
-        if type_ != RTM_GETNETCONF or not flags & netlink.NLM_F_DUMP or family is None:
+        if type_ != RTM_GETNETCONF or not flags & NLM_F_DUMP or family is None:
             self.unknown.append(f"route type {type_} flags {flags:#x} payload {payload.hex()}")
             return [wire.error(errno.EOPNOTSUPP)]
         return [b"".join(self._netconf(payload[0], family)), wire.done()]
@@ -157,7 +165,7 @@ class KernelDouble:
                 if (folder / file).exists():
                     values[attribute] = int((folder / file).read_text())
             if len(values) > 1:
-                attributes = [netlink.pack(t, struct.pack("=i", v)) for t, v in values.items()]
+                attributes = [pack(t, struct.pack("=i", v)) for t, v in values.items()]
                 body = struct.pack("=Bxxx", number) + b"".join(attributes)
                 yield wire.message(RTM_NEWNETCONF, wire.NLM_F_MULTI, body)
 
@@ -230,9 +238,9 @@ class _Transport:
         self.closed = False
 
     def send(self, datagram: bytes) -> None:
-        length, type_, flags, sequence, _ = netlink.HEADER.unpack_from(datagram)
+        length, type_, flags, sequence, _ = HEADER.unpack_from(datagram)
         assert length == len(datagram), "one message in a datagram, and the length says so"
-        for answer in self._answer(type_, flags, datagram[netlink.HEADER.size :]):
+        for answer in self._answer(type_, flags, datagram[HEADER.size :]):
             self._queue.append(wire.with_sequence(answer, sequence))
 
     def receive(self, timeout: float) -> memoryview:
@@ -247,8 +255,8 @@ class _Transport:
 def _answers(recording: Recording) -> Iterator[tuple[Key, tuple[bytes, ...]]]:
     for exchange in recording.exchanges.values():
         if exchange.request is not None:
-            _, type_, flags, _, _ = netlink.HEADER.unpack_from(exchange.request)
-            yield (type_, flags, exchange.request[netlink.HEADER.size :]), exchange.datagrams
+            _, type_, flags, _, _ = HEADER.unpack_from(exchange.request)
+            yield (type_, flags, exchange.request[HEADER.size :]), exchange.datagrams
 
 
 def _refused(number: int, option: int) -> Exception:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from netfilter_exporter import meta, process
+from netfilter_exporter import exporter_metrics, process
 from netfilter_exporter.collectors.base import Collector, Metric
 
 
 def metric_table(collectors: Mapping[str, Collector]) -> str:
     """Return the table in Markdown: the exporter's own rows, then those of each collector."""
-    sections = [_section("The exporter itself", (*meta.ROWS, meta.TEXTFILE_ROW, *process.ROWS))]
+    sections = [
+        _section(
+            "The exporter itself",
+            (*exporter_metrics.ROWS, exporter_metrics.TEXTFILE_ROW, *process.ROWS),
+        )
+    ]
     sections.extend(
         _section(f"Collector `{collector.name}`: {collector.help}", collector.metrics)
         for collector in collectors.values()

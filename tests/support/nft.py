@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from netfilter_exporter.kernel.netlink import nest, nfgenmsg, pack
+from netfilter_exporter.kernel.netlink.attributes import nest, pack
+from netfilter_exporter.kernel.netlink.messages import nfgenmsg
 
 INET, IP, IP6, NETDEV = 1, 2, 10, 5
 EQ, NEQ = 0, 1

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from prometheus_client.parser import text_string_to_metric_families
 
 from netfilter_exporter import collectors
+from netfilter_exporter.collection import Gatherer
+from netfilter_exporter.exporter_metrics import page_families
 from netfilter_exporter.exposition import Exposition
-from netfilter_exporter.gather import Gatherer
-from netfilter_exporter.meta import page_families
-from netfilter_exporter.snapshot import Host
+from netfilter_exporter.facts.snapshot import Host
 from support.host import FakeHost
 
 PREFIX = "netfilter_"

@@ -8,7 +8,7 @@ from typing import Any
 
 import promql_parser as promql
 
-from netfilter_exporter import collectors, meta, process
+from netfilter_exporter import collectors, exporter_metrics, process
 
 #: What Prometheus adds to each series of a target.
 TARGET = frozenset({"job", "instance"})
@@ -22,7 +22,7 @@ _KEEPING = frozenset({"and", "unless", ">", "<", ">=", "<=", "==", "!="})
 
 def metric_labels() -> dict[str, frozenset[str]]:
     """Return the labels of every metric of the exporter, by its full name."""
-    rows: list[Any] = [*meta.ROWS, meta.TEXTFILE_ROW, *process.ROWS]
+    rows: list[Any] = [*exporter_metrics.ROWS, exporter_metrics.TEXTFILE_ROW, *process.ROWS]
     for collector in collectors.load().values():
         rows += collector.metrics
     found: dict[str, frozenset[str]] = {}

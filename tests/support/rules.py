@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from netfilter_exporter.kernel.families import IPV4, Backend, Family, Hook
-from netfilter_exporter.kernel.ruleset import Action, Chain, Rule, Table, Verdict
+from netfilter_exporter.rules.families import IPV4, Backend, Family, Hook
+from netfilter_exporter.rules.model import Action, Chain, Rule, Table, Verdict
 
 MASQUERADE = Rule(action=Action.MASQUERADE, conditional=True)
 MATCH = Rule(conditional=True)

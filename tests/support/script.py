@@ -6,9 +6,9 @@ import collections
 from collections.abc import Iterable
 from typing import Callable, NamedTuple, Union
 
-from netfilter_exporter.kernel import netlink
 from netfilter_exporter.kernel.errors import TimedOut
-from netfilter_exporter.kernel.netlink import Connection
+from netfilter_exporter.kernel.netlink.connection import Connection
+from netfilter_exporter.kernel.netlink.messages import HEADER, NLMSG_DONE
 from support import wire
 
 #: A datagram with any sequence number, one that is made of the request's, or a failing call.
@@ -36,9 +36,9 @@ class Script:
         self.closed = False
 
     def send(self, datagram: bytes) -> None:
-        _, type_, flags, sequence, _ = netlink.HEADER.unpack_from(datagram)
+        _, type_, flags, sequence, _ = HEADER.unpack_from(datagram)
         answer = self._answers[min(len(self.requests), len(self._answers) - 1)]
-        self.requests.append(Request(type_, flags, datagram[netlink.HEADER.size :]))
+        self.requests.append(Request(type_, flags, datagram[HEADER.size :]))
         for line in answer:
             if isinstance(line, bytes):
                 self._queue.append(wire.with_sequence(line, sequence))
@@ -72,4 +72,4 @@ def dumped(*payloads: bytes, flags: int = wire.NLM_F_MULTI) -> bytes:
 def done(flags: int = 0, number: int = 0) -> bytes:
     """Return the message that ends a dump."""
     body = (-number).to_bytes(4, "little", signed=True)
-    return wire.message(netlink.NLMSG_DONE, wire.NLM_F_MULTI | flags, body)
+    return wire.message(NLMSG_DONE, wire.NLM_F_MULTI | flags, body)

@@ -13,14 +13,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Callable
 
+from netfilter_exporter.collection import Gatherer
 from netfilter_exporter.collectors.base import Collector, Metric, value
-from netfilter_exporter.gather import Gatherer
+from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel.system import System
-from netfilter_exporter.snapshot import Host
-from netfilter_exporter.web.guard import Guard
+from netfilter_exporter.web.auth import Guard
+from netfilter_exporter.web.connection import Limits
 from netfilter_exporter.web.listen import listen, parse_address
 from netfilter_exporter.web.pages import Pages
-from netfilter_exporter.web.peer import Limits
 from netfilter_exporter.web.scrapes import Scrapes
 from netfilter_exporter.web.server import Server
 from netfilter_exporter.web.web_file import WebFile

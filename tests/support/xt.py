@@ -6,9 +6,9 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Union
 
-from netfilter_exporter.kernel.families import Family
-from netfilter_exporter.kernel.xt_entry import LAYOUTS
-from netfilter_exporter.kernel.xtables import IPT_SO_GET_ENTRIES, Info
+from netfilter_exporter.kernel.xtables.entry import LAYOUTS
+from netfilter_exporter.kernel.xtables.tables import IPT_SO_GET_ENTRIES, Info
+from netfilter_exporter.rules.families import Family
 
 ACCEPT, DROP, RETURN = -2, -1, -5
 #: Valid hooks of a table, by number.

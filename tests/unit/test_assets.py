@@ -115,7 +115,7 @@ def test_runbook_addresses():
 def test_dashboards_get_the_selector():
     """Queries of panels and variables get the selector, other texts do not."""
     board = {"title": "up", "targets": [{"expr": "up"}], "list": [{"query": {"query": "up"}}]}
-    rendered = assets.render_dashboard(json.dumps(board).encode(), assets.Wishes('a="b"'))
+    rendered = assets.render_dashboard(json.dumps(board).encode(), assets.Overrides('a="b"'))
     assert json.loads(rendered) == {
         "title": "up",
         "targets": [{"expr": 'up{a="b"}'}],

@@ -1,13 +1,13 @@
-"""kernel/capabilities.py: 0 only when proven impossible, nothing where it cannot be told."""
+"""kernel/modules/capabilities.py: 0 only when proven impossible, nothing where it is unknown."""
 
 from __future__ import annotations
 
 import pytest
 
 from netfilter_exporter.collectors import modules as collector
-from netfilter_exporter.kernel.capabilities import CAPABILITIES, blocked, evaluate
-from netfilter_exporter.kernel.module_history import ROWS
-from netfilter_exporter.kernel.modules import Module, Modules, ModuleState
+from netfilter_exporter.kernel.modules.capabilities import CAPABILITIES, blocked, evaluate
+from netfilter_exporter.kernel.modules.history import ROWS
+from netfilter_exporter.kernel.modules.model import Module, Modules, ModuleState
 
 STATES = {state.value: state for state in ModuleState}
 

@@ -4,14 +4,14 @@ import errno
 
 import pytest
 
+from netfilter_exporter.collection import Gatherer
 from netfilter_exporter.collectors.base import SERIES_LIMIT
 from netfilter_exporter.collectors.nat import COLLECTOR
-from netfilter_exporter.gather import Gatherer
+from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel.errors import Status
-from netfilter_exporter.kernel.families import BOTH, IPV4, Family
-from netfilter_exporter.kernel.reachability import analyse
-from netfilter_exporter.kernel.ruleset import Action, Rule
-from netfilter_exporter.snapshot import Host
+from netfilter_exporter.rules.families import BOTH, IPV4, Family
+from netfilter_exporter.rules.model import Action, Rule
+from netfilter_exporter.rules.reachability import analyze
 from support import page, wire
 from support.rules import MASQUERADE, nat_table
 
@@ -65,7 +65,7 @@ def test_a_backend_that_hides_takes_the_0_away(fake_host):
     assert Scrape(host).rows["nat_forwarded_rules"] == {("ipv4",): 0, ("ipv6",): 0}
     host.kernel._answer_netfilter = lambda *_: [wire.error(errno.EPERM)]
     assert Scrape(host).rows["nat_forwarded_rules"] == {}
-    facts = analyse([nat_table(post=[MASQUERADE])])
+    facts = analyze([nat_table(post=[MASQUERADE])])
     assert Scrape(host, facts).rows["nat_forwarded_rules"] == {("ipv4",): 1}
 
 
@@ -85,7 +85,7 @@ def test_an_interface_is_missing_until_it_is_there(fake_host):
     """Only a name that a rule needs and the host lacks is served, and it goes when it comes."""
     host = fake_host("6.18/idle")
     rules = [MASQUERADE._replace(interfaces=("wan0", "vpn0"))]
-    facts = analyse([nat_table(post=rules)])
+    facts = analyze([nat_table(post=rules)])
     missing = ("legacy", "ipv4", "post", "vpn0")
     assert Scrape(host, facts).rows["nat_missing_interface"] == {missing: 1}
     interfaces = {**host.kernel.interfaces(), "vpn0": host.kernel.interfaces()["lo"]}
@@ -97,7 +97,7 @@ def test_an_interface_is_missing_until_it_is_there(fake_host):
 def test_series_are_bounded_whatever_the_ruleset(fake_host, count):
     """What is beyond the limit is counted, not served."""
     tables = [nat_table(post=[MASQUERADE])._replace(name=f"t{number}") for number in range(count)]
-    facts = analyse(tables)
+    facts = analyze(tables)
     facts.interfaces = {(Family.IPV4, "post", f"gone{number}") for number in range(count)}
     scrape = Scrape(fake_host("6.18/idle"), facts)
     for name in "nat_chain_rules", "nat_table_rules", "nat_missing_interface":
@@ -108,6 +108,6 @@ def test_series_are_bounded_whatever_the_ruleset(fake_host, count):
 def test_unreachable_rules_are_0_where_all_are_reached(fake_host):
     """Each base chain says so, in each family."""
     rules = [MASQUERADE, Rule(action=Action.SNAT, conditional=True, families=IPV4)]
-    facts = analyse([nat_table(BOTH, post=rules)])
+    facts = analyze([nat_table(BOTH, post=rules)])
     found = Scrape(fake_host("6.18/idle"), facts).by("nat_unreachable_rules", "legacy")
     assert found == {(family.value, "t", "post", "postrouting"): 0 for family in Family}

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netfilter_exporter import config
-from netfilter_exporter.config import (
+from netfilter_exporter.config import model as config
+from netfilter_exporter.config.model import (
     Config,
     ConfigError,
     Expect,
@@ -20,9 +20,9 @@ from netfilter_exporter.config import (
     load,
     parse,
 )
-from netfilter_exporter.kernel.families import Backend, Family
-from netfilter_exporter.kernel.ruleset import Action
-from netfilter_exporter.kernel.sysctl_names import Comparison
+from netfilter_exporter.kernel.sysctl.names import Operator
+from netfilter_exporter.rules.families import Backend, Family
+from netfilter_exporter.rules.model import Action
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "config"
 GOOD = sorted(FIXTURES.glob("good-*.yml"))
@@ -34,8 +34,8 @@ def good(name: str) -> Config:
     return load(str(FIXTURES / f"good-{name}.yml"))
 
 
-def wishes(name: str) -> list[tuple[str, str, int]]:
-    return [(wish.key, wish.comparison.value, wish.value) for wish in good(name).sysctls]
+def overrides(name: str) -> list[tuple[str, str, int]]:
+    return [(wish.key, wish.operator.value, wish.value) for wish in good(name).sysctls]
 
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
@@ -80,7 +80,7 @@ def test_the_namespace_may_be_any():
 
 def test_sysctls_are_compared():
     """A plain number is equality; the name may be in either form and of any network sysctl."""
-    assert wishes("sysctls-map") == [
+    assert overrides("sysctls-map") == [
         (MAX, ">=", 262144),
         ("net/ipv4/ip_forward", "=", 1),
         ("net/ipv4/conf/eth0.5/rp_filter", "<=", 2),
@@ -89,14 +89,14 @@ def test_sysctls_are_compared():
 
 def test_sysctls_may_be_a_list():
     """The list says the same in one line each."""
-    assert wishes("sysctls-list") == [(MAX, ">=", 262144), ("net/ipv4/ip_forward", "=", 1)]
+    assert overrides("sysctls-list") == [(MAX, ">=", 262144), ("net/ipv4/ip_forward", "=", 1)]
 
 
 def test_a_wish_knows_its_line():
     """A person is told where in the file a value is asked for."""
     (first, *_) = good("sysctls-list").sysctls
     assert first.origin.endswith("good-sysctls-list.yml:2")
-    assert (first.source, first.comparison) == ("config", Comparison.AT_LEAST)
+    assert (first.source, first.operator) == ("config", Operator.AT_LEAST)
 
 
 def test_what_must_exist():

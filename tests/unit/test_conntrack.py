@@ -1,10 +1,10 @@
-"""kernel/conntrack.py: statistics by header name, whatever the kernel."""
+"""kernel/conntrack/statistics.py: statistics by header name, whatever the kernel."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netfilter_exporter.kernel.conntrack import COLUMNS, parse_statistics
+from netfilter_exporter.kernel.conntrack.statistics import COLUMNS, parse_statistics
 from netfilter_exporter.kernel.errors import NoData, ReadError
 
 HEADER_4_9 = (

@@ -8,18 +8,19 @@ import threading
 import pytest
 
 from netfilter_exporter import collectors, exposition
+from netfilter_exporter.collection import Gatherer, collect
 from netfilter_exporter.collectors.base import Collector, Metric
+from netfilter_exporter.exporter_metrics import page_families
 from netfilter_exporter.exposition import Exposition
-from netfilter_exporter.gather import Gatherer, collect
-from netfilter_exporter.kernel import nftables, xtables
+from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel.errors import ReadError, Status
-from netfilter_exporter.kernel.families import BOTH
-from netfilter_exporter.kernel.netlink import HEADER, NLM_F_DUMP
-from netfilter_exporter.kernel.nftables import Reading
-from netfilter_exporter.kernel.reachability import analyse
-from netfilter_exporter.kernel.ruleset import Rule, Verdict
-from netfilter_exporter.meta import page_families
-from netfilter_exporter.snapshot import Host
+from netfilter_exporter.kernel.netlink.messages import HEADER, NLM_F_DUMP
+from netfilter_exporter.kernel.nft import tables as nftables
+from netfilter_exporter.kernel.nft.tables import Reading
+from netfilter_exporter.kernel.xtables import tables as xtables
+from netfilter_exporter.rules.families import BOTH
+from netfilter_exporter.rules.model import Rule, Verdict
+from netfilter_exporter.rules.reachability import analyze
 from support.rules import MASQUERADE, jump, nat_table
 
 #: With both backends, and with what the recorded kernels can tell.
@@ -192,7 +193,7 @@ def test_scrapes_leave_no_threads(watch):
 def test_chains_of_a_kind_are_asked_once():
     """A ruleset of ten thousand alike chains leaves facts of the size of a small one's."""
     users = {f"user{n}": [MASQUERADE] for n in range(10_000)}
-    facts = analyse([nat_table(post=[jump(name) for name in users], **users)])
+    facts = analyze([nat_table(post=[jump(name) for name in users], **users)])
     (chains,) = facts.translations.values()
     assert len(chains) == 10_000
     assert len(facts.rules) + len(facts.chain_rules) + len(facts.unreachable) <= 8

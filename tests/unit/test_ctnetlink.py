@@ -1,4 +1,4 @@
-"""kernel/ctnetlink.py: statistics, and exactly one's own entry."""
+"""kernel/conntrack/ctnetlink.py: statistics, and exactly one's own entry."""
 
 import errno
 import socket
@@ -7,18 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netfilter_exporter.kernel import ctnetlink
-from netfilter_exporter.kernel.conntrack import COLUMNS
+from netfilter_exporter.kernel.conntrack import ctnetlink
+from netfilter_exporter.kernel.conntrack.statistics import COLUMNS
 from netfilter_exporter.kernel.errors import Malformed, ReadError, Status, Unsupported
-from netfilter_exporter.kernel.families import Family
-from netfilter_exporter.kernel.netlink import (
-    NetlinkError,
-    attribute_map,
-    nest,
-    nfgenmsg,
-    nfnetlink_map,
-    pack,
-)
+from netfilter_exporter.kernel.netlink.attributes import attribute_map, nest, pack
+from netfilter_exporter.kernel.netlink.messages import NetlinkError, nfgenmsg, nfnetlink_map
+from netfilter_exporter.rules.families import Family
 from support import corpus, wire
 from support.script import connect, done, dumped
 

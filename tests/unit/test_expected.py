@@ -1,16 +1,16 @@
-"""expected.py: what the configuration says must exist, held against the host."""
+"""facts/expected.py: what the configuration says must exist, held against the host."""
 
 from types import SimpleNamespace
 
 import pytest
 
-from netfilter_exporter import expected
-from netfilter_exporter.config import Config, parse
+from netfilter_exporter.config.model import Config, parse
+from netfilter_exporter.facts import expected
+from netfilter_exporter.facts.snapshot import Ruleset
 from netfilter_exporter.kernel.errors import Denied
-from netfilter_exporter.kernel.families import BOTH, IPV4, Backend
-from netfilter_exporter.kernel.reachability import RulesetFacts, Translation
-from netfilter_exporter.kernel.ruleset import Action
-from netfilter_exporter.snapshot import Ruleset
+from netfilter_exporter.rules.families import BOTH, IPV4, Backend
+from netfilter_exporter.rules.model import Action
+from netfilter_exporter.rules.reachability import RulesetFacts, Translation
 
 MASQUERADE = Translation(IPV4, Action.MASQUERADE, "nat", ("wan0",), extension=False)
 

@@ -7,7 +7,7 @@ import pytest
 
 from netfilter_exporter.kernel import files
 from netfilter_exporter.kernel.errors import Malformed, NoData
-from netfilter_exporter.kernel.files import KeptNumbers
+from netfilter_exporter.kernel.files import CachedIntReader
 
 SYSCTL = "/proc/sys/kernel/pid_max"
 
@@ -18,7 +18,7 @@ def opened():
 
 def test_a_sysctl_is_opened_once(monkeypatch):
     """The second reading opens nothing, and tells the same as reading it anew."""
-    numbers = KeptNumbers()
+    numbers = CachedIntReader()
     value = numbers.read(SYSCTL)
     monkeypatch.setattr(files.os, "open", None)
     assert numbers.read(SYSCTL) == value > 0
@@ -27,7 +27,7 @@ def test_a_sysctl_is_opened_once(monkeypatch):
 def test_descriptors_end_with_their_reader():
     """A reader that nobody needs any more leaves none open."""
     before = opened()
-    numbers = KeptNumbers()
+    numbers = CachedIntReader()
     numbers.read(SYSCTL)
     assert opened() == before + 1
     del numbers
@@ -39,7 +39,7 @@ def test_a_file_of_a_disk_is_not_kept(tmp_path):
     """What is replaced by another file is read by its name: a container's or a test's fake root."""
     path = tmp_path / "number"
     path.write_text("1\n")
-    numbers = KeptNumbers()
+    numbers = CachedIntReader()
     assert numbers.read(str(path)) == 1
     path.unlink()
     with pytest.raises(NoData):
@@ -58,7 +58,7 @@ def test_a_sysctl_that_went_is_looked_for_again(tmp_path, monkeypatch):
     path = tmp_path / "number"
     path.write_text("1\n")
     monkeypatch.setattr(files, "_on_procfs", lambda _: True)
-    numbers = KeptNumbers()
+    numbers = CachedIntReader()
     assert numbers.read(str(path)) == 1
 
     def gone(*_):

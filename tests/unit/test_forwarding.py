@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netfilter_exporter.collection import Gatherer
 from netfilter_exporter.collectors.forwarding import COLLECTOR
-from netfilter_exporter.gather import Gatherer
+from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel import forwarding
 from netfilter_exporter.kernel.errors import Malformed, ReadError, Status
-from netfilter_exporter.kernel.families import Family
 from netfilter_exporter.kernel.files import Paths
-from netfilter_exporter.kernel.netlink import pack
-from netfilter_exporter.snapshot import Host
+from netfilter_exporter.kernel.netlink.attributes import pack
+from netfilter_exporter.rules.families import Family
 from support import corpus, wire
 from support.script import connect, done, dumped
 

@@ -1,4 +1,4 @@
-"""kernel/hooks.py: tracking, told from the functions at the hooks."""
+"""kernel/conntrack/hooks.py: tracking, told from the functions at the hooks."""
 
 import errno
 
@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netfilter_exporter.kernel import hooks
+from netfilter_exporter.kernel.conntrack import hooks
 from netfilter_exporter.kernel.errors import ReadError, Status, Unsupported
-from netfilter_exporter.kernel.families import Family, Hook
-from netfilter_exporter.kernel.netlink import NetlinkError, nfgenmsg, pack
+from netfilter_exporter.kernel.netlink.attributes import pack
+from netfilter_exporter.kernel.netlink.messages import NetlinkError, nfgenmsg
+from netfilter_exporter.rules.families import Family, Hook
 from support import corpus, recording, wire
 from support.script import connect, done, dumped
 

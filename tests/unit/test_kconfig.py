@@ -1,4 +1,4 @@
-"""kernel/kconfig.py: y, m, n, or not mentioned."""
+"""kernel/modules/kconfig.py: y, m, n, or not mentioned."""
 
 import gzip
 import zlib
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfilter_exporter.kernel.errors import Malformed, ReadError
-from netfilter_exporter.kernel.kconfig import LIMIT, decompress, parse_config
+from netfilter_exporter.kernel.modules.kconfig import LIMIT, decompress, parse_config
 
 CONFIG = b"""#
 # Linux/x86 6.1.0 Kernel Configuration

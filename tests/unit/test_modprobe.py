@@ -1,10 +1,10 @@
-"""kernel/modprobe.py: what really stops a module, read as modprobe reads it."""
+"""kernel/modules/modprobe.py: what really stops a module, read as modprobe reads it."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netfilter_exporter.kernel.modprobe import (
+from netfilter_exporter.kernel.modules.modprobe import (
     Install,
     parse_cmdline,
     parse_install,

@@ -1,4 +1,4 @@
-"""kernel/module_reader.py: where each module is, by evidence and never by kernel version."""
+"""kernel/modules/reader.py: where each module is, by evidence and never by kernel version."""
 
 import gzip
 import os
@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from netfilter_exporter.kernel import container, files, module_evidence, module_reader
+from netfilter_exporter.kernel import container, files
 from netfilter_exporter.kernel.errors import Denied, ReadError
 from netfilter_exporter.kernel.files import Paths
-from netfilter_exporter.kernel.module_history import MERGES, MODULES, ROWS
-from netfilter_exporter.kernel.module_reader import ModuleReader
-from netfilter_exporter.kernel.modules import Modules, ModuleState
+from netfilter_exporter.kernel.modules import evidence as module_evidence
+from netfilter_exporter.kernel.modules import reader as module_reader
+from netfilter_exporter.kernel.modules.history import MERGES, MODULES, ROWS
+from netfilter_exporter.kernel.modules.model import Modules, ModuleState
+from netfilter_exporter.kernel.modules.reader import ModuleReader
 
 RELEASE = "6.1.0-test"
 LIB = f"lib/modules/{RELEASE}"

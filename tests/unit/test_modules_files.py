@@ -1,4 +1,4 @@
-"""kernel/module_files.py and kernel/kallsyms.py: the lists of modules and symbols."""
+"""kernel/modules/lists.py and kernel/modules/kallsyms.py: the lists of modules and symbols."""
 
 import itertools
 import time
@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfilter_exporter.kernel.errors import NoData, ReadError
-from netfilter_exporter.kernel.kallsyms import BuiltinSymbols
-from netfilter_exporter.kernel.module_files import (
+from netfilter_exporter.kernel.modules.kallsyms import BuiltinSymbols
+from netfilter_exporter.kernel.modules.lists import (
     Loaded,
     parse_aliases,
     parse_builtin,

@@ -1,4 +1,4 @@
-"""kernel/netlink.py: whole answers, or a clear error."""
+"""kernel/netlink/connection.py: whole answers, or a clear error."""
 
 import errno
 import os
@@ -8,22 +8,31 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from netfilter_exporter.kernel import netlink
 from netfilter_exporter.kernel.errors import (
     Malformed,
     ReadError,
     Status,
     TimedOut,
 )
-from netfilter_exporter.kernel.netlink import (
+from netfilter_exporter.kernel.netlink.attributes import (
+    NLA_TYPE_MASK,
+    attribute_map,
+    attributes,
+    be32,
+    pack,
+    text,
+)
+from netfilter_exporter.kernel.netlink.connection import Connection, Interrupted
+from netfilter_exporter.kernel.netlink.messages import (
     HEADER,
     NLM_F_ACK,
     NLM_F_DUMP,
     NLM_F_DUMP_INTR,
     NLM_F_REQUEST,
-    Connection,
-    Interrupted,
+    NLMSG_ERROR,
+    NLMSG_NOOP,
     NetlinkError,
+    messages_of,
 )
 from support import wire
 from support.script import connect, done, dumped
@@ -134,7 +143,7 @@ def test_a_refusal_has_a_status_and_the_kernels_reason(number, status):
 def test_any_error_number_is_an_error_or_none(number):
     """No number in an error message makes anything but an answer or a ReadError."""
     body = struct.pack("=i", number) + bytes(HEADER.size)
-    connection, _ = connect([wire.message(netlink.NLMSG_ERROR, 0, body)])
+    connection, _ = connect([wire.message(NLMSG_ERROR, 0, body)])
     if number < 0:
         with pytest.raises(NetlinkError if number >= -4095 else Malformed):
             connection.command("test", 1, b"")
@@ -144,7 +153,7 @@ def test_any_error_number_is_an_error_or_none(number):
 
 def test_an_error_without_a_number_is_malformed():
     """An error message that is cut proves neither success nor failure."""
-    connection, _ = connect([wire.message(netlink.NLMSG_ERROR, 0, b"\0\0")])
+    connection, _ = connect([wire.message(NLMSG_ERROR, 0, b"\0\0")])
     with pytest.raises(Malformed, match="without a number"):
         connection.command("test", 1, b"")
 
@@ -190,7 +199,7 @@ def test_an_old_error_is_passed_by():
 
 def test_control_messages_are_no_data():
     """NLMSG_NOOP, and what else is below NLMSG_MIN_TYPE, is neither data nor an end."""
-    noop = wire.message(netlink.NLMSG_NOOP, 0, b"")
+    noop = wire.message(NLMSG_NOOP, 0, b"")
     connection, _ = connect([noop + dumped(b"aaaa"), done()])
     assert dump(connection) == [b"aaaa"]
 
@@ -224,7 +233,7 @@ def test_a_cut_datagram_is_malformed(cut):
 def test_any_datagram_is_messages_or_malformed(datagram, wanted):
     """No bytes make anything but messages within them, or a ReadError."""
     try:
-        messages = list(netlink.messages_of(memoryview(datagram), wanted, "test"))
+        messages = list(messages_of(memoryview(datagram), wanted, "test"))
     except ReadError:
         return
     assert sum(HEADER.size + len(payload) for *_, payload in messages) <= len(datagram)
@@ -234,25 +243,25 @@ def test_any_datagram_is_messages_or_malformed(datagram, wanted):
 def test_any_attributes_are_values_or_malformed(payload, start):
     """No bytes make anything but attributes within them, or a ReadError."""
     try:
-        found = list(netlink.attributes(memoryview(payload), start))
+        found = list(attributes(memoryview(payload), start))
     except ReadError:
         return
-    assert all(0 <= type_ <= netlink.NLA_TYPE_MASK for type_, _ in found)
+    assert all(0 <= type_ <= NLA_TYPE_MASK for type_, _ in found)
     assert sum(4 + len(value) for _, value in found) <= max(len(payload) - start, 0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 0x3FFF), st.binary(max_size=9)), max_size=5))
 def test_packed_attributes_are_read_back(pairs):
     """What is packed is found again, padding left out."""
-    payload = b"".join(netlink.pack(type_, value) for type_, value in pairs)
+    payload = b"".join(pack(type_, value) for type_, value in pairs)
     assert len(payload) % 4 == 0
-    assert [(t, bytes(v)) for t, v in netlink.attributes(memoryview(payload))] == pairs
+    assert [(t, bytes(v)) for t, v in attributes(memoryview(payload))] == pairs
 
 
 @given(st.binary(max_size=40))
 def test_any_bytes_make_a_name(value):
     """A name ends at the first NUL and is text, also where it is no UTF-8."""
-    name = netlink.text(memoryview(value))
+    name = text(memoryview(value))
     name.encode("utf-8")
     assert "\0" not in name
 
@@ -260,11 +269,11 @@ def test_any_bytes_make_a_name(value):
 def test_a_missing_attribute_is_malformed():
     """An attribute that the kernel promises and does not give is an error that names it."""
     with pytest.raises(Malformed, match="attribute 7 is missing"):
-        netlink.attribute_map(memoryview(b""))[7]
+        attribute_map(memoryview(b""))[7]
 
 
 @pytest.mark.parametrize("size", [0, 2, 3, 5, 8])
 def test_a_number_of_another_size_is_malformed(size):
     """Four bytes are a number, any other count is none."""
     with pytest.raises(Malformed, match=f"{size} bytes"):
-        netlink.be32(memoryview(bytes(size)))
+        be32(memoryview(bytes(size)))

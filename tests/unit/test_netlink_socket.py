@@ -1,4 +1,4 @@
-"""kernel/netlink.py: whole datagrams from the socket, or a clear error."""
+"""kernel/netlink/connection.py: whole datagrams from the socket, or a clear error."""
 
 import errno
 import os
@@ -6,9 +6,10 @@ import socket
 
 import pytest
 
-from netfilter_exporter.kernel import netlink
 from netfilter_exporter.kernel.errors import Denied, Malformed, ReadError, TimedOut, Unsupported
-from netfilter_exporter.kernel.netlink import NetlinkSocket
+from netfilter_exporter.kernel.netlink import transport
+from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER, NETLINK_ROUTE
+from netfilter_exporter.kernel.netlink.transport import NetlinkSocket
 
 
 @pytest.fixture
@@ -16,8 +17,8 @@ def pair(monkeypatch):
     """A NetlinkSocket on one end of a pair of datagram sockets, and the other end."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-    monkeypatch.setattr(netlink.socket, "socket", lambda *_: ours)
-    opened = NetlinkSocket(netlink.NETLINK_ROUTE)
+    monkeypatch.setattr(transport.socket, "socket", lambda *_: ours)
+    opened = NetlinkSocket(NETLINK_ROUTE)
     yield opened, theirs
     opened.close()
     theirs.close()
@@ -26,10 +27,10 @@ def pair(monkeypatch):
 def test_a_datagram_larger_than_the_buffer_is_malformed(pair):
     """A datagram that was cut is never parsed as if it were whole."""
     ours, theirs = pair
-    theirs.send(bytes(netlink._BUFFER))
-    assert len(ours.receive(1.0)) == netlink._BUFFER
-    theirs.send(bytes(netlink._BUFFER + 1))
-    with pytest.raises(Malformed, match=f"{netlink._BUFFER + 1} bytes was cut"):
+    theirs.send(bytes(transport._BUFFER))
+    assert len(ours.receive(1.0)) == transport._BUFFER
+    theirs.send(bytes(transport._BUFFER + 1))
+    with pytest.raises(Malformed, match=f"{transport._BUFFER + 1} bytes was cut"):
         ours.receive(1.0)
 
 
@@ -58,9 +59,9 @@ def test_a_socket_that_cannot_be_opened_is_classified(monkeypatch, number, kind)
     def refuse(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(netlink.socket, "socket", refuse)
+    monkeypatch.setattr(transport.socket, "socket", refuse)
     with pytest.raises(kind, match="netlink protocol 12: ") as caught:
-        NetlinkSocket(netlink.NETLINK_NETFILTER)
+        NetlinkSocket(NETLINK_NETFILTER)
     assert type(caught.value) is kind
 
 

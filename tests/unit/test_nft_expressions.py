@@ -1,16 +1,16 @@
-"""kernel/nft_expressions.py: what a rule does, out of the bytes that say it."""
+"""kernel/nft/expressions.py: what a rule does, out of the bytes that say it."""
 
 import struct
 
 import pytest
 from hypothesis import given
 
-from netfilter_exporter.kernel import nft_expressions
 from netfilter_exporter.kernel.errors import ReadError
-from netfilter_exporter.kernel.families import BOTH, IPV4, IPV6
-from netfilter_exporter.kernel.nft_expressions import interface_match
-from netfilter_exporter.kernel.nftables import parse_rule
-from netfilter_exporter.kernel.ruleset import Action, Rule, Verdict
+from netfilter_exporter.kernel.nft import expressions as nft_expressions
+from netfilter_exporter.kernel.nft.expressions import interface_match
+from netfilter_exporter.kernel.nft.tables import parse_rule
+from netfilter_exporter.rules.families import BOTH, IPV4, IPV6
+from netfilter_exporter.rules.model import Action, Rule, Verdict
 from support import corpus, nft
 
 

@@ -1,4 +1,4 @@
-"""kernel/nft_maps.py: where verdict maps lead, and what is remembered of them."""
+"""kernel/nft/maps.py: where verdict maps lead, and what is remembered of them."""
 
 import contextlib
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfilter_exporter.kernel.errors import ReadError
-from netfilter_exporter.kernel.nft_maps import (
+from netfilter_exporter.kernel.nft.maps import (
     NFT_MSG_GETSET,
     NFT_MSG_GETSETELEM,
     NFT_SET_ANONYMOUS,
@@ -19,7 +19,7 @@ from netfilter_exporter.kernel.nft_maps import (
     parse_element,
     parse_set,
 )
-from netfilter_exporter.kernel.shapes import Shapes
+from netfilter_exporter.kernel.parser_cache import ParserCache
 from support import corpus, nft
 from support.script import connect, done, dumped
 
@@ -61,7 +61,7 @@ def readings(*answers, handles=(1, 1), rules=(RULE, RULE), chains=(CHAINS, CHAIN
 
 def targets(message, parse=None):
     """Return the chains that the elements in a message lead to."""
-    parse = parse or Shapes(parse_element)
+    parse = parse or ParserCache(parse_element)
     return [parse(element) for element in elements(memoryview(message))]
 
 
@@ -77,7 +77,7 @@ def test_any_bytes_make_a_result_or_an_error(content):
 @given(st.lists(corpus.mutated([ELEMENTS]), max_size=8))
 def test_recognising_an_element_is_as_good_as_parsing_it(messages):
     """Whatever came before, an element has the result that it has alone."""
-    parse = Shapes(parse_element)
+    parse = ParserCache(parse_element)
     for message in (ELEMENTS, *messages, ELEMENTS):
         alone = together = None
         with contextlib.suppress(ReadError):
@@ -91,7 +91,7 @@ def test_sets_of_one_shape_are_told_apart():
     """What was seen of one set is not taken for what another one says."""
     sets = [nft.set_(name, FIXED) for name in ("a", "b", "cc", "d")]
     sets.append(nft.set_("e", 0))
-    parse = Shapes(parse_set)
+    parse = ParserCache(parse_set)
     found = [parse(memoryview(each)) for each in sets]
     assert [(each.key[1], each.fixed) for each in found] == [
         ("a", True),

@@ -1,4 +1,4 @@
-"""kernel/nftables.py: one consistent reading of the ruleset, out of many messages."""
+"""kernel/nft/tables.py: one consistent reading of the ruleset, out of many messages."""
 
 import errno
 
@@ -6,16 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netfilter_exporter.kernel import nftables
 from netfilter_exporter.kernel.errors import Denied, ReadError, Status
-from netfilter_exporter.kernel.families import BOTH, IPV4, Hook
-from netfilter_exporter.kernel.netlink import NLM_F_DUMP_INTR, NetlinkError
-from netfilter_exporter.kernel.nft_maps import (
-    NFT_MSG_GETSET,
-    NFT_MSG_GETSETELEM,
-    Maps,
-)
-from netfilter_exporter.kernel.nftables import (
+from netfilter_exporter.kernel.netlink.messages import NLM_F_DUMP_INTR, NetlinkError
+from netfilter_exporter.kernel.nft import tables as nftables
+from netfilter_exporter.kernel.nft.maps import NFT_MSG_GETSET, NFT_MSG_GETSETELEM, Maps
+from netfilter_exporter.kernel.nft.tables import (
     NFT_MSG_GETCHAIN,
     NFT_MSG_GETGEN,
     NFT_MSG_GETRULE,
@@ -24,8 +19,9 @@ from netfilter_exporter.kernel.nftables import (
     parse_rule,
     parse_table,
 )
-from netfilter_exporter.kernel.ruleset import Action, Rule, Verdict
-from netfilter_exporter.kernel.shapes import LIMIT, Shapes
+from netfilter_exporter.kernel.parser_cache import LIMIT, ParserCache
+from netfilter_exporter.rules.families import BOTH, IPV4, Hook
+from netfilter_exporter.rules.model import Action, Rule, Verdict
 from support import corpus, nft, wire
 from support.script import connect, done, dumped
 
@@ -81,7 +77,7 @@ def test_any_bytes_make_a_table_a_chain_or_an_error(content):
 @given(st.lists(corpus.mutated(RULES), max_size=8), st.lists(st.sampled_from(RULES), max_size=8))
 def test_recognising_a_rule_is_as_good_as_parsing_it(strange, real):
     """Whatever came before, a message has the result that it has alone."""
-    recognise = Shapes(parse_rule)
+    recognise = ParserCache(parse_rule)
     for content in (*strange, *real, *strange):
         assert outcome(recognise, content) == outcome(lambda m: parse_rule(m).make(m), content)
 
@@ -89,7 +85,7 @@ def test_recognising_a_rule_is_as_good_as_parsing_it(strange, real):
 @given(st.lists(corpus.mutated(CHAINS), max_size=12))
 def test_recognising_a_chain_is_as_good_as_parsing_it(contents):
     """Nor are chains."""
-    recognise = Shapes(parse_chain)
+    recognise = ParserCache(parse_chain)
     for content in (*CHAINS, *contents, *CHAINS):
         assert outcome(recognise, content) == outcome(lambda m: parse_chain(m).make(m), content)
 
@@ -109,7 +105,7 @@ def test_recognising_a_chain_is_as_good_as_parsing_it(contents):
 )
 def test_rules_that_differ_in_one_bit_are_told_apart(rule):
     """Of a rule, every single changed bit gives what it gives when it is parsed alone."""
-    recognise = Shapes(parse_rule)
+    recognise = ParserCache(parse_rule)
     recognise(memoryview(rule))
     for bit in range(8 * len(rule)):
         content = bytearray(rule)
@@ -120,7 +116,7 @@ def test_rules_that_differ_in_one_bit_are_told_apart(rule):
 
 def test_where_rules_lead_is_no_part_of_their_shape():
     """A thousand jumps, and as many maps, are a shape for each length of a name."""
-    recognise = Shapes(parse_rule)
+    recognise = ParserCache(parse_rule)
     for number in range(1000, 2000):
         jump = nft.rule(nft.load(16), nft.cmp(b"\6"), nft.immediate(nft.JUMP, f"to{number}"))
         vmap = nft.rule(nft.vmap(f"__map{number}"), chain=f"chain{number}")
@@ -133,7 +129,7 @@ def test_where_rules_lead_is_no_part_of_their_shape():
 def test_more_shapes_than_are_remembered_are_parsed():
     """Rules of many shapes and one size are all read, only slower."""
     rules = [nft.rule(nft.load(key), nft.cmp(b"\1"), nft.masquerade()) for key in range(3 * LIMIT)]
-    recognise = Shapes(parse_rule)
+    recognise = ParserCache(parse_rule)
     assert {recognise(memoryview(rule))[2].action for rule in rules} == {Action.MASQUERADE}
     assert len(recognise._known[len(rules[0])]) == LIMIT
 

@@ -1,13 +1,14 @@
-"""kernel/probe.py: what one datagram proves, and what it leaves behind."""
+"""kernel/conntrack/probe.py: what one datagram proves, and what it leaves behind."""
 
 import errno
 
 import pytest
 
-from netfilter_exporter.kernel import ctnetlink, probe
+from netfilter_exporter.kernel.conntrack import ctnetlink, probe
 from netfilter_exporter.kernel.errors import Inconclusive
-from netfilter_exporter.kernel.families import Family
-from netfilter_exporter.kernel.netlink import NetlinkError, attribute_map, pack
+from netfilter_exporter.kernel.netlink.attributes import attribute_map, pack
+from netfilter_exporter.kernel.netlink.messages import NetlinkError
+from netfilter_exporter.rules.families import Family
 from support import wire
 from support.script import connect, dumped
 

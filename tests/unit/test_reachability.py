@@ -1,10 +1,10 @@
-"""kernel/reachability.py: what a packet can reach, and no more claimed than is certain."""
+"""rules/reachability.py: what a packet can reach, and no more claimed than is certain."""
 
 import pytest
 
-from netfilter_exporter.kernel.families import BOTH, IPV4, IPV6, Family, Hook
-from netfilter_exporter.kernel.reachability import SHADOW_LIMIT, BaseChain, analyse
-from netfilter_exporter.kernel.ruleset import Action, Chain, Rule
+from netfilter_exporter.rules.families import BOTH, IPV4, IPV6, Family, Hook
+from netfilter_exporter.rules.model import Action, Chain, Rule
+from netfilter_exporter.rules.reachability import SHADOW_LIMIT, BaseChain, analyze
 from support.rules import HOOKS, MASQUERADE, MATCH, filter_table, goto, jump, nat_table, verdict
 
 
@@ -33,7 +33,7 @@ FINAL = {
 @pytest.mark.parametrize("rule", FINAL.values(), ids=FINAL)
 def test_what_every_packet_ends_at_hides_the_rest(rule):
     """Behind an unconditional verdict or translation nothing is reached."""
-    facts = analyse([nat_table(post=[MASQUERADE, rule, MASQUERADE, MATCH, MASQUERADE])])
+    facts = analyze([nat_table(post=[MASQUERADE, rule, MASQUERADE, MATCH, MASQUERADE])])
     assert unreachable(facts) == {"post": 2}
     assert [(s.chain, s.position, s.hidden_by) for s in facts.shadows] == [
         ("post", 3, 2),
@@ -44,19 +44,19 @@ def test_what_every_packet_ends_at_hides_the_rest(rule):
 @pytest.mark.parametrize("rule", FINAL.values(), ids=FINAL)
 def test_a_match_hides_nothing(rule):
     """A rule that some packet may pass by hides nothing, whatever it does to the others."""
-    facts = analyse([nat_table(post=[rule._replace(conditional=True), MASQUERADE])])
+    facts = analyze([nat_table(post=[rule._replace(conditional=True), MASQUERADE])])
     assert unreachable(facts) == {}
 
 
 @pytest.mark.parametrize("rule", [jump("elsewhere"), Rule(), Rule(notrack=True), Rule(zone=True)])
 def test_what_comes_back_hides_nothing(rule):
     """A jump returns, and a rule without a verdict goes on."""
-    assert unreachable(analyse([nat_table(post=[rule, MASQUERADE], elsewhere=[])])) == {}
+    assert unreachable(analyze([nat_table(post=[rule, MASQUERADE], elsewhere=[])])) == {}
 
 
 def test_a_hidden_rule_still_counts():
     """nat_rules says what is listed; nat_unreachable_rules which part of it is in vain."""
-    facts = analyse([nat_table(post=[verdict("accept"), MASQUERADE])])
+    facts = analyze([nat_table(post=[verdict("accept"), MASQUERADE])])
     assert facts.rules[Family.IPV4, Action.MASQUERADE] == 1
     assert facts.forwarded[Family.IPV4] == 1
 
@@ -94,7 +94,7 @@ CHAINS = {
 def test_a_jump_hides_the_rest_where_no_packet_comes_back(user, other, hides):
     """Whether packets come back from a chain is followed through it, and never guessed."""
     families = BOTH if any(rule.families != BOTH for rule in user) else IPV4
-    facts = analyse([nat_table(families, post=[jump("user"), MASQUERADE], user=user, other=other)])
+    facts = analyze([nat_table(families, post=[jump("user"), MASQUERADE], user=user, other=other)])
     assert unreachable(facts).get("post", 0) == hides
     assert [(s.position, s.hidden_by) for s in facts.shadows if s.chain == "post"] == [
         (2, 1)
@@ -104,14 +104,14 @@ def test_a_jump_hides_the_rest_where_no_packet_comes_back(user, other, hides):
 def test_rules_that_are_reached_are_counted_apart():
     """A rule that one of two jumps reaches is reached."""
     post = [matching(jump("user")), ACCEPT, MASQUERADE, jump("user")]
-    facts = analyse([nat_table(post=post, user=[MASQUERADE])])
+    facts = analyze([nat_table(post=post, user=[MASQUERADE])])
     assert facts.rules[Family.IPV4, Action.MASQUERADE] == 2
     assert facts.reached[Family.IPV4, Action.MASQUERADE] == 1
 
 
 def test_a_hidden_jump_hides_the_chain_behind_it():
     """Rules that only a hidden jump leads to are unreachable; nothing in their chain hides them."""
-    facts = analyse([nat_table(post=[verdict("accept"), jump("user")], user=[MASQUERADE])])
+    facts = analyze([nat_table(post=[verdict("accept"), jump("user")], user=[MASQUERADE])])
     assert unreachable(facts) == {"post": 1}
     assert [(s.chain, s.position, s.hidden_by) for s in facts.shadows] == [("user", 1, None)]
 
@@ -123,35 +123,35 @@ def test_a_chain_is_reached_by_any_way_that_is_open():
         post=[jump("user")._replace(conditional=True), verdict("accept"), jump("user")]
     )
     two_jumps.chains["user"] = Chain(user)
-    assert unreachable(analyse([two_jumps])) == {}
+    assert unreachable(analyze([two_jumps])) == {}
     two_hooks = nat_table(post=[verdict("accept"), jump("user")], out=[jump("user")], user=user)
-    facts = analyse([two_hooks])
+    facts = analyze([two_hooks])
     assert unreachable(facts) == {"post": 1}
     assert facts.unreachable[BaseChain(Family.IPV4, "t", "out", Hook.OUTPUT)] == 0
 
 
 def test_a_goto_is_followed():
     """A goto hides the rest of its own chain, and leads to another."""
-    facts = analyse([nat_table(post=[goto("user"), MASQUERADE], user=[MASQUERADE])])
+    facts = analyze([nat_table(post=[goto("user"), MASQUERADE], user=[MASQUERADE])])
     assert [(s.chain, s.position) for s in facts.shadows] == [("post", 2)]
 
 
 def test_cycles_end():
     """Chains that lead to each other, or to themselves, are looked at once."""
     chains = {"a": [jump("b"), MASQUERADE], "b": [jump("a"), jump("b")]}
-    facts = analyse([nat_table(post=[jump("a")], **chains)])
+    facts = analyze([nat_table(post=[jump("a")], **chains)])
     assert facts.rules[Family.IPV4, Action.MASQUERADE] == 1
     assert facts.table_rules[Family.IPV4, "t"] == 5
 
 
 def test_a_chain_that_is_not_there_is_empty():
     """A user chain without rules may not be listed at all."""
-    assert unreachable(analyse([nat_table(post=[jump("gone"), MASQUERADE])])) == {}
+    assert unreachable(analyze([nat_table(post=[jump("gone"), MASQUERADE])])) == {}
 
 
 def test_only_so_many_shadows_are_kept():
     """All are counted; a person reads the first."""
-    facts = analyse([nat_table(post=[verdict("accept"), *[MASQUERADE] * 100])])
+    facts = analyze([nat_table(post=[verdict("accept"), *[MASQUERADE] * 100])])
     assert (unreachable(facts), len(facts.shadows)) == ({"post": 100}, SHADOW_LIMIT)
 
 
@@ -161,7 +161,7 @@ def test_only_so_many_shadows_are_kept():
 def test_verdict_maps_are_followed():
     """The chains that a map leads to are reached, and a map hides nothing."""
     rules = [Rule(conditional=True, maps=("m",)), MASQUERADE]
-    facts = analyse([nat_table(maps={"m": ("a", "b")}, post=rules, a=[MASQUERADE], b=[MASQUERADE])])
+    facts = analyze([nat_table(maps={"m": ("a", "b")}, post=rules, a=[MASQUERADE], b=[MASQUERADE])])
     assert facts.rules[Family.IPV4, Action.MASQUERADE] == 3
     assert unreachable(facts) == {}
 
@@ -169,7 +169,7 @@ def test_verdict_maps_are_followed():
 def test_a_chain_that_two_hooks_lead_to_counts_once():
     """A user chain that PREROUTING and OUTPUT share has its rules once."""
     dnat = Rule(action=Action.DNAT, conditional=True)
-    facts = analyse([nat_table(pre=[jump("user")], out=[jump("user")], user=[dnat, dnat])])
+    facts = analyze([nat_table(pre=[jump("user")], out=[jump("user")], user=[dnat, dnat])])
     assert facts.rules[Family.IPV4, Action.DNAT] == 2
     assert facts.forwarded[Family.IPV4] == 2
     assert facts.table_rules[Family.IPV4, "t"] == 4
@@ -181,13 +181,13 @@ def test_chains_that_no_nat_hook_leads_to_do_not_count():
         nat_table(post=[MATCH], orphan=[MASQUERADE]),
         filter_table(Hook.FORWARD, 0, jump("user"), user=[MASQUERADE]),
     ]
-    facts = analyse(tables)
+    facts = analyze(tables)
     assert (facts.rules, facts.table_rules) == ({}, {(Family.IPV4, "t"): 1})
 
 
 def test_base_chains_are_counted_as_listed():
     """Rules of any kind count, and a chain without a rule is 0, in each family of the table."""
-    facts = analyse([nat_table(BOTH, post=[MATCH, MASQUERADE], pre=[])])
+    facts = analyze([nat_table(BOTH, post=[MATCH, MASQUERADE], pre=[])])
     assert facts.chain_rules == {
         BaseChain(family, "t", name, HOOKS[name]): count
         for family in Family
@@ -207,7 +207,7 @@ def test_base_chains_are_counted_as_listed():
 def test_what_translates_forwarded_traffic(hook, actions):
     """What the input or output hook does, and a redirect anywhere, is for this host's own."""
     for action in Action:
-        facts = analyse([nat_table(**{hook: [Rule(action=action, conditional=True)]})])
+        facts = analyze([nat_table(**{hook: [Rule(action=action, conditional=True)]})])
         assert facts.forwarded[Family.IPV4] == int(action in actions), action
         assert facts.rules[Family.IPV4, action] == 1
 
@@ -215,7 +215,7 @@ def test_what_translates_forwarded_traffic(hook, actions):
 def test_a_dormant_table_translates_nothing():
     """Its rules are told apart from those in effect, and hide and need nothing."""
     rules = [verdict("accept"), MASQUERADE._replace(interfaces=("wan0",))]
-    facts = analyse([nat_table(BOTH, dormant=True, post=rules)])
+    facts = analyze([nat_table(BOTH, dormant=True, post=rules)])
     assert facts.dormant == dict.fromkeys(((family, "t") for family in Family), 1)
     assert (facts.rules, facts.forwarded, facts.interfaces) == ({}, {}, set())
     assert not any(facts.unreachable.values())
@@ -224,7 +224,7 @@ def test_a_dormant_table_translates_nothing():
 def test_translations_are_told_one_by_one():
     """With the families that meet them, and whether their action is an xt target."""
     rules = [MASQUERADE._replace(extension=True, families=IPV4), MASQUERADE]
-    facts = analyse([nat_table(BOTH, post=rules)])
+    facts = analyze([nat_table(BOTH, post=rules)])
     assert {(f.families, f.extension): chains for f, chains in facts.translations.items()} == {
         (IPV4, True): {"post"},
         (BOTH, False): {"post"},
@@ -236,7 +236,7 @@ def test_translations_are_told_one_by_one():
 
 def test_an_inet_table_counts_in_both_families():
     """A rule that says nothing of families is met by both."""
-    facts = analyse([nat_table(BOTH, post=[MASQUERADE])])
+    facts = analyze([nat_table(BOTH, post=[MASQUERADE])])
     assert [facts.rules[family, Action.MASQUERADE] for family in Family] == [1, 1]
     assert [facts.forwarded[family] for family in Family] == [1, 1]
 
@@ -248,7 +248,7 @@ def test_a_family_match_on_the_way_limits_what_is_behind_it():
             BOTH, post=[jump("user")._replace(conditional=True, families=IPV4)], user=[MASQUERADE]
         )
     ]
-    facts = analyse(tables)
+    facts = analyze(tables)
     assert [facts.rules[family, Action.MASQUERADE] for family in Family] == [1, 0]
     assert facts.table_rules == {(Family.IPV4, "t"): 2, (Family.IPV6, "t"): 1}
 
@@ -256,7 +256,7 @@ def test_a_family_match_on_the_way_limits_what_is_behind_it():
 def test_a_rule_that_no_family_passes_is_met_by_none():
     """A chain for IPv4 that asks for IPv6 translates nothing."""
     tables = [nat_table(IPV4, post=[jump("user")._replace(families=IPV6)], user=[MASQUERADE])]
-    assert analyse(tables).rules == {}
+    assert analyze(tables).rules == {}
 
 
 def test_families_are_hidden_apart():
@@ -266,13 +266,13 @@ def test_families_are_hidden_apart():
         verdict("accept"),
         jump("user")._replace(conditional=True, families=IPV6),
     ]
-    facts = analyse([nat_table(BOTH, post=post, user=[MASQUERADE])])
+    facts = analyze([nat_table(BOTH, post=post, user=[MASQUERADE])])
     assert (unreachable(facts), unreachable(facts, Family.IPV6)) == ({}, {"post": 1})
 
 
 def test_a_translation_of_one_family_hides_nothing_of_the_other():
     """In an inet table "dnat ip to" has no match, and yet IPv6 passes it by."""
     rules = [Rule(action=Action.DNAT, families=IPV4), Rule(action=Action.DNAT, families=IPV6)]
-    facts = analyse([nat_table(BOTH, pre=rules)])
+    facts = analyze([nat_table(BOTH, pre=rules)])
     assert (unreachable(facts), unreachable(facts, Family.IPV6)) == ({}, {})
-    assert unreachable(analyse([nat_table(IPV4, pre=[rules[0], MASQUERADE])])) == {"pre": 1}
+    assert unreachable(analyze([nat_table(IPV4, pre=[rules[0], MASQUERADE])])) == {"pre": 1}

@@ -1,10 +1,10 @@
-"""kernel/reachability.py: interfaces that rules need, and rules that keep packets untracked."""
+"""rules/reachability.py: interfaces that rules need, and rules that keep packets untracked."""
 
 import pytest
 
-from netfilter_exporter.kernel.families import BOTH, IPV4, IPV6, Family, Hook
-from netfilter_exporter.kernel.reachability import analyse
-from netfilter_exporter.kernel.ruleset import Rule
+from netfilter_exporter.rules.families import BOTH, IPV4, IPV6, Family, Hook
+from netfilter_exporter.rules.model import Rule
+from netfilter_exporter.rules.reachability import analyze
 from support.rules import MASQUERADE, filter_table, jump, nat_table, verdict
 
 WAN = MASQUERADE._replace(interfaces=("wan0",))
@@ -16,7 +16,7 @@ RAW = -300
 
 def interfaces(*tables):
     """Return (chain, interface) of what is needed in IPv4."""
-    found = analyse(tables).interfaces
+    found = analyze(tables).interfaces
     return {(chain, name) for family, chain, name in found if family is Family.IPV4}
 
 
@@ -58,7 +58,7 @@ def test_the_interface_of_an_unreachable_rule_is_not_needed():
 
 def test_an_interface_is_needed_by_the_families_that_meet_the_rule():
     """A rule for IPv4 in an inet table says nothing about IPv6."""
-    facts = analyse([nat_table(BOTH, post=[WAN._replace(families=IPV4)])])
+    facts = analyze([nat_table(BOTH, post=[WAN._replace(families=IPV4)])])
     assert facts.interfaces == {(Family.IPV4, "post", "wan0")}
 
 
@@ -69,7 +69,7 @@ def test_an_interface_is_needed_by_the_families_that_meet_the_rule():
 @pytest.mark.parametrize("priority", [-400, RAW, -200, -199, -150, 0, 100])
 def test_only_what_comes_before_tracking_prevents_it(hook, priority):
     """notrack works up to priority -200, at the two hooks where packets enter."""
-    facts = analyse([filter_table(hook, priority, NOTRACK)])
+    facts = analyze([filter_table(hook, priority, NOTRACK)])
     works = hook in {Hook.PREROUTING, Hook.OUTPUT} and priority <= -200
     assert facts.notrack[Family.IPV4] == int(works)
     assert facts.loopback_untracked == (IPV4 if works else set())
@@ -77,7 +77,7 @@ def test_only_what_comes_before_tracking_prevents_it(hook, priority):
 
 def test_a_zone_untracks_nothing_but_moves_what_is_looked_for():
     """A zone rule is no notrack rule, and yet a probe might not be found."""
-    facts = analyse([filter_table(Hook.OUTPUT, RAW, ZONE)])
+    facts = analyze([filter_table(Hook.OUTPUT, RAW, ZONE)])
     assert (facts.notrack[Family.IPV4], facts.loopback_untracked) == (0, IPV4)
 
 
@@ -86,8 +86,8 @@ def test_a_rule_that_loopback_does_not_pass_says_nothing_about_it():
     elsewhere = NOTRACK._replace(loopback=False, interfaces=("wan0",))
     on_the_way = jump("user")._replace(conditional=True, loopback=False)
     for facts in (
-        analyse([filter_table(Hook.OUTPUT, RAW, elsewhere)]),
-        analyse([filter_table(Hook.OUTPUT, RAW, on_the_way, user=[NOTRACK])]),
+        analyze([filter_table(Hook.OUTPUT, RAW, elsewhere)]),
+        analyze([filter_table(Hook.OUTPUT, RAW, on_the_way, user=[NOTRACK])]),
     ):
         assert (facts.notrack[Family.IPV4], facts.loopback_untracked) == (1, set())
 
@@ -98,13 +98,13 @@ def test_loopback_passes_by_another_way():
         jump("user")._replace(conditional=True, loopback=False),
         jump("user")._replace(conditional=True),
     ]
-    facts = analyse([filter_table(Hook.OUTPUT, RAW, *ways, user=[NOTRACK])])
+    facts = analyze([filter_table(Hook.OUTPUT, RAW, *ways, user=[NOTRACK])])
     assert (facts.notrack[Family.IPV4], facts.loopback_untracked) == (1, IPV4)
 
 
 def test_an_unreachable_notrack_rule_untracks_nothing():
     """What no packet reaches does not count."""
-    facts = analyse(
+    facts = analyze(
         [
             filter_table(Hook.OUTPUT, RAW, verdict("accept"), NOTRACK),
             filter_table(Hook.OUTPUT, RAW, verdict("accept"), jump("user"), user=[NOTRACK]),
@@ -119,7 +119,7 @@ def test_a_notrack_rule_counts_once_in_each_family():
         Hook.OUTPUT, RAW, jump("user"), families=BOTH, user=[NOTRACK._replace(families=IPV4)]
     )
     built.chains["in"] = built.chains["base"]._replace(hook=Hook.PREROUTING)
-    facts = analyse([built])
+    facts = analyze([built])
     assert [facts.notrack[family] for family in Family] == [1, 0]
 
 
@@ -127,7 +127,7 @@ def test_a_dormant_table_untracks_nothing():
     """Its chains are not hooked."""
     built = filter_table(Hook.FORWARD, 0, drops=True)
     raw = filter_table(Hook.OUTPUT, RAW, NOTRACK)
-    facts = analyse([built._replace(dormant=True), raw._replace(dormant=True)])
+    facts = analyze([built._replace(dormant=True), raw._replace(dormant=True)])
     assert (facts.notrack, facts.loopback_untracked, facts.forward_drops) == ({}, set(), set())
 
 
@@ -145,7 +145,7 @@ BEFORE = {
 @pytest.mark.parametrize(("before", "all_of_it"), BEFORE.values(), ids=BEFORE)
 def test_notrack_without_a_match_exempts_all_that_is_received(before, all_of_it):
     """Unless some packets may have gone another way before it."""
-    facts = analyse([filter_table(Hook.PREROUTING, RAW, *before, NOTRACK_ALL, user=[])])
+    facts = analyze([filter_table(Hook.PREROUTING, RAW, *before, NOTRACK_ALL, user=[])])
     assert facts.untracked == (IPV4 if all_of_it else set())
 
 
@@ -160,7 +160,7 @@ def test_notrack_without_a_match_exempts_all_that_is_received(before, all_of_it)
 )
 def test_what_exempts_a_part_does_not_exempt_all(hook, priority, rule):
     """It is counted, and no more is said."""
-    assert analyse([filter_table(hook, priority, rule)]).untracked == set()
+    assert analyze([filter_table(hook, priority, rule)]).untracked == set()
 
 
 # -- forwarding ----------------------------------------------------------------------------------
@@ -169,5 +169,5 @@ def test_what_exempts_a_part_does_not_exempt_all(hook, priority, rule):
 def test_a_forward_policy_is_that_of_any_base_chain_at_the_hook():
     """Each family that meets a chain with the policy drop may lose what it forwards."""
     dropping = filter_table(Hook.FORWARD, 0, families=BOTH, drops=True)
-    assert analyse([filter_table(Hook.FORWARD, 0), dropping]).forward_drops == BOTH
-    assert analyse([filter_table(Hook.INPUT, 0, drops=True)]).forward_drops == set()
+    assert analyze([filter_table(Hook.FORWARD, 0), dropping]).forward_drops == BOTH
+    assert analyze([filter_table(Hook.INPUT, 0, drops=True)]).forward_drops == set()

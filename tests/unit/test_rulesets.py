@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from netfilter_exporter.kernel import nftables, rulesets, xtables
+from netfilter_exporter.facts.snapshot import Host
+from netfilter_exporter.kernel import rulesets
 from netfilter_exporter.kernel.errors import NoData, ReadError, from_oserror
-from netfilter_exporter.kernel.families import Family, Hook
 from netfilter_exporter.kernel.files import Paths
-from netfilter_exporter.kernel.reachability import RulesetFacts
-from netfilter_exporter.kernel.ruleset import Action
+from netfilter_exporter.kernel.nft import tables as nftables
 from netfilter_exporter.kernel.rulesets import (
     LEGACY_AGE,
     SMALL,
@@ -20,8 +19,11 @@ from netfilter_exporter.kernel.rulesets import (
     NftablesReader,
 )
 from netfilter_exporter.kernel.system import System
-from netfilter_exporter.kernel.xtables import IPT_SO_GET_INFO
-from netfilter_exporter.snapshot import Host
+from netfilter_exporter.kernel.xtables import tables as xtables
+from netfilter_exporter.kernel.xtables.tables import IPT_SO_GET_INFO
+from netfilter_exporter.rules.families import Family, Hook
+from netfilter_exporter.rules.model import Action
+from netfilter_exporter.rules.reachability import RulesetFacts
 from support import nft, wire, xt
 from support.script import connect, done, dumped
 
@@ -173,8 +175,8 @@ def rules(facts):
 def analysed(monkeypatch):
     """Return a list that grows by one at each reading of rules."""
     made = []
-    real = rulesets.analyse
-    monkeypatch.setattr(rulesets, "analyse", lambda tables: made.append(1) or real(tables))
+    real = rulesets.analyze
+    monkeypatch.setattr(rulesets, "analyze", lambda tables: made.append(1) or real(tables))
     return made
 
 

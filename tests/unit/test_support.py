@@ -9,9 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netfilter_exporter.kernel import files, netlink
+from netfilter_exporter.kernel import files
 from netfilter_exporter.kernel.errors import Denied, Inconclusive, ReadError, Unsupported
-from netfilter_exporter.kernel.families import Family
+from netfilter_exporter.kernel.netlink.attributes import attribute_map, nest, pack
+from netfilter_exporter.kernel.netlink.connection import Connection
+from netfilter_exporter.kernel.netlink.messages import (
+    NETLINK_NETFILTER,
+    NETLINK_ROUTE,
+    NetlinkError,
+    nfgenmsg,
+)
+from netfilter_exporter.rules.families import Family
 from support import archive, recording
 from support.archive import Entry
 from support.host import deny
@@ -21,18 +29,16 @@ GET_INFO = 64
 PATHS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
 
 
-def connect(host, protocol=netlink.NETLINK_NETFILTER):
+def connect(host, protocol=NETLINK_NETFILTER):
     """Return a connection to the host's kernel."""
-    return netlink.Connection(host.system.netlink(protocol), time.monotonic() + 5)
+    return Connection(host.system.netlink(protocol), time.monotonic() + 5)
 
 
 def tuple_request(family, ports, extra=b""):
     """Return the payload of a ctnetlink request for the probe's tuple."""
     source, destination = (port.to_bytes(2, "big") for port in ports)
-    protocol = netlink.nest(
-        2, netlink.pack(1, b"\x11"), netlink.pack(2, source), netlink.pack(3, destination)
-    )
-    return netlink.nfgenmsg(family.nfproto) + netlink.nest(1, protocol) + extra
+    protocol = nest(2, pack(1, b"\x11"), pack(2, source), pack(3, destination))
+    return nfgenmsg(family.nfproto) + nest(1, protocol) + extra
 
 
 @given(st.lists(st.builds(Entry, PATHS, st.none() | st.binary(max_size=60), st.none())))
@@ -104,15 +110,15 @@ def test_requests_are_matched_whatever_their_sequence(fake_host):
     """The same question may be asked again and again."""
     connection = connect(fake_host("6.1/nat-nft"))
     for _ in range(3):
-        assert len(connection.dump("tables", GETTABLE, netlink.nfgenmsg(0), bytes)) == 3
-        assert len(connection.ask("generation", GETGEN, netlink.nfgenmsg(0))) > 4
+        assert len(connection.dump("tables", GETTABLE, nfgenmsg(0), bytes)) == 3
+        assert len(connection.ask("generation", GETGEN, nfgenmsg(0))) > 4
 
 
 def test_an_unknown_question_is_remembered(fake_host):
     """What was not recorded is refused, and a test can tell."""
     host = fake_host("6.1/nat-nft")
-    with pytest.raises(netlink.NetlinkError) as met:
-        connect(host).dump("tables", GETTABLE, netlink.nfgenmsg(99), bytes)
+    with pytest.raises(NetlinkError) as met:
+        connect(host).dump("tables", GETTABLE, nfgenmsg(99), bytes)
     assert met.value.errno == errno.EINVAL
     assert len(host.kernel.unknown) == 1
 
@@ -137,7 +143,7 @@ def is_found(connection, request):
     """Tell whether the conntrack table holds the tuple of `request`."""
     try:
         connection.ask("entry", 0x0101, request)
-    except netlink.NetlinkError as error:
+    except NetlinkError as error:
         if error.errno != errno.ENOENT:
             raise
         return False
@@ -150,11 +156,11 @@ def test_only_the_own_entry_is_deleted(fake_host):
     pair = host.system.loopback(Family.IPV4)
     pair.send()
     stranger = tuple_request(Family.IPV4, (1, 2))
-    successor = tuple_request(Family.IPV4, pair.ports, netlink.pack(12, b"abcd"))
+    successor = tuple_request(Family.IPV4, pair.ports, pack(12, b"abcd"))
     for request in stranger, successor:
-        with pytest.raises(netlink.NetlinkError):
+        with pytest.raises(NetlinkError):
             connect(host).command("delete", 0x0102, request)
-    connect(host).command("delete", 0x0102, netlink.nfgenmsg(2))
+    connect(host).command("delete", 0x0102, nfgenmsg(2))
     assert host.kernel.deleted == []
     assert host.kernel.harm == ["deleted every entry of the conntrack table"]
 
@@ -169,7 +175,7 @@ def test_looking_too_closely_is_harm(fake_host):
     """Where a question would make the kernel load or create something, it is told."""
     host = fake_host("4.9/idle")
     with pytest.raises(Unsupported):
-        host.system.netlink(netlink.NETLINK_NETFILTER)
+        host.system.netlink(NETLINK_NETFILTER)
     with pytest.raises(ReadError):
         host.system.xtables(Family.IPV4).get(GET_INFO, b"nat", 84)
     assert len(host.kernel.harm) == 2
@@ -186,14 +192,14 @@ def test_legacy_tables_answer_as_recorded(fake_host):
 def test_netconf_tells_the_forwarding_switches(fake_host):
     """RTM_GETNETCONF says of each interface what /proc/sys says."""
     host = fake_host("6.1/iface-forward-off")
-    connection = connect(host, netlink.NETLINK_ROUTE)
+    connection = connect(host, NETLINK_ROUTE)
     switches = connection.dump("netconf", 82, b"\x02\0\0\0", switch)
     assert {(1, 1), (2, 0), (3, 1), (-1, 1), (-2, 1)} <= set(switches)
 
 
 def switch(payload):
     """Return (interface index, forwarding) of an RTM_NEWNETCONF."""
-    found = netlink.attribute_map(payload, 4)
+    found = attribute_map(payload, 4)
     return tuple(int.from_bytes(found[t], "little", signed=True) for t in (1, 2))
 
 
@@ -201,8 +207,8 @@ def test_without_privilege_much_is_refused(fake_host, monkeypatch):
     """Netlink, legacy tables and files of root say no; the others are served."""
     host = fake_host("6.1/nat-legacy")
     host.drop_privilege(monkeypatch)
-    with pytest.raises(netlink.NetlinkError):
-        connect(host).ask("generation", GETGEN, netlink.nfgenmsg(0))
+    with pytest.raises(NetlinkError):
+        connect(host).ask("generation", GETGEN, nfgenmsg(0))
     with pytest.raises(Denied):
         host.system.xtables(Family.IPV4).get(GET_INFO, b"nat", 84)
     with pytest.raises(Denied):

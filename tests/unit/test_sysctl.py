@@ -1,19 +1,19 @@
-"""kernel/sysctl.py and collector sysctl: values, names, and what is asked of them."""
+"""kernel/sysctl/values.py and collector sysctl: values, names, and what is asked of them."""
 
 from pathlib import Path
 from typing import Callable
 
 import pytest
 
-from netfilter_exporter import config
+from netfilter_exporter.collection import Outcome, collect
 from netfilter_exporter.collectors.sysctl import COLLECTOR
-from netfilter_exporter.gather import Outcome, collect
-from netfilter_exporter.kernel import sysctl
+from netfilter_exporter.config import model as config
+from netfilter_exporter.facts.snapshot import Host, Snapshot
 from netfilter_exporter.kernel.conf_files import ConfFiles
 from netfilter_exporter.kernel.errors import Denied, Status
-from netfilter_exporter.kernel.files import KeptNumbers, Paths, read_int
+from netfilter_exporter.kernel.files import CachedIntReader, Paths, read_int
+from netfilter_exporter.kernel.sysctl import values as sysctl
 from netfilter_exporter.kernel.system import System
-from netfilter_exporter.snapshot import Host, Snapshot
 
 NETFILTER = "sys/net/netfilter/nf_conntrack_"
 MAX = "net.netfilter.nf_conntrack_max"
@@ -104,7 +104,7 @@ def test_a_denied_value_does_not_hide_the_others(machine: Machine, monkeypatch: 
             raise Denied(f"{path}: Permission denied")
         return read_int(path)
 
-    monkeypatch.setattr(KeptNumbers, "read", lambda _, path: deny(path))
+    monkeypatch.setattr(CachedIntReader, "read", lambda _, path: deny(path))
     assert machine.outcome().status is Status.DENIED
     values = machine.page()["sysctl"]
     assert values[(MAX,)] == 262144

@@ -1,4 +1,4 @@
-"""kernel/sysctl_d.py: sysctl.d means here what it means to systemd-sysctl."""
+"""kernel/sysctl/sysctl_d.py: sysctl.d means here what it means to systemd-sysctl."""
 
 import logging
 import os
@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netfilter_exporter.kernel import sysctl_d, sysctl_names
 from netfilter_exporter.kernel.errors import Denied, ReadError
 from netfilter_exporter.kernel.files import Paths
-from netfilter_exporter.kernel.sysctl_d import (
+from netfilter_exporter.kernel.sysctl import names as sysctl_names
+from netfilter_exporter.kernel.sysctl import sysctl_d
+from netfilter_exporter.kernel.sysctl.sysctl_d import (
     NotAssignment,
     Option,
     SysctlD,

@@ -1,4 +1,4 @@
-"""kernel/sysctl_d.py against systemd-sysctl itself, in a network namespace made for each run."""
+"""kernel/sysctl/sysctl_d.py against systemd-sysctl itself, in a network namespace for each run."""
 
 import os
 import re
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from netfilter_exporter.kernel import sysctl_names
-from netfilter_exporter.kernel.sysctl_d import Option, is_glob, merge, parse_file, settle
+from netfilter_exporter.kernel.sysctl import names as sysctl_names
+from netfilter_exporter.kernel.sysctl.sysctl_d import Option, is_glob, merge, parse_file, settle
 from support import needs
 
 SYSTEMD_SYSCTL = "/usr/lib/systemd/systemd-sysctl"

@@ -1,11 +1,11 @@
-"""kernel/sysctl_names.py: forms, aliases and history of names."""
+"""kernel/sysctl/names.py: forms, aliases and history of names."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netfilter_exporter.kernel import sysctl_names
-from netfilter_exporter.kernel.sysctl_names import WATCHED, Comparison, Kind, to_key, to_name
+from netfilter_exporter.kernel.sysctl import names as sysctl_names
+from netfilter_exporter.kernel.sysctl.names import WATCHED, Kind, Operator, to_key, to_name
 
 MODERN = frozenset(
     "net/netfilter/nf_conntrack_" + name
@@ -126,19 +126,19 @@ def test_whose_module_brings_a_key(key: str, present: frozenset[str], capability
 
 
 @pytest.mark.parametrize(
-    ("comparison", "actual", "wanted", "holds"),
+    ("operator", "actual", "wanted", "holds"),
     [
-        (Comparison.AT_LEAST, 0, 262144, True),
-        (Comparison.AT_LEAST, 262144, 0, False),
-        (Comparison.AT_MOST, 0, 262144, False),
-        (Comparison.AT_MOST, 5, 0, True),
-        (Comparison.EQUAL, 0, 0, True),
-        (Comparison.EQUAL, 1, 0, False),
+        (Operator.AT_LEAST, 0, 262144, True),
+        (Operator.AT_LEAST, 262144, 0, False),
+        (Operator.AT_MOST, 0, 262144, False),
+        (Operator.AT_MOST, 5, 0, True),
+        (Operator.EQUAL, 0, 0, True),
+        (Operator.EQUAL, 1, 0, False),
     ],
 )
-def test_no_limit_is_the_largest(comparison: Comparison, actual: int, wanted: int, holds: bool):
+def test_no_limit_is_the_largest(operator: Operator, actual: int, wanted: int, holds: bool):
     """nf_conntrack_max 0 is above every number."""
-    assert comparison.holds(sysctl_names.MAX, actual, wanted) is holds
+    assert operator.holds(sysctl_names.MAX, actual, wanted) is holds
 
 
 def test_kinds_are_used():

@@ -9,10 +9,10 @@ import time
 import pytest
 
 from netfilter_exporter import cli, collectors, textfile
-from netfilter_exporter.gather import Gatherer
+from netfilter_exporter.collection import Gatherer
+from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.system import System
-from netfilter_exporter.snapshot import Host
 
 FOUND = collectors.load()
 PROM = "netfilter_exporter.prom"

@@ -7,12 +7,12 @@ import socket
 
 import pytest
 
+from netfilter_exporter.collection import Gatherer
 from netfilter_exporter.collectors.tracking import COLLECTOR
-from netfilter_exporter.gather import Gatherer
+from netfilter_exporter.facts.snapshot import Host
+from netfilter_exporter.kernel.conntrack.loopback import LoopbackPair
 from netfilter_exporter.kernel.errors import Inconclusive, ReadError, Status
-from netfilter_exporter.kernel.families import Family
-from netfilter_exporter.kernel.loopback import LoopbackPair
-from netfilter_exporter.snapshot import Host
+from netfilter_exporter.rules.families import Family
 from support import wire
 
 COUNT = "proc/sys/net/netfilter/nf_conntrack_count"

@@ -1,4 +1,4 @@
-"""kernel/xt_entry.py: entries of a shape share what they do, and nothing that they do not."""
+"""kernel/xtables/entry.py: entries of a shape share what they do, and nothing that they do not."""
 
 import functools
 import struct
@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfilter_exporter.kernel.errors import ReadError
-from netfilter_exporter.kernel.families import Family
-from netfilter_exporter.kernel.ruleset import Rule, Verdict
-from netfilter_exporter.kernel.shapes import Shapes
-from netfilter_exporter.kernel.xt_entry import LAYOUTS, parse_entry
+from netfilter_exporter.kernel.parser_cache import ParserCache
+from netfilter_exporter.kernel.xtables.entry import LAYOUTS, parse_entry
+from netfilter_exporter.rules.families import Family
+from netfilter_exporter.rules.model import Rule, Verdict
 from support import corpus, xt
 
 NAMES = {152: "a", 304: "b"}
@@ -62,7 +62,7 @@ def alone(family):
 
 
 def remembering(family):
-    return Shapes(functools.partial(parse_entry, layout=LAYOUTS[family], names=NAMES))
+    return ParserCache(functools.partial(parse_entry, layout=LAYOUTS[family], names=NAMES))
 
 
 @pytest.mark.parametrize("family", list(Family))
@@ -94,7 +94,7 @@ def test_entries_that_differ_in_one_bit_are_told_apart(rule):
 def test_where_rules_lead_is_no_part_of_their_shape():
     """A thousand jumps from a thousand addresses are one shape, each with its own chain."""
     names = {152 * number: f"chain{number}" for number in range(1, 1000)}
-    parse = Shapes(functools.partial(parse_entry, layout=LAYOUTS[Family.IPV4], names=names))
+    parse = ParserCache(functools.partial(parse_entry, layout=LAYOUTS[Family.IPV4], names=names))
     for start, name in names.items():
         content = entry(xt.Rule(start, protocol=6), source=struct.pack(">I", start))
         expected = Rule(conditional=True, verdict=Verdict.JUMP, targets=(name,))

@@ -1,4 +1,4 @@
-"""kernel/xtables.py: the rules of a legacy table, out of one block of bytes."""
+"""kernel/xtables/tables.py: the rules of a legacy table, out of one block of bytes."""
 
 import contextlib
 import errno
@@ -10,13 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netfilter_exporter.kernel import xtables
 from netfilter_exporter.kernel.errors import Malformed, NoData, ReadError, TimedOut, from_oserror
-from netfilter_exporter.kernel.families import Family, Hook
 from netfilter_exporter.kernel.files import Paths
-from netfilter_exporter.kernel.ruleset import Action, Rule, Verdict
-from netfilter_exporter.kernel.xt_entry import LAYOUTS
-from netfilter_exporter.kernel.xtables import (
+from netfilter_exporter.kernel.xtables import tables as xtables
+from netfilter_exporter.kernel.xtables.entry import LAYOUTS
+from netfilter_exporter.kernel.xtables.tables import (
     IPT_SO_GET_ENTRIES,
     IPT_SO_GET_INFO,
     parse_info,
@@ -24,6 +22,8 @@ from netfilter_exporter.kernel.xtables import (
     read_entries,
     recogniser,
 )
+from netfilter_exporter.rules.families import Family, Hook
+from netfilter_exporter.rules.model import Action, Rule, Verdict
 from support import corpus, recording, xt
 
 RECORDED = [

@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from netfilter_exporter import __version__
-from netfilter_exporter.gather import PAGE_TIMEOUT
+from netfilter_exporter.collection import PAGE_TIMEOUT
 from netfilter_exporter.web.pages import _timeout
 from support.serving import collector
 

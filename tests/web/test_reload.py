@@ -1,4 +1,4 @@
-"""reload.py and loads.py: the configuration is read again, and a bad one changes nothing."""
+"""config/reload.py and config/reload_status.py: a bad configuration changes nothing."""
 
 import asyncio
 import re
@@ -7,14 +7,14 @@ import signal
 import pytest
 
 from netfilter_exporter import collectors
-from netfilter_exporter.config import Config, ConfigError, Nat, Role
-from netfilter_exporter.gather import Gatherer
+from netfilter_exporter.collection import Gatherer
+from netfilter_exporter.config.model import Config, ConfigError, Nat, Role
+from netfilter_exporter.config.reload import Reloader
+from netfilter_exporter.config.reload_status import ReloadStatus
+from netfilter_exporter.exporter_metrics import page_families
+from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.system import System
-from netfilter_exporter.loads import Loads
-from netfilter_exporter.meta import page_families
-from netfilter_exporter.reload import Reloader
-from netfilter_exporter.snapshot import Host
 from netfilter_exporter.web.http import Request
 from netfilter_exporter.web.web_file import WebFile
 from support.process import ANY_PORT, get, running
@@ -41,7 +41,7 @@ def reload(config, web, loads, change):
 
     async def run():
         web_file = WebFile(str(web))
-        web_file.loads = loads
+        web_file.reload_status = loads
         reloader = Reloader(str(config), web_file, applied.append, loads)
         change()
         response = await reloader.answer(Request("POST", "/-/reload", "", {}))
@@ -53,7 +53,7 @@ def reload(config, web, loads, change):
 def test_both_files_are_read_again(files):
     """What is good is applied."""
     config, web = files
-    loads = Loads()
+    loads = ReloadStatus()
     response, applied, burst = reload(
         config, web, loads, lambda: web.write_text("rate_limit: {interval: 1ms, burst: 2000}\n")
     )
@@ -66,7 +66,7 @@ def test_both_files_are_read_again(files):
 @pytest.mark.parametrize("bad", [0, 1])
 def test_a_bad_file_is_told_and_nothing_is_applied(files, bad, caplog):
     """The answer is the place and the reason; of two files one bad one is enough."""
-    loads = Loads()
+    loads = ReloadStatus()
     response, applied, burst = reload(*files, loads, lambda: files[bad].write_text("wrong: 1\n"))
     said = f"failed to reload: {files[bad]}:1:1: wrong: unknown key; allowed: "
     assert response.status == 500
@@ -79,7 +79,7 @@ def test_a_bad_file_is_told_and_nothing_is_applied(files, bad, caplog):
 def test_what_is_told_of_loads():
     """One bad file is a failure until that file is good; the time is that of the last success."""
     now = [100.0]
-    loads = Loads(lambda: now[0])
+    loads = ReloadStatus(lambda: now[0])
     assert (loads.successful, loads.success_time) == (True, 100)
     now[0] = 200
     for name in ("config", "web"):

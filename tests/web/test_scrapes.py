@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from netfilter_exporter import gather
+from netfilter_exporter import collection
 from netfilter_exporter.kernel.errors import Denied
 from support.serving import PATIENCE, collector, eventually
 
@@ -97,7 +97,7 @@ def test_scrapes_above_the_limit_are_refused(serve, gate):
 
 def test_a_hanging_collector_is_left_behind(serve, gate, monkeypatch):
     """It is served as timeout, the others are served, and it is not started a second time."""
-    monkeypatch.setattr(gather, "COLLECTOR_TIMEOUT", 0.2)
+    monkeypatch.setattr(collection, "COLLECTOR_TIMEOUT", 0.2)
     server = serve(collector("before"), gate.collector, collector("later"))
     for _ in range(2):
         body = server.get()[2]
@@ -187,7 +187,8 @@ def test_a_defect_in_making_the_page_is_a_500(serve, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "part", ["gather.Snapshot.close", "gather.Complaints.hear", "web.scrapes.zlib.compressobj"]
+    "part",
+    ["collection.Snapshot.close", "collection.ErrorLog.update", "web.scrapes.zlib.compressobj"],
 )
 def test_a_defect_at_the_end_of_a_collection_hinders_no_other(serve, monkeypatch, part):
     """Whoever waits gets an answer, and so do those who come later."""
@@ -210,7 +211,7 @@ def test_without_a_thread_the_scrape_fails_and_the_next_one_does_not(serve, monk
     def refuse(_):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("netfilter_exporter.gather._Worker.start", refuse)
+    monkeypatch.setattr("netfilter_exporter.collection._Worker.start", refuse)
     assert [server.get()[0] for _ in range(2)] == [500, 500]
     monkeypatch.undo()
     assert server.get()[0] == 200
@@ -222,8 +223,8 @@ def test_a_hanging_collector_waits_for_a_thread(serve, gate, monkeypatch, caplog
     gate.open.set()
     server.get()  # starts the thread
     gate.open.clear()
-    monkeypatch.setattr(gather, "COLLECTOR_TIMEOUT", 0.1)
-    start = gather._Worker.start
+    monkeypatch.setattr(collection, "COLLECTOR_TIMEOUT", 0.1)
+    start = collection._Worker.start
     failures = [RuntimeError("can't start new thread")]
 
     def moody(worker):
@@ -231,7 +232,7 @@ def test_a_hanging_collector_waits_for_a_thread(serve, gate, monkeypatch, caplog
             raise failures.pop()
         start(worker)
 
-    monkeypatch.setattr(gather._Worker, "start", moody)
+    monkeypatch.setattr(collection._Worker, "start", moody)
     body = server.get()[2]
     assert b'status{collector="gate",status="timeout"} 1.0' in body
     assert b"netfilter_test_later 1.0" in body

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from netfilter_exporter.web.connection import Limits
 from netfilter_exporter.web.http import Response
-from netfilter_exporter.web.peer import Limits
 from netfilter_exporter.web.server import Server
 from support.serving import (
     PATIENCE,

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from netfilter_exporter.web.peer import Limits
+from netfilter_exporter.web.connection import Limits
 from support.serving import PATIENCE, collector, eventually, receive_all, receive_response
 
 GET = b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n"

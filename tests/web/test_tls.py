@@ -11,10 +11,10 @@ import time
 
 import pytest
 
-from netfilter_exporter.config_yaml import ConfigError
+from netfilter_exporter.config.yaml_reader import ConfigError
 from netfilter_exporter.web import tls as tls_module
+from netfilter_exporter.web.connection import Limits
 from netfilter_exporter.web.http import Response
-from netfilter_exporter.web.peer import Limits
 from netfilter_exporter.web.tls import TlsSide
 from netfilter_exporter.web.web_file import WebFile
 from support.serving import PATIENCE, collector, eventually, receive_all, receive_response
@@ -252,10 +252,10 @@ def test_new_certificates_are_taken_at_once(serve, web_config, client, certifica
         assert serial(server, context) == old
         assert serial(server, context) == old
         assert caplog.text.count("the key is not that of the certificate") == 1
-        assert not server.web_file.loads.successful
+        assert not server.web_file.reload_status.successful
         shutil.copy(certificates / "other-key.pem", file.parent / "key.pem")
         assert serial(server, context) != old
-        assert server.web_file.loads.successful
+        assert server.web_file.reload_status.successful
         kept.sendall(GET)
         assert receive_response(kept)[0].startswith(b"HTTP/1.1 200")
 
@@ -281,10 +281,10 @@ def test_a_file_that_is_named_and_missing_is_waited_for(serve, web_config, clien
     server = serve(web_config=file)
     web_config(TLS.replace("cert.pem", "new.pem"))
     assert get(server, client())[0] == 200
-    assert not server.web_file.loads.successful
+    assert not server.web_file.reload_status.successful
     shutil.copy(file.parent / "cert.pem", file.parent / "new.pem")
     assert get(server, client())[0] == 200
-    assert server.web_file.loads.successful
+    assert server.web_file.reload_status.successful
 
 
 def test_a_file_that_is_being_written_is_not_read(serve, web_config, client):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfilter_exporter import cli
-from netfilter_exporter.config_yaml import ConfigError
+from netfilter_exporter.config.yaml_reader import ConfigError
 from netfilter_exporter.web import config, passwords
 from netfilter_exporter.web.config import Http, RateLimit, WebConfig
 from netfilter_exporter.web.tls_config import CIPHER_SUITES, ClientAuth, Curve, Pem, Version

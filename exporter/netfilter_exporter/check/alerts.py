@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Callable, NamedTuple
 
 from netfilter_exporter.check import exporter, modules, rules, sysctls, table, tracking
+from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.findings import Found, Severity
-from netfilter_exporter.check.look import Look
 
 _CRITICAL, _WARNING, _INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
 
-Check = Callable[[Look], Iterator[Found]]
+Check = Callable[[Context], Iterator[Found]]
 
 
 class Alert(NamedTuple):

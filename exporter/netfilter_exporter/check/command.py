@@ -1,4 +1,4 @@
-"""``netfilter_exporter check``: look, tell, and end as a monitoring plugin does."""
+"""``netfilter_exporter check``: check the host, report, and exit as a monitoring plugin does."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import time
 from collections.abc import Sequence
 from typing import Callable, NoReturn
 
-from netfilter_exporter import collectors, flags
+from netfilter_exporter import collectors, path_flags
 from netfilter_exporter.check import document, report, text
-from netfilter_exporter.check.look import Counters, Look, counters
+from netfilter_exporter.check.context import Context, Counters, counters
 from netfilter_exporter.check.report import Report
-from netfilter_exporter.config import Config, ConfigError, load
-from netfilter_exporter.gather import PAGE_TIMEOUT, Gatherer
+from netfilter_exporter.collection import PAGE_TIMEOUT, Gatherer
+from netfilter_exporter.config.model import Config, ConfigError, load
+from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel.system import System
-from netfilter_exporter.snapshot import Host
 
 _INTERVAL = 2.0
 _LONGEST = 3600.0
@@ -48,12 +48,12 @@ class Checker:
         return self._before is not None
 
     def report(self) -> Report:
-        """Look, and tell what is, and what has happened since the look before."""
+        """Report what is wrong now, and what has happened since the last check."""
         run = self._gatherer.gather(self._collectors)
-        look = Look(run, self._before)
+        context = Context(run, self._before)
         try:
-            made = report.evaluate(look)
-            self._before = look.now
+            made = report.evaluate(context)
+            self._before = context.now
         finally:
             run.snapshot.close()
         return made
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command with the arguments behind ``check``; return the exit code."""
     parser = _parser()
     args = parser.parse_args(argv)
-    paths = flags.paths(parser, args)
+    paths = path_flags.paths(parser, args)
     logging.getLogger().addHandler(logging.NullHandler())  # what fails is told in the report
     try:
         config = load(args.config_file) if args.config_file else Config()
@@ -150,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
         help="over which rates are measured, 0: they are not (default: %(default)g)",
     )
     parser.add_argument("--no-color", action="store_true", help="no colour on a terminal either")
-    flags.add_paths(parser)
+    path_flags.add_paths(parser)
     return parser
 
 

@@ -9,10 +9,10 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from netfilter_exporter.kernel import sysctl_names
-from netfilter_exporter.kernel.capabilities import CAPABILITIES
-from netfilter_exporter.kernel.families import BOTH, IPV6, Backend, Family
-from netfilter_exporter.kernel.modules import Module, Modules, ModuleState
+from netfilter_exporter.kernel.modules.capabilities import CAPABILITIES
+from netfilter_exporter.kernel.modules.model import Module, Modules, ModuleState
+from netfilter_exporter.kernel.sysctl import names as sysctl_names
+from netfilter_exporter.rules.families import BOTH, IPV6, Backend, Family
 
 #: Sorts behind the files that distributions and programs put there: the last one wins.
 SYSCTL_FILE = "/etc/sysctl.d/zz-netfilter.conf"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netfilter_exporter.check import commands
+from netfilter_exporter.check.context import NEEDS_HISTORY, Context
 from netfilter_exporter.check.findings import Found, Severity, unknown
-from netfilter_exporter.check.look import NEEDS_HISTORY, Look
-from netfilter_exporter.config import NamespaceRule
+from netfilter_exporter.config.model import NamespaceRule
 from netfilter_exporter.kernel.errors import HEALTHY, Status
 
 
-def collector_failing(look: Look) -> Iterator[Found]:
+def collector_failing(context: Context) -> Iterator[Found]:
     """A collector could not tell all that it should."""
-    for name, outcome in look.outcomes.items():
+    for name, outcome in context.outcomes.items():
         if outcome.status in HEALTHY:
             continue
         errors = "; ".join(dict.fromkeys(str(error) for error in outcome.errors))
@@ -25,15 +25,15 @@ def collector_failing(look: Look) -> Iterator[Found]:
             (commands.comment("run it as root, or with CAP_NET_ADMIN and CAP_DAC_READ_SEARCH"),)
             if denied
             else (),
-            Severity.INFO if denied and not look.doing_nat else None,
+            Severity.INFO if denied and not context.doing_nat else None,
         )
 
 
-def wrong_namespace(look: Look) -> Iterator[Found]:
+def wrong_namespace(context: Context) -> Iterator[Found]:
     """This is not the network namespace of the host."""
-    if look.config.network_namespace is NamespaceRule.ANY:
+    if context.config.network_namespace is NamespaceRule.ANY:
         return
-    if not look.snapshot.host_network_namespace:
+    if not context.snapshot.host_network_namespace:
         yield Found(
             "This is not the host's network namespace: all of this is about another one.",
             "Rules, tracking and forwarding are apart in each namespace. A pod's own looks healthy"
@@ -47,13 +47,13 @@ def wrong_namespace(look: Look) -> Iterator[Found]:
         )
 
 
-def config_reload_failing(look: Look) -> Iterator[Found]:
+def config_reload_failing(context: Context) -> Iterator[Found]:
     """A file was bad when it was last read again, which only the process that serves can know."""
-    loads = look.snapshot.host.loads
-    if loads is None:
+    reload_status = context.snapshot.host.reload_status
+    if reload_status is None:
         yield unknown(NEEDS_HISTORY)
         return
-    for problem in loads.problems:
+    for problem in reload_status.problems:
         yield Found(
             f"The configuration could not be read again: {problem}",
             "What it said before still holds, until the exporter is started again: then it will not"

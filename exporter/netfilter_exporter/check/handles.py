@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from netfilter_exporter.kernel import nftables
+from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel.errors import ReadError
-from netfilter_exporter.kernel.families import FAMILIES_OF, Family
-from netfilter_exporter.kernel.shadows import Hider
-from netfilter_exporter.snapshot import Snapshot
+from netfilter_exporter.kernel.nft import tables as nftables
+from netfilter_exporter.rules.families import FAMILIES_OF, Family
+from netfilter_exporter.rules.shadows import ShadowingRule
 
 
-def read(snapshot: Snapshot, families: frozenset[Family], table: str, hider: Hider) -> int | None:
+def read(
+    snapshot: Snapshot, families: frozenset[Family], table: str, shadowing_rule: ShadowingRule
+) -> int | None:
     """Return the handle of a rule; None where the ruleset has changed since it was found."""
     protocols = {of: number for number, of in FAMILIES_OF.items()}
     try:
         generation = snapshot.nftables.generation
         connection = snapshot.netfilter("nf_tables")
-        found = nftables.read_handles(connection, (protocols[families], table), hider.chain)
+        found = nftables.read_handles(
+            connection, (protocols[families], table), shadowing_rule.chain
+        )
         if nftables.read_generation(connection) != generation:
             return None
     except ReadError:
         return None
-    return found[hider.position - 1] if hider.position <= len(found) else None
+    return found[shadowing_rule.position - 1] if shadowing_rule.position <= len(found) else None

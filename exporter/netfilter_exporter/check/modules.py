@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netfilter_exporter.check import commands
+from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.findings import Found
-from netfilter_exporter.check.look import Look
-from netfilter_exporter.kernel.modules import Modules
+from netfilter_exporter.kernel.modules.model import Modules
 
 
 def _states(modules: Modules, capability: str) -> dict[str, str | int]:
@@ -15,11 +15,11 @@ def _states(modules: Modules, capability: str) -> dict[str, str | int]:
     return {name: modules.known[name].state.value for name in names if name in modules.known}
 
 
-def conntrack_module_missing(look: Look) -> Iterator[Found]:
+def conntrack_module_missing(context: Context) -> Iterator[Found]:
     """A capability is needed that is proven to be neither there nor loadable."""
-    modules = look.snapshot.modules
-    for name in look.lacking:
-        if look.snapshot.capabilities.get(name) is not False:
+    modules = context.snapshot.modules
+    for name in context.lacking:
+        if context.snapshot.capabilities.get(name) is not False:
             continue
         needed = commands.of_capability(modules, name)
         yield Found(
@@ -47,28 +47,28 @@ def _install(modules: Modules) -> tuple[str, ...]:
     )
 
 
-def modules_directory_missing(look: Look) -> Iterator[Found]:
+def modules_directory_missing(context: Context) -> Iterator[Found]:
     """What is needed cannot be loaded, because the modules of this kernel are gone."""
-    modules = look.snapshot.modules
-    if look.lacking and modules.directory_present is False:
+    modules = context.snapshot.modules
+    if context.lacking and modules.directory_present is False:
         yield Found(
-            f"/lib/modules/{modules.release} is missing: {', '.join(look.lacking)} cannot be"
+            f"/lib/modules/{modules.release} is missing: {', '.join(context.lacking)} cannot be"
             " loaded.",
             "The package of the running kernel was replaced, and the machine not rebooted.",
-            {"release": modules.release, "needed": ", ".join(look.lacking)},
+            {"release": modules.release, "needed": ", ".join(context.lacking)},
             ("ls /lib/modules; uname -r", "systemctl reboot"),
         )
 
 
-def modules_locked(look: Look) -> Iterator[Found]:
+def modules_locked(context: Context) -> Iterator[Found]:
     """What is needed cannot be loaded, because loading is switched off."""
-    modules = look.snapshot.modules
-    if look.lacking and modules.locked:
-        wanted = [m for name in look.lacking for m in commands.of_capability(modules, name)]
+    modules = context.snapshot.modules
+    if context.lacking and modules.locked:
+        wanted = [m for name in context.lacking for m in commands.of_capability(modules, name)]
         yield Found(
-            f"kernel.modules_disabled is 1: {', '.join(look.lacking)} cannot be loaded.",
+            f"kernel.modules_disabled is 1: {', '.join(context.lacking)} cannot be loaded.",
             "It cannot be set back before the next boot. Load what is needed before it is set.",
-            {"kernel.modules_disabled": 1, "needed": ", ".join(look.lacking)},
+            {"kernel.modules_disabled": 1, "needed": ", ".join(context.lacking)},
             (
                 f"printf '%s\\n' {' '.join(dict.fromkeys(wanted))} >> {commands.MODULES_FILE}",
                 "systemctl reboot",
@@ -76,11 +76,11 @@ def modules_locked(look: Look) -> Iterator[Found]:
         )
 
 
-def module_blocked(look: Look) -> Iterator[Found]:
+def module_blocked(context: Context) -> Iterator[Found]:
     """What is needed is stopped by modprobe.d or the kernel command line."""
-    modules = look.snapshot.modules
-    for name in look.lacking:
-        if look.snapshot.capabilities_blocked.get(name):
+    modules = context.snapshot.modules
+    for name in context.lacking:
+        if context.snapshot.capabilities_blocked.get(name):
             yield Found(
                 f"modprobe.d or the kernel command line stops a module that {name} needs.",
                 "An 'install' line that runs /bin/false, or module_blacklist=. The rules of this"

@@ -9,7 +9,7 @@ from netfilter_exporter import __version__
 from netfilter_exporter.check.document import STATUS
 from netfilter_exporter.check.findings import Finding
 from netfilter_exporter.check.report import Report, by_summary
-from netfilter_exporter.gather import Outcome
+from netfilter_exporter.collection import Outcome
 
 #: Every colour has a contrast of at least 4.5 to 1 on what it stands on, in both schemes.
 _STYLE = """\

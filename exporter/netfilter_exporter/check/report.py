@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 
 from netfilter_exporter.check.alerts import ALERTS, Alert
+from netfilter_exporter.check.context import FAMILY, NEEDS_HISTORY, NEEDS_ROLE, Context
 from netfilter_exporter.check.findings import (
     Finding,
     Found,
@@ -15,10 +16,9 @@ from netfilter_exporter.check.findings import (
     plain,
     unknown,
 )
-from netfilter_exporter.check.look import FAMILY, NEEDS_HISTORY, NEEDS_ROLE, Look
 from netfilter_exporter.kernel.errors import NoData, ReadError, defect
-from netfilter_exporter.kernel.families import Family
-from netfilter_exporter.kernel.ruleset import Action
+from netfilter_exporter.rules.families import Family
+from netfilter_exporter.rules.model import Action
 
 #: As monitoring plugins end; info changes nothing.
 OK, UNKNOWN = 0, 3
@@ -57,35 +57,35 @@ def by_summary(findings: Iterable[Finding]) -> dict[str, list[str]]:
     return alerts
 
 
-def evaluate(look: Look) -> Report:
+def evaluate(context: Context) -> Report:
     """Run every check; what one of them cannot read never keeps the others from being told."""
     findings: list[Finding] = []
     silent: list[str] = []
     for alert in ALERTS:
-        found = [finding(alert.name, alert.severities[0], f) for f in _findings(alert, look)]
+        found = [finding(alert.name, alert.severities[0], f) for f in _findings(alert, context)]
         if not found:
             silent.append(alert.name)
         findings += found
     findings.sort(key=lambda one: one.severity.rank)
     worst = findings[0].severity if findings else Severity.UNKNOWN
-    doubt = _doubt(look)
+    doubt = _doubt(context)
     code = _EXIT.get(worst, UNKNOWN if doubt else OK)
     return Report(
-        plain(_verdict(look, findings, doubt)),
+        plain(_verdict(context, findings, doubt)),
         code,
-        tuple(plain(line) for line in _works(look)),
+        tuple(plain(line) for line in _works(context)),
         tuple(findings),
         tuple(silent),
-        look.seconds,
+        context.seconds,
     )
 
 
-def _findings(alert: Alert, look: Look) -> Iterator[Found]:
+def _findings(alert: Alert, context: Context) -> Iterator[Found]:
     if alert.check is None:
         yield unknown(NEEDS_HISTORY)
         return
     try:
-        yield from alert.check(look)
+        yield from alert.check(context)
     except NoData:  # what it is about is not there, and that is certain
         return
     except ReadError as error:
@@ -97,42 +97,42 @@ def _findings(alert: Alert, look: Look) -> Iterator[Found]:
 # -- the verdict -------------------------------------------------------------------------------
 
 
-def _doubt(look: Look) -> str:
+def _doubt(context: Context) -> str:
     """Return why it cannot be told whether NAT works, or nothing."""
     for family in Family:
-        unread = look.unread(family)
-        if unread and not look.unwanted(family):
+        unread = context.unread(family)
+        if unread and not context.unwanted(family):
             return f"the rules could not all be read: {unread}"
-    doing = look.doing_nat
-    if not doing and look.undecided(Family.IPV4):
+    doing = context.doing_nat
+    if not doing and context.undecided(Family.IPV4):
         return f"there is no NAT rule: {NEEDS_ROLE[Family.IPV4]}, or nat: none"
-    unproven = (look.unproven(family) for family in doing)
+    unproven = (context.unproven(family) for family in doing)
     return next((f"tracking is not proven: {error}" for error in unproven if error), "")
 
 
-def _verdict(look: Look, findings: list[Finding], doubt: str) -> str:
+def _verdict(context: Context, findings: list[Finding], doubt: str) -> str:
     broken = [f for f in findings if f.severity in _EXIT]
     if broken:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        is_nat = look.doing_nat or "Nat" in broken[0].alert
+        is_nat = context.doing_nat or "Nat" in broken[0].alert
         subject = "NAT" if is_nat else "Connection tracking"
         state = "is broken" if broken[0].severity is Severity.CRITICAL else "needs attention"
         return f"{subject} {state}: {broken[0].summary.rstrip('.')}{more}"
     if doubt:
         return f"Cannot tell whether NAT works: {doubt}"
-    doing = look.doing_nat
+    doing = context.doing_nat
     if not doing:
         return "NAT is not wanted here, and nothing is broken."
-    parts = (f"{FAMILY[family]} {count(look.rules(family), 'rule')}" for family in doing)
-    idle = [FAMILY[family] for family in doing if _is_idle(look, family)]
+    parts = (f"{FAMILY[family]} {count(context.rules(family), 'rule')}" for family in doing)
+    idle = [FAMILY[family] for family in doing if _is_idle(context, family)]
     but = f" {' and '.join(idle)} is not forwarded." if idle else ""
     return f"NAT works: {', '.join(parts)}, tracking proven.{but}"
 
 
-def _is_idle(look: Look, family: Family) -> bool:
+def _is_idle(context: Context, family: Family) -> bool:
     """Tell whether rules for forwarded traffic have none, which is no fault in IPv6."""
     try:
-        return look.forwarded_rules(family) > 0 and not look.forwards(family)
+        return context.forwarded_rules(family) > 0 and not context.forwards(family)
     except ReadError:
         return False
 
@@ -140,17 +140,17 @@ def _is_idle(look: Look, family: Family) -> bool:
 # -- what works --------------------------------------------------------------------------------
 
 
-def _works(look: Look) -> Iterator[str]:
+def _works(context: Context) -> Iterator[str]:
     for part in (_rules, _tracked, _forwards, _table):
         try:
-            yield from part(look)
+            yield from part(context)
         except ReadError:  # noqa: PERF203 - it is told where it is judged
             continue
 
 
-def _rules(look: Look) -> Iterator[str]:
+def _rules(context: Context) -> Iterator[str]:
     for family in Family:
-        for ruleset in look.rulesets:
+        for ruleset in context.rulesets:
             reached = ruleset.facts.reached
             actions = [f"{reached[family, a]} {a.value}" for a in Action if reached[family, a]]
             if actions and family in ruleset.families:
@@ -158,29 +158,29 @@ def _rules(look: Look) -> Iterator[str]:
                 yield f"{FAMILY[family]} rules in {ruleset.backend.value}: {listed}"
 
 
-def _tracked(look: Look) -> Iterator[str]:
+def _tracked(context: Context) -> Iterator[str]:
     for family in Family:
-        if look.tracked(family):
+        if context.tracked(family):
             yield f"{FAMILY[family]} connections are tracked (proven)"
 
 
-def _forwards(look: Look) -> Iterator[str]:
+def _forwards(context: Context) -> Iterator[str]:
     for family in Family:
-        if look.forwarded_rules(family) and look.forwards(family):
-            by = _by_interfaces(look) if family is Family.IPV4 else ""
-            rest = ", as far as rules accept it" if look.forward_drops(family) else ""
+        if context.forwarded_rules(family) and context.forwards(family):
+            by = _by_interfaces(context) if family is Family.IPV4 else ""
+            rest = ", as far as rules accept it" if context.forward_drops(family) else ""
             yield f"{FAMILY[family]} is forwarded{by}{rest}"
 
 
-def _by_interfaces(look: Look) -> str:
-    switches = look.snapshot.ipv4_forwarding
+def _by_interfaces(context: Context) -> str:
+    switches = context.snapshot.ipv4_forwarding
     off = sorted(name for name, on in switches.items() if not on)
     but = f", not by {', '.join(off[:_NAMED])}" if off else ""
     more = f" and {len(off) - _NAMED} more" if len(off) > _NAMED else ""
     return f" by {count(len(switches) - len(off), 'interface')}{but}{more}"
 
 
-def _table(look: Look) -> Iterator[str]:
-    limit, entries = look.snapshot.conntrack_limit, look.snapshot.conntrack_entries
+def _table(context: Context) -> Iterator[str]:
+    limit, entries = context.snapshot.conntrack_limit, context.snapshot.conntrack_entries
     if limit > 0:
         yield f"table of connections: {entries} of {limit} ({entries / limit:.0%})"

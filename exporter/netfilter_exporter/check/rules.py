@@ -6,79 +6,84 @@ import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 
-from netfilter_exporter import expected
 from netfilter_exporter.check import commands, handles
+from netfilter_exporter.check.context import FAMILY, Context, Readable
 from netfilter_exporter.check.findings import Found, Value, count, unknown
-from netfilter_exporter.check.look import FAMILY, Look, Readable
 from netfilter_exporter.check.tracking import restore_rules
+from netfilter_exporter.facts import expected
 from netfilter_exporter.kernel.errors import raise_worst
-from netfilter_exporter.kernel.families import Backend, Family
-from netfilter_exporter.kernel.ruleset import INDEX, Rule, Verdict, is_among
-from netfilter_exporter.kernel.shadows import Hider, Shadow
+from netfilter_exporter.rules.families import Backend, Family
+from netfilter_exporter.rules.model import INDEX, Rule, Verdict, is_among
+from netfilter_exporter.rules.shadows import Shadow, ShadowingRule
 
 
-def every_ruleset_read(look: Look) -> None:
+def every_ruleset_read(context: Context) -> None:
     """Raise why a ruleset could not be read: what is not found may be in it."""
-    raise_worst([error for family in Family if (error := look.unread(family))])
+    raise_worst([error for family in Family if (error := context.unread(family))])
 
 
 # -- NetfilterNatRulesUnreachable --------------------------------------------------------------
 
 
-def nat_rules_unreachable(look: Look) -> Iterator[Found]:
+def nat_rules_unreachable(context: Context) -> Iterator[Found]:
     """Translating rules behind an unconditional verdict, or in a dormant table."""
-    for ruleset in look.rulesets:
-        yield from _hidden(look, ruleset)
+    for ruleset in context.rulesets:
+        yield from _hidden(context, ruleset)
         yield from _dormant(ruleset)
-    every_ruleset_read(look)
+    every_ruleset_read(context)
 
 
-def _hidden(look: Look, ruleset: Readable) -> Iterator[Found]:
+def _hidden(context: Context, ruleset: Readable) -> Iterator[Found]:
     """Yield one finding for each rule that hides others."""
-    by_hider: dict[tuple[str, frozenset[Family], Hider | None], list[Shadow]] = defaultdict(list)
+    by_shadowing_rule: dict[tuple[str, frozenset[Family], ShadowingRule | None], list[Shadow]] = (
+        defaultdict(list)
+    )
     for shadow in ruleset.facts.shadows:
-        by_hider[shadow.table, shadow.families, shadow.hider].append(shadow)
-    for (table, families, hider), shadows in by_hider.items():
+        by_shadowing_rule[shadow.table, shadow.families, shadow.shadowing_rule].append(shadow)
+    for (table, families, shadowing_rule), shadows in by_shadowing_rule.items():
         cause = "nothing leads to them any more"
-        if hider:
-            cause = f"rule {hider.position} of chain {hider.chain} ({described(hider.rule)})"
+        if shadowing_rule:
+            cause = (
+                f"rule {shadowing_rule.position} of chain {shadowing_rule.chain}"
+                f" ({described(shadowing_rule.rule)})"
+            )
             cause += " takes every packet first"
-            if hider.rule.verdict is Verdict.JUMP:
+            if shadowing_rule.rule.verdict is Verdict.JUMP:
                 cause += ", and none comes back from there"
         place = commands.where(ruleset.backend, families, table)
         yield Found(
             f"{place}: {count(len(shadows), 'translating rule')} not reached: {cause}.",
             "A rule without a match takes every packet; what follows it in its chain is listed and"
             " never asked.",
-            _evidence(ruleset.backend, table, hider, shadows),
-            _unhide(look, ruleset.backend, shadows[0]),
+            _evidence(ruleset.backend, table, shadowing_rule, shadows),
+            _unhide(context, ruleset.backend, shadows[0]),
         )
 
 
 def _evidence(
-    backend: Backend, table: str, hider: Hider | None, shadows: list[Shadow]
+    backend: Backend, table: str, shadowing_rule: ShadowingRule | None, shadows: list[Shadow]
 ) -> dict[str, Value]:
     found: dict[str, Value] = {"backend": backend.value, "table": table}
-    if hider:
-        found["chain"] = hider.chain
-        found["position"] = hider.position
-        found["verdict"] = verdict(hider.rule)
-        if hider.rule.comment:
-            found["comment"] = hider.rule.comment
+    if shadowing_rule:
+        found["chain"] = shadowing_rule.chain
+        found["position"] = shadowing_rule.position
+        found["verdict"] = verdict(shadowing_rule.rule)
+        if shadowing_rule.rule.comment:
+            found["comment"] = shadowing_rule.rule.comment
     hidden = [f"{s.chain} rule {s.position} ({verdict(s.rule)})" for s in shadows]
     return {**found, "hidden": ", ".join(hidden)}
 
 
-def _unhide(look: Look, backend: Backend, shadow: Shadow) -> tuple[str, ...]:
-    hider = shadow.hider
-    if hider is None:
+def _unhide(context: Context, backend: Backend, shadow: Shadow) -> tuple[str, ...]:
+    shadowing_rule = shadow.shadowing_rule
+    if shadowing_rule is None:
         return commands.list_rules(backend, shadow.families, shadow.table, shadow.chain)
     handle = None
     if backend is Backend.NFTABLES:
-        handle = handles.read(look.snapshot, shadow.families, shadow.table, hider)
-    place = commands.Place(backend, shadow.families, shadow.table, hider.chain)
+        handle = handles.read(context.snapshot, shadow.families, shadow.table, shadowing_rule)
+    place = commands.Place(backend, shadow.families, shadow.table, shadowing_rule.chain)
     return (
-        *commands.unhide(place, hider.position, handle, described(hider.rule)),
+        *commands.unhide(place, shadowing_rule.position, handle, described(shadowing_rule.rule)),
         commands.comment("then change it where the rules come from, too"),
     )
 
@@ -117,12 +122,12 @@ def _dormant(ruleset: Readable) -> Iterator[Found]:
 # -- NetfilterNatInterfaceMissing --------------------------------------------------------------
 
 
-def nat_interface_missing(look: Look) -> Iterator[Found]:
+def nat_interface_missing(context: Context) -> Iterator[Found]:
     """A translating rule, or the jump to it, names an interface that the host lacks."""
     named: dict[str, list[tuple[Readable, Family, str]]] = defaultdict(list)
-    for ruleset in look.rulesets:
+    for ruleset in context.rulesets:
         for family, chain, interface in ruleset.facts.interfaces:
-            if not is_among(interface, look.snapshot.interfaces):
+            if not is_among(interface, context.snapshot.interfaces):
                 named[interface].append((ruleset, family, chain))
     for interface, places in sorted(named.items()):
         where = {f"{r.backend.value} {FAMILY[family]} {chain}" for r, family, chain in places}
@@ -143,7 +148,7 @@ def nat_interface_missing(look: Look) -> Iterator[Found]:
                 commands.comment(f"ip link set dev NAME name {quoted}"),
             ),
         )
-    every_ruleset_read(look)
+    every_ruleset_read(context)
 
 
 def _stale_index(index: str, evidence: dict[str, Value]) -> Found:
@@ -171,10 +176,10 @@ _LISTS = {
 # -- NetfilterNatBackendsMixed -----------------------------------------------------------------
 
 
-def nat_backends_mixed(look: Look) -> Iterator[Found]:
+def nat_backends_mixed(context: Context) -> Iterator[Found]:
     """Translating rules in nftables and in legacy tables of one family."""
     for family in Family:
-        counts = {backend: look.rules(family, backend) for backend in Backend}
+        counts = {backend: context.rules(family, backend) for backend in Backend}
         if not all(counts.values()):
             continue
         tool = "iptables" if family is Family.IPV4 else "ip6tables"
@@ -194,36 +199,36 @@ def nat_backends_mixed(look: Look) -> Iterator[Found]:
                 commands.comment(f"update-alternatives --set {tool} /usr/sbin/{tool}-nft"),
             ),
         )
-    every_ruleset_read(look)
+    every_ruleset_read(context)
 
 
 # -- NetfilterNotrackRules ---------------------------------------------------------------------
 
 
-def notrack_rules(look: Look) -> Iterator[Found]:
+def notrack_rules(context: Context) -> Iterator[Found]:
     """Rules that exempt packets from tracking, beside rules that need it."""
-    for ruleset in look.rulesets:
+    for ruleset in context.rulesets:
         for family in Family:
             exempting = ruleset.facts.notrack[family]
-            if not exempting or not look.rules(family):
+            if not exempting or not context.rules(family):
                 continue
             name = FAMILY[family]
             yield Found(
                 f"{name}: {count(exempting, 'notrack rule')} in {ruleset.backend.value}, beside"
-                f" {count(look.rules(family), 'NAT rule')}.",
+                f" {count(context.rules(family), 'NAT rule')}.",
                 "What they match is not tracked, and so not translated.",
                 {"family": family.value, "backend": ruleset.backend.value, "rules": exempting},
                 (commands.list_notrack(ruleset.backend, family),),
             )
-    every_ruleset_read(look)
+    every_ruleset_read(context)
 
 
 # -- NetfilterExpectedMissing ------------------------------------------------------------------
 
 
-def expected_missing(look: Look) -> Iterator[Found]:
+def expected_missing(context: Context) -> Iterator[Found]:
     """The configuration says that it must exist, and it does not."""
-    for kind, name, is_there in expected.presence(look.snapshot):
+    for kind, name, is_there in expected.presence(context.snapshot):
         if is_there is None and kind == "module":
             yield unknown(f"cannot tell whether the module {name} is there")
         elif is_there is False:
@@ -231,14 +236,14 @@ def expected_missing(look: Look) -> Iterator[Found]:
                 f"The {kind} {name} is missing, which the configuration expects.",
                 "",
                 {"kind": kind, "name": name},
-                _bring_back(look, kind, name),
+                _bring_back(context, kind, name),
             )
-    raise_worst(expected.unread(look.snapshot))
+    raise_worst(expected.unread(context.snapshot))
 
 
-def _bring_back(look: Look, kind: str, name: str) -> tuple[str, ...]:
+def _bring_back(context: Context, kind: str, name: str) -> tuple[str, ...]:
     if kind == "module":
-        return commands.load(look.snapshot.modules, [name])
+        return commands.load(context.snapshot.modules, [name])
     if kind == "interface":
         return ("ip -br link", commands.comment(f"create {name}, or bring it up"))
-    return restore_rules(look)
+    return restore_rules(context)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netfilter_exporter.check import commands
+from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.findings import Found, Value
-from netfilter_exporter.check.look import Look
-from netfilter_exporter.kernel import sysctl_names
 from netfilter_exporter.kernel.errors import raise_worst
-from netfilter_exporter.kernel.sysctl import Verdict
+from netfilter_exporter.kernel.sysctl import names as sysctl_names
+from netfilter_exporter.kernel.sysctl.values import Comparison
 
 
-def sysctl_not_applied(look: Look) -> Iterator[Found]:
+def sysctl_not_applied(context: Context) -> Iterator[Found]:
     """What sysctl.d or the configuration asks for does not hold."""
-    verdicts = look.snapshot.sysctls_wanted
-    for verdict in verdicts.verdicts:
-        if verdict.mismatch:
-            yield _mismatch(look, verdict)
-    raise_worst(list(verdicts.errors))
+    comparisons = context.snapshot.sysctl_comparisons
+    for comparison in comparisons.comparisons:
+        if comparison.mismatch:
+            yield _mismatch(context, comparison)
+    raise_worst(list(comparisons.errors))
 
 
 #: What brings the names below a directory.
@@ -32,20 +32,20 @@ _MISSPELT = (
 )
 
 
-def _mismatch(look: Look, verdict: Verdict) -> Found:
-    wanted = verdict.wanted
-    asked = f"{wanted.comparison.value} {wanted.value}"
-    evidence: dict[str, Value] = {"name": wanted.name, "wanted": asked, "asked_by": wanted.origin}
-    modules = look.snapshot.modules
-    if verdict.actual is None:
-        summary = f"{wanted.name} is not there: {wanted.origin} asks for {asked}."
+def _mismatch(context: Context, comparison: Comparison) -> Found:
+    desired = comparison.desired
+    asked = f"{desired.operator.value} {desired.value}"
+    evidence: dict[str, Value] = {"name": desired.name, "wanted": asked, "asked_by": desired.origin}
+    modules = context.snapshot.modules
+    if comparison.actual is None:
+        summary = f"{desired.name} is not there: {desired.origin} asks for {asked}."
         names = next(
-            (names for prefix, names in _MODULES.items() if wanted.key.startswith(prefix)), ()
+            (names for prefix, names in _MODULES.items() if desired.key.startswith(prefix)), ()
         )
         if not names:
             return Found(summary, _MISSPELT, evidence, (commands.comment("correct that name"),))
-        again = commands.set_sysctl(wanted.name, wanted.value, modules)
-        if wanted.source == "sysctl.d":
+        again = commands.set_sysctl(desired.name, desired.value, modules)
+        if desired.source == "sysctl.d":
             again = ("systemctl restart systemd-sysctl",)
         return Found(
             summary,
@@ -53,12 +53,12 @@ def _mismatch(look: Look, verdict: Verdict) -> Found:
             evidence,
             (*commands.load(modules, names), *again),
         )
-    evidence["value"] = verdict.actual
-    lines = commands.set_sysctl(wanted.name, wanted.value, modules)
-    if wanted.source == "sysctl.d":  # it is asked for already: only the order may be wrong
-        lines = (lines[0], *lines[2:], commands.comment(f"asked for by {wanted.origin}"))
+    evidence["value"] = comparison.actual
+    lines = commands.set_sysctl(desired.name, desired.value, modules)
+    if desired.source == "sysctl.d":  # it is asked for already: only the order may be wrong
+        lines = (lines[0], *lines[2:], commands.comment(f"asked for by {desired.origin}"))
     return Found(
-        f"{wanted.name} is {verdict.actual}: {wanted.origin} asks for {asked}.",
+        f"{desired.name} is {comparison.actual}: {desired.origin} asks for {asked}.",
         "A module that is loaded later starts with its own defaults, and a later file or program"
         " may have set it again.",
         evidence,
@@ -66,18 +66,18 @@ def _mismatch(look: Look, verdict: Verdict) -> Found:
     )
 
 
-def sysctl_unknown(look: Look) -> Iterator[Found]:
+def sysctl_unknown(context: Context) -> Iterator[Found]:
     """What is asked for is a name that this kernel does not have and will not get."""
-    verdicts = look.snapshot.sysctls_wanted
-    for verdict in verdicts.verdicts:
-        if verdict.present or verdict.mismatch is not None:
+    comparisons = context.snapshot.sysctl_comparisons
+    for comparison in comparisons.comparisons:
+        if comparison.present or comparison.mismatch is not None:
             continue
-        wanted = verdict.wanted
-        watched = sysctl_names.WATCHED.get(wanted.key)
+        desired = comparison.desired
+        watched = sysctl_names.WATCHED.get(desired.key)
         yield Found(
-            f"{wanted.origin} sets {wanted.name}, which this kernel does not have.",
+            f"{desired.origin} sets {desired.name}, which this kernel does not have.",
             watched.explanation if watched else "Its module is there, and has no such name.",
-            {"name": wanted.name, "wanted": wanted.value, "asked_by": wanted.origin},
-            (commands.comment(f"remove {wanted.name} from {wanted.origin}"),),
+            {"name": desired.name, "wanted": desired.value, "asked_by": desired.origin},
+            (commands.comment(f"remove {desired.name} from {desired.origin}"),),
         )
-    raise_worst(list(verdicts.errors))
+    raise_worst(list(comparisons.errors))

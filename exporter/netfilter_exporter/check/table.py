@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Callable
 
 from netfilter_exporter.check import commands
+from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.findings import Found, Severity, count, unknown
-from netfilter_exporter.check.look import Look
 from netfilter_exporter.kernel.errors import NoData
-from netfilter_exporter.kernel.sysctl_names import MAX, to_name
+from netfilter_exporter.kernel.sysctl.names import MAX, to_name
 
 #: Of the limit.
 FILLING, FULL = 0.80, 0.95
@@ -30,9 +30,9 @@ _BIGGEST = (
 )
 
 
-def conntrack_table_filling(look: Look) -> Iterator[Found]:
+def conntrack_table_filling(context: Context) -> Iterator[Found]:
     """More than 80 % of the limit is used; above 95 % it is critical."""
-    limit, entries = look.snapshot.conntrack_limit, look.snapshot.conntrack_entries
+    limit, entries = context.snapshot.conntrack_limit, context.snapshot.conntrack_entries
     if limit <= 0 or entries <= FILLING * limit:
         return
     full = entries > FULL * limit
@@ -41,48 +41,51 @@ def conntrack_table_filling(look: Look) -> Iterator[Found]:
         f"The table of connections is {entries / limit:.0%} full: {entries} of {limit}.",
         "At the limit every new connection is dropped, without a word to its sender.",
         {"entries": entries, "limit": limit},
-        (*_raise_limit(look, larger), *_BIGGEST),
+        (*_raise_limit(context, larger), *_BIGGEST),
         Severity.CRITICAL if full else None,
     )
 
 
-def _raise_limit(look: Look, limit: int) -> tuple[str, ...]:
-    lines = commands.set_sysctl(_MAX, limit, look.snapshot.modules) + _resize(look, limit // 4)
-    if not look.snapshot.host_network_namespace:
+def _raise_limit(context: Context, limit: int) -> tuple[str, ...]:
+    modules = context.snapshot.modules
+    lines = commands.set_sysctl(_MAX, limit, modules) + _resize(context, limit // 4)
+    if not context.snapshot.host_network_namespace:
         note = commands.comment("one value for all: set it in the initial network namespace")
         return (note, *lines)
     return lines
 
 
-def _resize(look: Look, buckets: int) -> tuple[str, ...]:
+def _resize(context: Context, buckets: int) -> tuple[str, ...]:
     """Return what makes the hash table as large as `buckets`, if it is smaller."""
-    if look.snapshot.conntrack_buckets >= buckets:
+    if context.snapshot.conntrack_buckets >= buckets:
         return ()
-    return commands.set_sysctl("net.netfilter.nf_conntrack_buckets", buckets, look.snapshot.modules)
+    return commands.set_sysctl(
+        "net.netfilter.nf_conntrack_buckets", buckets, context.snapshot.modules
+    )
 
 
-def conntrack_unlimited(look: Look) -> Iterator[Found]:
+def conntrack_unlimited(context: Context) -> Iterator[Found]:
     """The limit is 0."""
-    if look.snapshot.conntrack_limit == 0:
+    if context.snapshot.conntrack_limit == 0:
         yield Found(
             "The table of connections has no limit.",
             f"{_MAX} is 0. Until Linux 6.18 that means no limit, later kernels refuse it: a flood"
             " of connections takes all memory.",
-            {"limit": 0, "entries": look.snapshot.conntrack_entries},
-            commands.set_sysctl(_MAX, 4 * _LEAST_LIMIT, look.snapshot.modules),
+            {"limit": 0, "entries": context.snapshot.conntrack_entries},
+            commands.set_sysctl(_MAX, 4 * _LEAST_LIMIT, context.snapshot.modules),
         )
 
 
-def conntrack_hash_too_small(look: Look) -> Iterator[Found]:
+def conntrack_hash_too_small(context: Context) -> Iterator[Found]:
     """There are too few buckets for the limit."""
-    limit, buckets = look.snapshot.conntrack_limit, look.snapshot.conntrack_buckets
+    limit, buckets = context.snapshot.conntrack_limit, context.snapshot.conntrack_buckets
     if limit > CHAIN_LENGTH * buckets:
         yield Found(
             f"The hash table has {buckets} buckets for a limit of {limit} entries.",
             f"More than {CHAIN_LENGTH} entries in a bucket make every packet slow. The buckets do"
             " not follow the limit when that is raised.",
             {"limit": limit, "buckets": buckets},
-            _resize(look, 1 << (limit // 4 - 1).bit_length()),
+            _resize(context, 1 << (limit // 4 - 1).bit_length()),
         )
 
 
@@ -91,25 +94,27 @@ def conntrack_hash_too_small(look: Look) -> Iterator[Found]:
 NOT_MEASURED = "not measured here: netfilter_exporter check measures it over --interval"
 
 
-def _measured(check: Callable[[Look, float], Iterator[Found]]) -> Callable[[Look], Iterator[Found]]:
+def _measured(
+    check: Callable[[Context, float], Iterator[Found]],
+) -> Callable[[Context], Iterator[Found]]:
     """Make a check of what happened between two looks, which needs that there are two."""
 
-    def run(look: Look) -> Iterator[Found]:
-        if not look.snapshot.conntrack_present:
+    def run(context: Context) -> Iterator[Found]:
+        if not context.snapshot.conntrack_present:
             return
-        if look.seconds is None:
+        if context.seconds is None:
             yield unknown(NOT_MEASURED)
         else:
-            yield from check(look, look.seconds)
+            yield from check(context, context.seconds)
 
     return run
 
 
 @_measured
-def conntrack_dropping(look: Look, seconds: float) -> Iterator[Found]:
+def conntrack_dropping(context: Context, seconds: float) -> Iterator[Found]:
     """Packets are dropped that are no clashes."""
-    drops, failed = look.increase("drop"), look.increase("insert_failed")
-    too_long = _too_long(look)
+    drops, failed = context.increase("drop"), context.increase("insert_failed")
+    too_long = _too_long(context)
     lost = drops - max(failed - too_long, 0)
     if lost / seconds * WINDOW > DROPS:
         yield Found(
@@ -125,18 +130,18 @@ def conntrack_dropping(look: Look, seconds: float) -> Iterator[Found]:
         )
 
 
-def _too_long(look: Look) -> int:
+def _too_long(context: Context) -> int:
     """Return how many entries a long hash chain refused: most raise insert_failed, none drop."""
     try:
-        return look.increase("chain_too_long")
+        return context.increase("chain_too_long")
     except NoData:  # before Linux 5.15
         return 0
 
 
 @_measured
-def conntrack_evicting(look: Look, seconds: float) -> Iterator[Found]:
+def conntrack_evicting(context: Context, seconds: float) -> Iterator[Found]:
     """Entries are evicted to make room."""
-    evicted = look.increase("early_drop")
+    evicted = context.increase("early_drop")
     if evicted:
         yield Found(
             f"{count(evicted, 'connection')} evicted from a full table in {seconds:.1f} s.",
@@ -147,9 +152,9 @@ def conntrack_evicting(look: Look, seconds: float) -> Iterator[Found]:
 
 
 @_measured
-def conntrack_insert_failing(look: Look, seconds: float) -> Iterator[Found]:
+def conntrack_insert_failing(context: Context, seconds: float) -> Iterator[Found]:
     """Connections find no place in the table."""
-    failed = look.increase("insert_failed")
+    failed = context.increase("insert_failed")
     if failed / seconds > FAILURES:
         yield Found(
             f"{count(failed, 'connection')} could not be entered in {seconds:.1f} s.",
@@ -161,9 +166,9 @@ def conntrack_insert_failing(look: Look, seconds: float) -> Iterator[Found]:
 
 
 @_measured
-def conntrack_invalid_packets(look: Look, seconds: float) -> Iterator[Found]:
+def conntrack_invalid_packets(context: Context, seconds: float) -> Iterator[Found]:
     """Packets belong to no connection."""
-    invalid = look.increase("invalid")
+    invalid = context.increase("invalid")
     if invalid / seconds > INVALID:
         yield Found(
             f"{count(invalid, 'packet')} could not be tracked in {seconds:.1f} s.",

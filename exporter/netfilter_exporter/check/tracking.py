@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netfilter_exporter.check import commands
+from netfilter_exporter.check.context import FAMILY, NEEDS_ROLE, Context
 from netfilter_exporter.check.findings import Found, count, unknown
-from netfilter_exporter.check.look import FAMILY, NEEDS_ROLE, Look
-from netfilter_exporter.kernel import sysctl_names
 from netfilter_exporter.kernel.errors import ReadError, raise_worst
-from netfilter_exporter.kernel.families import Family
-from netfilter_exporter.kernel.modules import ModuleState
+from netfilter_exporter.kernel.modules.model import ModuleState
+from netfilter_exporter.kernel.sysctl import names as sysctl_names
+from netfilter_exporter.rules.families import Family
 
 _ENABLE = sysctl_names.CONNTRACK + "enable"
 _FORWARDING = {
@@ -22,37 +22,37 @@ _FORWARDING = {
 # -- NetfilterConntrackDisabled ----------------------------------------------------------------
 
 
-def conntrack_disabled(look: Look) -> Iterator[Found]:
+def conntrack_disabled(context: Context) -> Iterator[Found]:
     """Packets are proven not to be tracked, and NAT needs that they are."""
-    yield from _switched_off(look)
+    yield from _switched_off(context)
     for family in Family:
-        rules = look.rules(family)
-        if look.unwanted(family):
+        rules = context.rules(family)
+        if context.unwanted(family):
             continue
-        if rules or look.required(family):
-            if error := look.unproven(family):
+        if rules or context.required(family):
+            if error := context.unproven(family):
                 yield unknown(f"{FAMILY[family]} tracking is not proven: {error}")
-            elif not look.tracked(family):
-                yield _untracked(look, family, rules)
+            elif not context.tracked(family):
+                yield _untracked(context, family, rules)
         else:
-            error = look.unread(family)
+            error = context.unread(family)
             yield unknown(f"cannot tell: {error}" if error else NEEDS_ROLE[family])
 
 
-def _switched_off(look: Look) -> Iterator[Found]:
-    if look.snapshot.sysctls.values.get(_ENABLE) == 0:
+def _switched_off(context: Context) -> Iterator[Found]:
+    if context.snapshot.sysctls.values.get(_ENABLE) == 0:
         yield Found(
             "net.netfilter.nf_conntrack_enable is 0: connection tracking is switched off.",
             "A vendor's kernel has this switch, mainline never had it. Without tracking no rule"
             " translates.",
             {"net.netfilter.nf_conntrack_enable": 0},
-            commands.set_sysctl("net.netfilter.nf_conntrack_enable", 1, look.snapshot.modules),
+            commands.set_sysctl("net.netfilter.nf_conntrack_enable", 1, context.snapshot.modules),
         )
 
 
-def _untracked(look: Look, family: Family, rules: int) -> Found:
+def _untracked(context: Context, family: Family, rules: int) -> Found:
     name = FAMILY[family]
-    present = look.snapshot.conntrack_present
+    present = context.snapshot.conntrack_present
     evidence: dict[str, str | int] = {
         "family": family.value,
         "tracking": "off",
@@ -60,14 +60,14 @@ def _untracked(look: Look, family: Family, rules: int) -> Found:
         "conntrack": "present" if present else "absent",
     }
     if present:
-        evidence["entries"] = look.snapshot.conntrack_entries
+        evidence["entries"] = context.snapshot.conntrack_entries
     if rules:
         summary = f"{name}: {count(rules, 'NAT rule')} listed, and no packet is tracked."
     else:
         summary = f"{name}: NAT is required, and no packet is tracked."
-    if present and look.snapshot.exempts_all(family):
-        return Found(summary, _EXEMPT, evidence, _find_notrack(look, family))
-    return Found(summary, _why_untracked(present, rules), evidence, _track(look, family, rules))
+    if present and context.snapshot.exempts_all(family):
+        return Found(summary, _EXEMPT, evidence, _find_notrack(context, family))
+    return Found(summary, _why_untracked(present, rules), evidence, _track(context, family, rules))
 
 
 _EXEMPT = (
@@ -76,11 +76,11 @@ _EXEMPT = (
 )
 
 
-def _find_notrack(look: Look, family: Family) -> tuple[str, ...]:
+def _find_notrack(context: Context, family: Family) -> tuple[str, ...]:
     return (
         *(
             commands.list_notrack(ruleset.backend, family)
-            for ruleset in look.rulesets
+            for ruleset in context.rulesets
             if family in ruleset.facts.untracked
         ),
         commands.comment("delete that rule, or give it a match"),
@@ -102,8 +102,8 @@ def _why_untracked(present: bool, rules: int) -> str:
     )
 
 
-def _track(look: Look, family: Family, rules: int) -> tuple[str, ...]:
-    modules = look.snapshot.modules
+def _track(context: Context, family: Family, rules: int) -> tuple[str, ...]:
+    modules = context.snapshot.modules
     lines = commands.load(modules, commands.OF_FAMILY[family])
     loads = any(line.startswith("modprobe") for line in lines)
     if not modules.loading:
@@ -111,13 +111,13 @@ def _track(look: Look, family: Family, rules: int) -> tuple[str, ...]:
     if modules.forced_unload:
         lines += (commands.comment("a module was forced out: if this does not help, reboot"),)
     if not rules or not loads:
-        lines += restore_rules(look)
+        lines += restore_rules(context)
     return lines
 
 
-def restore_rules(look: Look) -> tuple[str, ...]:
+def restore_rules(context: Context) -> tuple[str, ...]:
     """Return what brings the rules back: whoever writes them, writes them again."""
-    managers = look.managers
+    managers = context.managers
     if managers:
         names = ", ".join(manager.name for manager in managers)
         head = commands.comment(f"seen here, and made to write its rules again: {names}")
@@ -132,22 +132,22 @@ def restore_rules(look: Look) -> tuple[str, ...]:
 # -- NetfilterNatRulesGone ---------------------------------------------------------------------
 
 
-def nat_rules_gone(look: Look) -> Iterator[Found]:
+def nat_rules_gone(context: Context) -> Iterator[Found]:
     """NAT is required, and every ruleset was read, and there is no translating rule."""
     errors: list[ReadError] = []
     for family in Family:
-        unread = look.unread(family)
-        if look.rules(family) or look.unwanted(family):
+        unread = context.unread(family)
+        if context.rules(family) or context.unwanted(family):
             continue
         if unread:
             errors.append(unread)
-        elif look.required(family):
+        elif context.required(family):
             yield Found(
                 f"{FAMILY[family]}: NAT is required, and there is no translating rule.",
                 "Every ruleset of this network namespace was read. A reload of the firewall, or"
                 " 'nft flush ruleset', removes the rules of others too.",
                 {"family": family.value, "rules": 0},
-                restore_rules(look),
+                restore_rules(context),
             )
         else:
             yield unknown(NEEDS_ROLE[family])
@@ -157,14 +157,14 @@ def nat_rules_gone(look: Look) -> Iterator[Found]:
 # -- NetfilterNatForwardingDisabled ------------------------------------------------------------
 
 
-def nat_forwarding_disabled(look: Look) -> Iterator[Found]:
+def nat_forwarding_disabled(context: Context) -> Iterator[Found]:
     """There are rules for forwarded traffic, and nothing is forwarded."""
     for family in Family:
-        rules = look.forwarded_rules(family)
-        if not rules or look.unwanted(family) or look.forwards(family):
+        rules = context.forwarded_rules(family)
+        if not rules or context.unwanted(family) or context.forwards(family):
             continue
-        if family is Family.IPV4 or look.required(family):
-            yield _not_forwarding(look, family, rules)
+        if family is Family.IPV4 or context.required(family):
+            yield _not_forwarding(context, family, rules)
         else:  # many a host has IPv6 rules that nobody uses
             yield unknown(NEEDS_ROLE[family])
 
@@ -175,13 +175,15 @@ _KEEP_ROUTES = (
 )
 
 
-def _not_forwarding(look: Look, family: Family, rules: int) -> Found:
+def _not_forwarding(context: Context, family: Family, rules: int) -> Found:
     name = sysctl_names.to_name(_FORWARDING[family])
-    value = look.snapshot.sysctls.values.get(_FORWARDING[family], 0)
+    value = context.snapshot.sysctls.values.get(_FORWARDING[family], 0)
     blame = tuple(
-        commands.comment(f"{verdict.wanted.origin} asks for {verdict.wanted.value}: change that")
-        for verdict in look.snapshot.sysctls_wanted.verdicts
-        if verdict.wanted.name == name and verdict.wanted.value == 0
+        commands.comment(
+            f"{comparison.desired.origin} asks for {comparison.desired.value}: change that"
+        )
+        for comparison in context.snapshot.sysctl_comparisons.comparisons
+        if comparison.desired.name == name and comparison.desired.value == 0
     )
     return Found(
         f"{FAMILY[family]}: {count(rules, 'NAT rule')} for forwarded traffic, and no interface"
@@ -196,14 +198,14 @@ def _not_forwarding(look: Look, family: Family, rules: int) -> Found:
 # -- NetfilterConntrackNetlinkMissing ----------------------------------------------------------
 
 
-def conntrack_netlink_missing(look: Look) -> Iterator[Found]:
+def conntrack_netlink_missing(context: Context) -> Iterator[Found]:
     """What lists connections is not there, and it is missed: tracking cannot be proven."""
-    modules = look.snapshot.modules
+    modules = context.snapshot.modules
     names = ("nfnetlink", "nf_conntrack_netlink")
-    if not look.doing_nat or False not in [modules.usable(name) for name in names]:
+    if not context.doing_nat or False not in [modules.usable(name) for name in names]:
         return
-    blind = all(look.tracked(family) is None for family in Family)
-    if blind or look.snapshot.capabilities["conntrack_netlink"] is False:
+    blind = all(context.tracked(family) is None for family in Family)
+    if blind or context.snapshot.capabilities["conntrack_netlink"] is False:
         yield Found(
             "ctnetlink is not in the kernel now.",
             "conntrack(8) needs it. The exporter loads nothing: without it, tracking stays unproven"
@@ -216,14 +218,14 @@ def conntrack_netlink_missing(look: Look) -> Iterator[Found]:
 # -- NetfilterModuleForcedUnload ---------------------------------------------------------------
 
 
-def module_forced_unload(look: Look) -> Iterator[Found]:
+def module_forced_unload(context: Context) -> Iterator[Found]:
     """Somebody forced a module out, and tracking is off or its core is absent."""
-    modules = look.snapshot.modules
+    modules = context.snapshot.modules
     if not modules.forced_unload:
         return
-    present = look.snapshot.conntrack_present
-    wanting = [family for family in Family if look.rules(family) or look.required(family)]
-    tracked = [look.tracked(family) for family in wanting or Family]
+    present = context.snapshot.conntrack_present
+    wanting = [family for family in Family if context.rules(family) or context.required(family)]
+    tracked = [context.tracked(family) for family in wanting or Family]
     off = False in tracked if wanting else set(tracked) == {False}
     if present and not off:
         return

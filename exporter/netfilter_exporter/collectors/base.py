@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Callable, Generic, TypeVar, Union
 
+from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel.errors import ReadError, raise_worst
-from netfilter_exporter.snapshot import Snapshot
 
 T = TypeVar("T")
 

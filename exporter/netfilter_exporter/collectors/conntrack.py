@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Callable
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
-from netfilter_exporter.kernel.conntrack import COLUMNS, STATISTICS, SYSCTL
-from netfilter_exporter.snapshot import Snapshot
+from netfilter_exporter.facts.snapshot import Snapshot
+from netfilter_exporter.kernel.conntrack.statistics import COLUMNS, STATISTICS, SYSCTL
 
 PER_CPU = "conntrack.per-cpu"
 

@@ -7,9 +7,9 @@ from typing import Callable
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample, each
 from netfilter_exporter.collectors.nat import readable
+from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel import forwarding
-from netfilter_exporter.kernel.families import Family
-from netfilter_exporter.snapshot import Snapshot
+from netfilter_exporter.rules.families import Family
 
 COUNTERS = {
     "forwarded": (

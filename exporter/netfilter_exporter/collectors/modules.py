@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
-from netfilter_exporter.snapshot import Snapshot
+from netfilter_exporter.facts.snapshot import Snapshot
 
 REFERENCES = "modules.references"
 

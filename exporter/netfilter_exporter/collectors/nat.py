@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Callable
 
-from netfilter_exporter import expected
 from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
-from netfilter_exporter.config import Role
+from netfilter_exporter.config.model import Role
+from netfilter_exporter.facts import expected
+from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel.errors import ReadError, raise_worst
-from netfilter_exporter.kernel.families import Backend, Family
-from netfilter_exporter.kernel.reachability import BaseChain, RulesetFacts
-from netfilter_exporter.kernel.ruleset import Action, is_among
-from netfilter_exporter.snapshot import Snapshot
+from netfilter_exporter.rules.families import Backend, Family
+from netfilter_exporter.rules.model import Action, is_among
+from netfilter_exporter.rules.reachability import BaseChain, RulesetFacts
 
 _RULES = "nftables: NFT_MSG_GETRULE; legacy: IPT_SO_GET_ENTRIES"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample
-from netfilter_exporter.kernel import sysctl_names
+from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel.errors import ReadError, raise_worst
-from netfilter_exporter.snapshot import Snapshot
+from netfilter_exporter.kernel.sysctl import names as sysctl_names
 
 _ASKED = "/etc/sysctl.d, /run/sysctl.d, /usr/local/lib/sysctl.d, /usr/lib/sysctl.d; --config.file"
 
@@ -28,24 +28,24 @@ def _present(snapshot: Snapshot) -> Iterable[Sample]:
             errors.append(present)
         else:
             yield (watched.name,), int(present)
-    wanted = {v.wanted.key: v for v in snapshot.sysctls_wanted.verdicts}
-    for key in sorted(wanted.keys() - sysctl_names.WATCHED.keys()):
-        yield (wanted[key].wanted.name,), int(wanted[key].present)
+    desired = {v.desired.key: v for v in snapshot.sysctl_comparisons.comparisons}
+    for key in sorted(desired.keys() - sysctl_names.WATCHED.keys()):
+        yield (desired[key].desired.name,), int(desired[key].present)
     raise_worst(errors)
 
 
 def _wanted(snapshot: Snapshot) -> Iterable[Sample]:
-    found = snapshot.sysctls_wanted
-    for verdict in found.verdicts:
-        yield (verdict.wanted.name, verdict.wanted.source), verdict.wanted.value
+    found = snapshot.sysctl_comparisons
+    for comparison in found.comparisons:
+        yield (comparison.desired.name, comparison.desired.source), comparison.desired.value
     raise_worst(found.errors)
 
 
 def _mismatch(snapshot: Snapshot) -> Iterable[Sample]:
-    found = snapshot.sysctls_wanted
-    for verdict in found.verdicts:
-        if verdict.mismatch is not None:
-            yield (verdict.wanted.name, verdict.wanted.source), int(verdict.mismatch)
+    found = snapshot.sysctl_comparisons
+    for comparison in found.comparisons:
+        if comparison.mismatch is not None:
+            yield (comparison.desired.name, comparison.desired.source), int(comparison.mismatch)
     raise_worst(found.errors)
 
 
@@ -75,7 +75,7 @@ COLLECTOR = Collector(
             "Value that sysctl.d, read as systemd-sysctl does, or the configuration asks for.",
             source=_ASKED,
             samples=_wanted,
-            of=("sysctls_wanted",),
+            of=("sysctl_comparisons",),
             labels=("name", "source"),
             bounded=True,
         ),
@@ -86,7 +86,7 @@ COLLECTOR = Collector(
             " mismatch.",
             source=_ASKED,
             samples=_mismatch,
-            of=("sysctls_wanted",),
+            of=("sysctl_comparisons",),
             labels=("name", "source"),
             bounded=True,
         ),

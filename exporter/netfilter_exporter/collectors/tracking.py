@@ -6,8 +6,8 @@ import functools
 from collections.abc import Iterable
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample, each, value
-from netfilter_exporter.kernel.families import Family
-from netfilter_exporter.snapshot import Snapshot
+from netfilter_exporter.facts.snapshot import Snapshot
+from netfilter_exporter.rules.families import Family
 
 
 def _tracking(snapshot: Snapshot) -> Iterable[Sample]:

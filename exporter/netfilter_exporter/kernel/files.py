@@ -73,7 +73,7 @@ def read_int(path: str) -> int:
         os.close(descriptor)
 
 
-class KeptNumbers:
+class CachedIntReader:
     """Reads files that hold one integer; those of a procfs are opened once and kept.
 
     Opening is four fifths of the cost. What is read is never stale: a sysctl whose module or

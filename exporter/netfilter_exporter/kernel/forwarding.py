@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from netfilter_exporter.kernel import files
 from netfilter_exporter.kernel.errors import Malformed, NoData
-from netfilter_exporter.kernel.families import Family
 from netfilter_exporter.kernel.files import Paths
-from netfilter_exporter.kernel.netlink import Connection, attribute_map
+from netfilter_exporter.kernel.netlink.attributes import attribute_map
+from netfilter_exporter.kernel.netlink.connection import Connection
+from netfilter_exporter.rules.families import Family
 
 RTM_GETNETCONF = 82
 NETCONFA_IFINDEX = 1

@@ -7,14 +7,16 @@ import gc
 from collections.abc import Iterator, Sequence
 from typing import Callable, NamedTuple, NoReturn
 
-from netfilter_exporter.kernel import nftables, xtables
 from netfilter_exporter.kernel.errors import NoData, ReadError
-from netfilter_exporter.kernel.families import Family
-from netfilter_exporter.kernel.netlink import Connection
-from netfilter_exporter.kernel.nft_maps import Maps
-from netfilter_exporter.kernel.reachability import RulesetFacts, analyse
-from netfilter_exporter.kernel.ruleset import Table
-from netfilter_exporter.kernel.system import System, Xtables
+from netfilter_exporter.kernel.netlink.connection import Connection
+from netfilter_exporter.kernel.nft import tables as nftables
+from netfilter_exporter.kernel.nft.maps import Maps
+from netfilter_exporter.kernel.system import System
+from netfilter_exporter.kernel.xtables import tables as xtables
+from netfilter_exporter.kernel.xtables.transport import Xtables
+from netfilter_exporter.rules.families import Family
+from netfilter_exporter.rules.model import Table
+from netfilter_exporter.rules.reachability import RulesetFacts, analyze
 
 #: Bytes of a legacy table, some 140 rules, up to which its entries are compared at every look. A
 #: replacement of the very same size shows nowhere else.
@@ -85,7 +87,7 @@ class NftablesReader:
             _refuse("nftables")
         with _no_collection():
             reading = nftables.read_tables(connection, self._maps)
-            self._last = Nftables(reading.generation, analyse(reading.tables), reading.lasting)
+            self._last = Nftables(reading.generation, analyze(reading.tables), reading.lasting)
         return self._last
 
 
@@ -151,4 +153,4 @@ class LegacyReader:
             tables.append(xtables.parse_table(entries, info, self._family, name))
             small = info.size <= SMALL
             known[name] = Known(info, xtables.recogniser(entries, self._family) if small else None)
-        self._facts, self._known = analyse(tables), known
+        self._facts, self._known = analyze(tables), known

@@ -6,13 +6,13 @@ import dataclasses
 import socket
 import time
 from collections.abc import Mapping
-from typing import Callable, Protocol
+from typing import Callable
 
-from netfilter_exporter.kernel import netlink
-from netfilter_exporter.kernel.families import Family
+from netfilter_exporter.kernel.conntrack.loopback import Loopback, LoopbackPair
 from netfilter_exporter.kernel.files import Paths
-from netfilter_exporter.kernel.loopback import LoopbackPair
-from netfilter_exporter.kernel.xtables_socket import XtablesSocket
+from netfilter_exporter.kernel.netlink.transport import NetlinkSocket, Transport
+from netfilter_exporter.kernel.xtables.transport import Xtables, XtablesSocket
+from netfilter_exporter.rules.families import Family
 
 
 def read_interfaces() -> Mapping[str, int]:
@@ -27,32 +27,12 @@ def read_processes() -> frozenset[str]:
     return frozenset(process.info["name"] for process in psutil.process_iter(["name"]))
 
 
-class Xtables(Protocol):
-    """The getsockopt interface of legacy tables, for one family."""
-
-    def get(self, option: int, request: bytes, size: int) -> memoryview: ...
-
-    def close(self) -> None: ...
-
-
-class Loopback(Protocol):
-    """Two UDP sockets on loopback that are connected to each other."""
-
-    ports: tuple[int, int]
-
-    def send(self) -> None: ...
-
-    def delivered(self) -> bool: ...
-
-    def close(self) -> None: ...
-
-
 @dataclasses.dataclass(frozen=True)
 class System:
     """The running kernel, or a double of it."""
 
     paths: Paths = dataclasses.field(default_factory=Paths)
-    netlink: Callable[[int], netlink.Transport] = netlink.NetlinkSocket
+    netlink: Callable[[int], Transport] = NetlinkSocket
     xtables: Callable[[Family], Xtables] = XtablesSocket
     loopback: Callable[[Family], Loopback] = LoopbackPair
     interfaces: Callable[[], Mapping[str, int]] = read_interfaces

@@ -10,8 +10,8 @@ import re
 
 import yaml
 
-from netfilter_exporter import config_yaml
-from netfilter_exporter.config_yaml import (
+from netfilter_exporter.config import yaml_reader
+from netfilter_exporter.config.yaml_reader import (
     Place,
     Reader,
     boolean,
@@ -61,12 +61,12 @@ _HEADERS = {
 
 def load(path: str) -> WebConfig:
     """Read the file at `path`; raises `ConfigError`. Files that it names are not read here."""
-    return parse(config_yaml.read(path), path)
+    return parse(yaml_reader.read(path), path)
 
 
 def parse(text: str, file: str) -> WebConfig:
     """Parse the text of a file, which messages call `file`; raises `ConfigError`."""
-    node = config_yaml.compose(text, file)
+    node = yaml_reader.compose(text, file)
     if node is None:
         return WebConfig()
     values = fields(node, Place(file), _WEB_CONFIG)

@@ -8,12 +8,12 @@ from typing import Callable, NamedTuple
 from urllib.parse import parse_qs
 
 from netfilter_exporter.check import page
-from netfilter_exporter.check.look import Look
+from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.report import evaluate
-from netfilter_exporter.gather import PAGE_TIMEOUT, Run
+from netfilter_exporter.collection import PAGE_TIMEOUT, Run
 from netfilter_exporter.kernel.errors import Status
+from netfilter_exporter.web.connection import Answer, Application
 from netfilter_exporter.web.http import HTML, HttpError, Request, Response, accepts_gzip
-from netfilter_exporter.web.peer import Answer, Application
 from netfilter_exporter.web.scrapes import Form, Scrapes, Wanted
 
 _READING = frozenset({"GET", "HEAD"})
@@ -75,7 +75,7 @@ class Pages:
     def _findings(self, run: Run) -> Response:
         """Return the page that tells a person what is broken; rates need `check`."""
         try:
-            report = evaluate(Look(run))
+            report = evaluate(Context(run))
         finally:
             if not any(o.status is Status.TIMEOUT for o in run.outcomes.values()):
                 run.snapshot.close()  # a fact that no collector has read may have opened it again

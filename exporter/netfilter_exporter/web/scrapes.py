@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Callable, NamedTuple, Union
 
+from netfilter_exporter.collection import Gatherer, Gathering, Run
 from netfilter_exporter.collectors.base import Collector
+from netfilter_exporter.exporter_metrics import Family, page_families
 from netfilter_exporter.exposition import Exposition
-from netfilter_exporter.gather import Gatherer, Gathering, Run
-from netfilter_exporter.meta import Family, page_families
 from netfilter_exporter.web.http import HttpError, Response
 
 _log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from asyncio import sslproto
 from collections.abc import Iterable
 from typing import Any, Callable
 
-from netfilter_exporter.web.peer import Application, Limits, Peer
+from netfilter_exporter.web.connection import Application, Connection, Limits
 from netfilter_exporter.web.tls import TlsSide
 
 _log = logging.getLogger(__name__)
@@ -51,9 +51,9 @@ class Server:
         self._most_waiting = min(self.limits.waiting_peers, descriptors // 2)
         self._listeners: list[socket.socket] = []
         #: In the order of arrival: the oldest is the first to go. Handshakes wait too.
-        self._opening: dict[Peer, asyncio.Task[None]] = {}
-        self._waiting: dict[Peer, None] = {}
-        self._answering: dict[Peer, None] = {}
+        self._opening: dict[Connection, asyncio.Task[None]] = {}
+        self._waiting: dict[Connection, None] = {}
+        self._answering: dict[Connection, None] = {}
 
     def start(self, listeners: Iterable[socket.socket]) -> None:
         """Accept on `listeners`; the running loop is the one that serves."""
@@ -105,7 +105,7 @@ class Server:
                 return
             connection.setblocking(False)
             tls = self.tls()
-            peer = Peer(self, tls.admits if tls else None)
+            peer = Connection(self, tls.admits if tls else None)
             self._opening[peer] = asyncio.ensure_future(self._open(connection, peer, tls))
             self._bound()
 
@@ -117,7 +117,7 @@ class Server:
         loop.call_later(self.limits.starved_seconds, self._accept_on, listener)
         self._shed()
 
-    async def _open(self, connection: socket.socket, peer: Peer, tls: TlsSide | None) -> None:
+    async def _open(self, connection: socket.socket, peer: Connection, tls: TlsSide | None) -> None:
         """Make `connection` that of `peer`, after the TLS handshake where there is one."""
         loop = asyncio.get_running_loop()
         shaken: asyncio.Future[None] = loop.create_future()
@@ -137,7 +137,7 @@ class Server:
             self._opening.pop(peer, None)
 
     def _tls_layer(
-        self, peer: Peer, tls: TlsSide, shaken: asyncio.Future[None]
+        self, peer: Connection, tls: TlsSide, shaken: asyncio.Future[None]
     ) -> sslproto.SSLProtocol:
         timeouts: dict[str, Any] = {"ssl_handshake_timeout": self.limits.handshake_seconds}
         if sys.version_info >= (3, 11):
@@ -147,19 +147,19 @@ class Server:
 
     # -- who waits ---------------------------------------------------------------------------
 
-    def waits(self, peer: Peer) -> None:
+    def idle(self, peer: Connection) -> None:
         """`peer` has no request in progress."""
         self._opening.pop(peer, None)
         self._answering.pop(peer, None)
         self._waiting[peer] = None
         self._bound()
 
-    def works(self, peer: Peer) -> None:
+    def busy(self, peer: Connection) -> None:
         """`peer` has a request in progress."""
         self._waiting.pop(peer, None)
         self._answering[peer] = None
 
-    def left(self, peer: Peer) -> None:
+    def closed(self, peer: Connection) -> None:
         self._waiting.pop(peer, None)
         self._answering.pop(peer, None)
 
@@ -171,7 +171,7 @@ class Server:
         """Close the oldest peer that waits, else the oldest handshake."""
         if self._waiting:
             peer = next(iter(self._waiting))
-            self.left(peer)
+            self.closed(peer)
             peer.abort()
         elif self._opening:
             self._opening.pop(next(iter(self._opening))).cancel()

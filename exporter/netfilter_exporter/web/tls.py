@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from netfilter_exporter.config_yaml import ConfigError
+from netfilter_exporter.config.yaml_reader import ConfigError
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.files import read_bytes
 from netfilter_exporter.web.tls_config import (

@@ -13,7 +13,7 @@ from typing import Any, Callable
 
 import yaml
 
-from netfilter_exporter.config_yaml import (
+from netfilter_exporter.config.yaml_reader import (
     ConfigError,
     Place,
     Reader,

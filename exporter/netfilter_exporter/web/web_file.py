@@ -10,8 +10,8 @@ import os
 import time
 from typing import NamedTuple
 
-from netfilter_exporter.config_yaml import ConfigError
-from netfilter_exporter.loads import Loads
+from netfilter_exporter.config.reload_status import ReloadStatus
+from netfilter_exporter.config.yaml_reader import ConfigError
 from netfilter_exporter.web import config as web_config
 from netfilter_exporter.web import tls
 from netfilter_exporter.web.config import WebConfig
@@ -49,7 +49,7 @@ class WebFile:
 
     def __init__(self, path: str | None) -> None:
         """Read the file at `path`, where there is one; raises `ConfigError`."""
-        self.loads = Loads()  #: is told of each reading
+        self.reload_status = ReloadStatus()  #: is told of each reading
         self._path = path
         self._good = WebSettings()
         #: Of the file and those that it names, before they were last read.
@@ -74,7 +74,7 @@ class WebFile:
         if self._path:
             marks: dict[str, _Mark | None] = {}
             try:
-                with self.loads.reading("web"):
+                with self.reload_status.reading("web"):
                     self._good = _read(self._path, marks)
             finally:
                 self._marks = marks

@@ -1,0 +1,183 @@
+"""What the checks see: the facts of one run of the collectors, asked in the alerts' words."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from netfilter_exporter.check.services import Manager, managers
+from netfilter_exporter.collection import Outcome, Run
+from netfilter_exporter.config.model import Config, Role
+from netfilter_exporter.facts.snapshot import Snapshot
+from netfilter_exporter.kernel import forwarding
+from netfilter_exporter.kernel.errors import NoData, ReadError
+from netfilter_exporter.rules.families import Backend, Family
+from netfilter_exporter.rules.model import Action
+from netfilter_exporter.rules.reachability import RulesetFacts
+
+#: How a person calls them.
+FAMILY = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
+
+#: What is said of an alert that nothing else can decide.
+NEEDS_HISTORY = "cannot tell without history: only its alert in Prometheus can"
+
+#: What is said of an alert that the configured role would decide.
+NEEDS_ROLE = {
+    Family.IPV4: "cannot tell without history: set nat: required",
+    Family.IPV6: "cannot tell without history: set nat: {ipv6: required}",
+}
+
+
+class Counters(NamedTuple):
+    """The statistics of connection tracking, summed over the CPUs, and when they were read."""
+
+    at: float
+    totals: Mapping[str, int]
+
+
+def counters(snapshot: Snapshot) -> Counters | None:
+    """Read the counters of a snapshot; None where they cannot be."""
+    try:
+        totals: Counter[str] = Counter()
+        for cpu in snapshot.statistics:
+            totals.update(cpu)
+    except ReadError:
+        return None
+    return Counters(snapshot.system.clock(), totals)
+
+
+class Readable(NamedTuple):
+    """A ruleset that was read."""
+
+    backend: Backend
+    families: tuple[Family, ...]
+    facts: RulesetFacts
+
+
+class Context:
+    """One look at the host; what cannot be read raises `ReadError`, as in a snapshot."""
+
+    def __init__(self, run: Run, before: Counters | None = None) -> None:
+        """`before` are the counters of an earlier check, without which there are no rates."""
+        self.snapshot = run.snapshot
+        self.outcomes: Mapping[str, Outcome] = run.outcomes
+        self.config: Config = run.snapshot.host.config
+        self._before = before
+
+    # -- the role --------------------------------------------------------------------------
+
+    def required(self, family: Family) -> bool:
+        """Tell whether the configuration says that this host must NAT."""
+        return self.config.nat.role(family) is Role.REQUIRED
+
+    @functools.cached_property
+    def doing_nat(self) -> tuple[Family, ...]:
+        """The families in which this host translates, or has to; none that it must not."""
+        doing = (family for family in Family if self.rules(family) or self.required(family))
+        return tuple(family for family in doing if not self.unwanted(family))
+
+    def unwanted(self, family: Family) -> bool:
+        """Tell whether the configuration says that this host must not NAT."""
+        return self.config.nat.role(family) is Role.NONE
+
+    def undecided(self, family: Family) -> bool:
+        """Tell whether the configuration leaves it to history."""
+        return self.config.nat.role(family) is Role.AUTO
+
+    # -- rules -----------------------------------------------------------------------------
+
+    @functools.cached_property
+    def rulesets(self) -> tuple[Readable, ...]:
+        """The rulesets that were read."""
+        return tuple(
+            Readable(r.backend, r.families, r.facts)
+            for r in self.snapshot.rulesets
+            if r.facts is not None
+        )
+
+    def unread(self, family: Family) -> ReadError | None:
+        """Return why a ruleset that may hold rules of `family` could not be read."""
+        errors = [r.error for r in self.snapshot.rulesets if family in r.families and r.error]
+        return max(errors, key=lambda error: error.status.rank, default=None)
+
+    def rules(self, family: Family, backend: Backend | None = None) -> int:
+        """Return how many translating rules were read."""
+        return sum(self.actions(family, backend).values())
+
+    def actions(self, family: Family, backend: Backend | None = None) -> Counter[Action]:
+        """Return the translating rules that were read, by what they do."""
+        found: Counter[Action] = Counter()
+        for ruleset in self.rulesets:
+            if family in ruleset.families and backend in {None, ruleset.backend}:
+                for action in Action:
+                    found[action] += ruleset.facts.rules[family, action]
+        return +found
+
+    def forwarded_rules(self, family: Family) -> int:
+        """Return how many of them are for forwarded traffic."""
+        return sum(ruleset.facts.forwarded[family] for ruleset in self.rulesets)
+
+    def forwards(self, family: Family) -> bool:
+        """Tell whether anything but lo forwards."""
+        if family is Family.IPV4:
+            return any(self.snapshot.ipv4_forwarding.values())
+        return forwarding.read_ipv6(self.snapshot.paths)
+
+    def forward_drops(self, family: Family) -> bool:
+        """Tell whether a forward chain has the policy drop."""
+        return any(family in ruleset.facts.forward_drops for ruleset in self.rulesets)
+
+    # -- tracking --------------------------------------------------------------------------
+
+    def tracked(self, family: Family) -> bool | None:
+        """Tell whether packets are proven to be tracked, or not to be; None: neither."""
+        try:
+            return self.snapshot.tracking(family)
+        except ReadError:
+            return None
+
+    def unproven(self, family: Family) -> ReadError | None:
+        """Return why neither can be proven."""
+        try:
+            self.snapshot.tracking(family)
+        except ReadError as error:
+            return error
+        return None
+
+    # -- capabilities ----------------------------------------------------------------------
+
+    @functools.cached_property
+    def lacking(self) -> tuple[str, ...]:
+        """The capabilities that are needed, and neither there nor proven to be loadable."""
+        needed = self.snapshot.capabilities_needed
+        possible = self.snapshot.capabilities
+        return tuple(n for n, need in needed.items() if need and possible.get(n) is not True)
+
+    # -- rates -----------------------------------------------------------------------------
+
+    @functools.cached_property
+    def now(self) -> Counters | None:
+        """The counters of this check."""
+        return counters(self.snapshot)
+
+    @property
+    def seconds(self) -> float | None:
+        """The time between the two looks; None where there is no earlier one."""
+        if self._before is None or self.now is None or self.now.at <= self._before.at:
+            return None
+        return self.now.at - self._before.at
+
+    def increase(self, name: str) -> int:
+        """Return by how much a counter grew between the two looks; NoData where it is not."""
+        if self._before is None or self.now is None or name not in self.now.totals:
+            raise NoData(f"no counter {name}")
+        return max(self.now.totals[name] - self._before.totals.get(name, 0), 0)
+
+    # -- the machine -----------------------------------------------------------------------
+
+    @functools.cached_property
+    def managers(self) -> tuple[Manager, ...]:
+        """Who writes the rules of this host."""
+        return managers(self.snapshot.paths, self.snapshot.system.processes())

@@ -1,0 +1,1 @@
+"""The facts of one scrape, each read on first use and at most once."""

@@ -1,0 +1,1 @@
+"""Connection tracking: its statistics, its entries, its hooks, and the probe that proves it."""

@@ -1,0 +1,1 @@
+"""Kernel modules: where each is, by evidence, and what that makes possible."""

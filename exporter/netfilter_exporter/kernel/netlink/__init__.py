@@ -1,0 +1,1 @@
+"""Netlink: attributes in messages, messages over a socket, requests with a deadline."""

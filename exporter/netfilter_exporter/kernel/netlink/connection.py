@@ -1,0 +1,112 @@
+"""Requests and dumps over a netlink socket, within a deadline."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Callable, TypeVar
+
+from netfilter_exporter.kernel.errors import Malformed, ReadError, TimedOut
+from netfilter_exporter.kernel.netlink.messages import (
+    HEADER,
+    NLM_F_ACK,
+    NLM_F_DUMP,
+    NLM_F_DUMP_INTR,
+    NLM_F_REQUEST,
+    NLMSG_MIN_TYPE,
+    ends,
+    messages_of,
+)
+from netfilter_exporter.kernel.netlink.transport import Transport
+
+_DUMP_ATTEMPTS = 4
+
+T = TypeVar("T")
+
+
+class Interrupted(ReadError):
+    """What was dumped changed during the dump, every time it was repeated."""
+
+
+class Connection:
+    """Requests and dumps over one `Transport`, within a deadline."""
+
+    def __init__(
+        self, transport: Transport, deadline: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._transport = transport
+        self._deadline = deadline
+        self._clock = clock
+        self._sequence = itertools.count(1)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def ask(self, what: str, type_: int, payload: bytes) -> memoryview:
+        """Send a request that one message answers, and return that message's payload.
+
+        Some of these answers carry NLM_F_MULTI with no NLMSG_DONE behind (ctnetlink's
+        GET_STATS and CT_GET), so the first message is taken and none is waited for.
+        """
+        sequence = self._send(type_, NLM_F_REQUEST, payload)
+        while True:
+            for kind, _, answer in self._receive(what, sequence):
+                if not ends(what, kind, answer):
+                    return answer
+                raise Malformed(f"{what}: an empty answer")
+
+    def command(self, what: str, type_: int, payload: bytes) -> None:
+        """Send a request that is answered by an acknowledgement."""
+        sequence = self._send(type_, NLM_F_REQUEST | NLM_F_ACK, payload)
+        while True:
+            for kind, _, answer in self._receive(what, sequence):
+                if ends(what, kind, answer):
+                    return
+
+    def dump(
+        self, what: str, type_: int, payload: bytes, parse: Callable[[memoryview], T]
+    ) -> list[T]:
+        """Return what `parse` makes of each message's payload, in order.
+
+        Parsed as they arrive, so that a dump of ten megabytes is never held whole. Repeated
+        when the kernel says that something changed meanwhile, until two in a row are the same:
+        what changed was something else, such as the elements of a set.
+        """
+        before: list[T] | None = None
+        for _ in range(_DUMP_ATTEMPTS):
+            sequence = self._send(type_, NLM_F_REQUEST | NLM_F_DUMP, payload)
+            parsed: list[T] = []
+            failure: Exception | None = None
+            flags = 0
+            done = False
+            while not done:
+                for kind, told, answer in self._receive(what, sequence):
+                    flags |= told  # those of NLMSG_DONE may be all that tells of a change
+                    if kind < NLMSG_MIN_TYPE:
+                        done = ends(what, kind, answer)
+                    elif failure is None:
+                        try:
+                            parsed.append(parse(answer))
+                        except Exception as error:  # the next dump gets EBUSY while this one runs
+                            failure = error
+            if failure is not None:
+                raise failure
+            if not flags & NLM_F_DUMP_INTR or parsed == before:
+                return parsed
+            before = parsed
+        raise Interrupted(f"{what}: changed during each of {_DUMP_ATTEMPTS} dumps")
+
+    def _send(self, type_: int, flags: int, payload: bytes) -> int:
+        """Send a request and return its sequence number."""
+        sequence = next(self._sequence)
+        header = HEADER.pack(HEADER.size + len(payload), type_, flags, sequence, 0)
+        self._transport.send(header + payload)
+        return sequence
+
+    def _receive(self, what: str, sequence: int) -> Iterator[tuple[int, int, memoryview]]:
+        """Return (type, flags, payload) for each message of the next datagram of an answer."""
+        remaining = self._deadline - self._clock()
+        if remaining <= 0:
+            raise TimedOut(f"{what}: out of time")
+        return messages_of(self._transport.receive(remaining), sequence, what)

@@ -1,0 +1,1 @@
+"""Sysctls: their values, their names, and what sysctl.d sets them to."""

@@ -1,0 +1,143 @@
+"""Sysctls of connection tracking and forwarding: their values, and whether what is asked for holds.
+
+Source: /proc/sys/net, which is that of the reader's own network namespace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Callable, NamedTuple
+
+from netfilter_exporter.kernel.errors import Malformed, NoData, ReadError
+from netfilter_exporter.kernel.files import Paths, exists, listing, read_int
+from netfilter_exporter.kernel.sysctl import names as sysctl_names
+from netfilter_exporter.kernel.sysctl import sysctl_d
+from netfilter_exporter.kernel.sysctl.names import FIXED, Desired
+
+_DIRECTORY = "net/netfilter"
+
+
+class Reading(NamedTuple):
+    """The values by key, and what could not be read; what is not a number is in neither."""
+
+    values: Mapping[str, int]
+    errors: tuple[ReadError, ...]
+    listed: frozenset[str] | None = None  #: keys in _DIRECTORY; None: it cannot be listed
+
+    def presence(self, paths: Paths, key: str) -> bool | ReadError:
+        """Return whether the kernel has `key` now, or why that cannot be seen."""
+        if key in self.values:
+            return True
+        if self.listed is not None and key.startswith(f"{_DIRECTORY}/"):
+            return key in self.listed
+        try:
+            return exists(paths.proc("sys/" + key))
+        except ReadError as error:
+            return error
+
+
+class Comparison(NamedTuple):
+    """What became of a wish."""
+
+    desired: Desired
+    present: bool  #: this kernel has the key now
+    actual: int | None
+    mismatch: bool | None  #: None: cannot be told, or the key is unknown to this kernel
+
+
+class Comparisons(NamedTuple):
+    """All desired, and what could not be read of them."""
+
+    comparisons: tuple[Comparison, ...]
+    errors: tuple[ReadError, ...]
+
+
+def read_sysctls(paths: Paths, read: Callable[[str], int] = read_int) -> Reading:
+    """Read every numeric nf_conntrack_* that this kernel has, and those of FIXED that are there.
+
+    `read` reads one file.
+    """
+    values: dict[str, int] = {}
+    errors: list[ReadError] = []
+    root = paths.proc("sys/")
+    listed = _list_directory(paths, errors)
+    conntrack = (key for key in listed or () if key.startswith(sysctl_names.CONNTRACK))
+    for key in (*conntrack, *FIXED):
+        try:
+            values[key] = read(f"{root}{key}")
+        except (NoData, Malformed):  # noqa: PERF203 - a call for each key costs more
+            continue
+        except ReadError as error:
+            errors.append(error)
+    return Reading(values, tuple(errors), None if listed is None else frozenset(listed))
+
+
+def _list_directory(paths: Paths, errors: list[ReadError]) -> list[str] | None:
+    try:
+        return [f"{_DIRECTORY}/{name}" for name in listing(paths.proc(f"sys/{_DIRECTORY}"))]
+    except NoData:
+        return []
+    except ReadError as error:
+        errors.append(error)
+        return None
+
+
+def _try_int(paths: Paths, key: str) -> int | ReadError:
+    try:
+        return read_int(paths.proc("sys/" + key))
+    except ReadError as error:
+        return error
+
+
+def from_sysctl_d(options: sysctl_d.Options, values: Mapping[str, int]) -> Iterable[Desired]:
+    """Yield what sysctl.d asks of this kernel."""
+    for key, setting in sysctl_d.settle(options.merged, sysctl_names.matchable(values)).items():
+        operator = sysctl_names.operator(key)
+        yield Desired(key, "sysctl.d", operator, setting.value, str(setting.origin))
+
+
+def compare(
+    paths: Paths,
+    settings: Iterable[Desired],
+    values: Mapping[str, int],
+    needed: Callable[[str], bool],
+) -> Comparisons:
+    """Compare what is asked for with what holds.
+
+    `values` are those of `read_sysctls`; `needed` tells whether a rule or the host's role needs a
+    capability.
+    """
+    comparisons: list[Comparison] = []
+    errors: list[ReadError] = []
+    for desired in sorted(settings, key=lambda each: (each.key, each.source)):
+        actual = _actual(paths, desired.key, values)
+        if isinstance(actual, int):
+            holds = desired.operator.holds(desired.key, actual, desired.value)
+            comparisons.append(Comparison(desired, True, actual, not holds))
+        elif isinstance(actual, NoData):
+            comparisons.append(
+                Comparison(desired, False, None, _absent_matters(desired, values, needed))
+            )
+        else:
+            errors.append(actual)
+            comparisons.append(Comparison(desired, True, None, None))
+    return Comparisons(tuple(comparisons), tuple(errors))
+
+
+def _actual(paths: Paths, key: str, values: Mapping[str, int]) -> int | ReadError:
+    for spelling in sysctl_names.spellings(key):
+        if spelling in values:
+            return values[spelling]
+    return _try_int(paths, key)
+
+
+def _absent_matters(
+    desired: Desired, values: Mapping[str, int], needed: Callable[[str], bool]
+) -> bool | None:
+    if sysctl_names.unknown(desired.key, values):
+        return None
+    if desired.source == "config":
+        return True
+    # Its module is not loaded, or its interface is gone: sysctl.d may ask for later.
+    capability = sysctl_names.capability(desired.key, values)
+    return capability is not None and needed(capability)

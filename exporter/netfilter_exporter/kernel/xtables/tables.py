@@ -1,0 +1,170 @@
+"""Legacy iptables and ip6tables, read with getsockopt.
+
+Source: include/uapi/linux/netfilter_ipv4/ip_tables.h, netfilter_ipv6/ip6_tables.h and
+netfilter/x_tables.h (v6.18); the names of the tables that exist in net/netfilter/x_tables.c.
+Asking for a table creates it: only one that ip_tables_names already lists is asked for.
+Sizes are those of 64-bit kernels; a 32-bit process gets `Unsupported`.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+from collections.abc import Iterator
+from typing import Callable, NamedTuple
+
+from netfilter_exporter.kernel.errors import (
+    Malformed,
+    NoData,
+    ReadError,
+    TimedOut,
+    Unsupported,
+)
+from netfilter_exporter.kernel.files import Paths, read_bytes
+from netfilter_exporter.kernel.netlink.attributes import text
+from netfilter_exporter.kernel.parser_cache import ParserCache, unpacker_of_others
+from netfilter_exporter.kernel.xtables.entry import (
+    LAYOUTS,
+    OFFSETS,
+    TARGET,
+    Layout,
+    parse_entry,
+    parse_verdict,
+)
+from netfilter_exporter.kernel.xtables.transport import Xtables
+from netfilter_exporter.rules.families import Backend, Family, Hook
+from netfilter_exporter.rules.model import Chain, Rule, Table, Verdict
+
+IPT_SO_GET_INFO = 64  # IP6T_SO_GET_INFO is the same
+IPT_SO_GET_ENTRIES = 65
+
+NAMES = {Family.IPV4: "net/ip_tables_names", Family.IPV6: "net/ip6_tables_names"}
+
+#: Tables that tell something about NAT, with the type and priority of their chains.
+TABLES = {"nat": ("nat", -100), "raw": ("filter", -300), "filter": ("filter", 0)}
+
+_INFO = struct.Struct("=32sI5I5III")  # struct ipt_getinfo
+_GET_ENTRIES = struct.Struct("=32sI4x")  # struct ipt_get_entries, up to its entries
+_ATTEMPTS = 4
+
+
+class Info(NamedTuple):
+    """struct ipt_getinfo; it changes with every change of the table that changes its size."""
+
+    valid_hooks: int
+    hook_entry: tuple[int, ...]
+    underflow: tuple[int, ...]
+    entries: int
+    size: int
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether there is more than a policy for each hook and the entry that ends the table."""
+        return self.entries > bin(self.valid_hooks).count("1") + 1
+
+
+def read_names(paths: Paths, family: Family) -> frozenset[str]:
+    """Return the tables that exist; none where ip_tables is not loaded."""
+    path = paths.proc(NAMES[family])
+    try:
+        return frozenset(read_bytes(path).decode("ascii", "replace").split())
+    except NoData:
+        return frozenset()
+
+
+def read_info(xtables: Xtables, table: str) -> Info:
+    """Return what the kernel says about a table without handing out its rules."""
+    return parse_info(bytes(xtables.get(IPT_SO_GET_INFO, table.encode(), _INFO.size)))
+
+
+def parse_info(content: bytes) -> Info:
+    """Parse a struct ipt_getinfo."""
+    if len(content) != _INFO.size:
+        raise Malformed(f"IPT_SO_GET_INFO: {len(content)} bytes instead of {_INFO.size}")
+    _, valid, *numbers = _INFO.unpack(content)
+    return Info(valid, tuple(numbers[:5]), tuple(numbers[5:10]), numbers[10], numbers[11])
+
+
+def read_entries(xtables: Xtables, table: str) -> tuple[Info, memoryview]:
+    """Return a table of TABLES unparsed; again where it was replaced between the two questions."""
+    if struct.calcsize("P") != 8:
+        raise Unsupported("legacy tables: a 32-bit process cannot read them")
+    for _ in range(_ATTEMPTS):
+        info = read_info(xtables, table)
+        request = _GET_ENTRIES.pack(table.encode(), info.size)
+        try:
+            content = xtables.get(IPT_SO_GET_ENTRIES, request, len(request) + info.size)
+        except TimedOut:  # EAGAIN: the size is no longer that
+            continue
+        return info, content[_GET_ENTRIES.size :]
+    raise ReadError(f"legacy {table}: replaced during each of {_ATTEMPTS} readings")
+
+
+def recogniser(content: memoryview, family: Family) -> Callable[[memoryview], bool]:
+    """Return what tells whether entries of the same size are these, but for their counters.
+
+    Where the first entries are the same, so is where the next one begins.
+    """
+    layout = LAYOUTS[family]
+    counters = [
+        slice(start + layout.counters, start + layout.size)
+        for start, *_ in _entries(content, layout)
+    ]
+    unpack = unpacker_of_others(len(content), counters)
+    others = unpack(content)
+    return lambda entries: unpack(entries) == others
+
+
+def parse_table(content: memoryview, info: Info, family: Family, name: str) -> Table:
+    """Parse the entries of a table: chain after chain, each closed by a policy or a return."""
+    layout = LAYOUTS[family]
+    type_, priority = TABLES[name]
+    entries = list(_entries(content, layout))
+    headers = [(data, end) for _, data, end, is_header in entries if is_header]
+    names = {end: text(content[data:end]) for data, end in headers[:-1]}
+    parse = ParserCache(functools.partial(parse_entry, layout=layout, names=names))
+    bases = {
+        info.hook_entry[hook]: (hook, info.underflow[hook])
+        for hook in Hook
+        if info.valid_hooks & 1 << hook
+    }
+    chains: dict[str, Chain] = {}
+    rules: list[Rule] = []
+    hook, policy_at = Hook.PREROUTING, -1
+    for start, _, end, is_header in entries:
+        if start in bases:
+            hook, policy_at = bases[start]
+            rules = []
+        elif start in names:
+            rules = []
+            chains[names[start]] = Chain(rules)
+        if start == policy_at:
+            drops = parse_verdict(content[start:end], layout) is Verdict.DROP
+            chains[hook.name] = Chain(rules, hook, type_, priority, drops)
+        elif not is_header:
+            rules.append(parse(content[start:end]))
+    whole = headers and all(chains.get(user, Chain([])).rules for user in names.values())
+    if not whole or len(chains) != len(bases) + len(headers) - 1:
+        raise Malformed(f"legacy {name}: a chain does not begin or end where it should")
+    for chain_name in names.values():
+        chains[chain_name].rules.pop()  # the return that closes a user chain
+    return Table(Backend.LEGACY, frozenset({family}), name, chains, {})
+
+
+_ERROR = b"ERROR\0"  #: the target of the entry before a user chain, and of the last one
+
+
+def _entries(content: memoryview, layout: Layout) -> Iterator[tuple[int, int, int, bool]]:
+    """Yield for each entry its start, that of its target's data, its end, and if it is a header."""
+    offset, end = 0, len(content)
+    smallest = layout.size + TARGET.size
+    while offset < end:
+        if end - offset < smallest:
+            raise Malformed(f"legacy table: {end - offset} stray bytes")
+        target, next_ = OFFSETS.unpack_from(content, offset + layout.offsets)
+        if not layout.size <= target <= next_ - TARGET.size or offset + next_ > end:
+            raise Malformed(f"legacy table: an entry claims {next_} of {end - offset} bytes")
+        name = offset + target + 2
+        is_header = content[name : name + len(_ERROR)] == _ERROR
+        yield offset, offset + target + TARGET.size, offset + next_, is_header
+        offset += next_

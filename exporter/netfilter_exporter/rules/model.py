@@ -1,0 +1,111 @@
+"""One model for the rules of both backends: what of them decides whether NAT works."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from netfilter_exporter.rules.families import BOTH, Backend, Family, Hook
+
+#: A chain behind it can no longer keep a packet from being tracked. One of this very priority can
+#: if it was registered after tracking began (include/uapi/linux/netfilter_ipv4.h).
+NF_IP_PRI_CONNTRACK = -200
+
+
+#: What an interface begins with that is named by its index, which no name can contain.
+INDEX = "index "
+
+
+class Action(enum.Enum):
+    """What a translating rule does; the value is the `action` label."""
+
+    MASQUERADE = "masquerade"
+    SNAT = "snat"
+    DNAT = "dnat"
+    REDIRECT = "redirect"
+    NETMAP = "netmap"
+
+    __hash__ = object.__hash__  # as that of Family
+
+
+class Verdict(enum.Enum):
+    """The verdicts that end a chain for the packet, or send it to another."""
+
+    ACCEPT = "accept"
+    DROP = "drop"
+    RETURN = "return"
+    QUEUE = "queue"
+    GOTO = "goto"
+    JUMP = "jump"
+
+
+class Rule(NamedTuple):
+    """One rule. What is not read of it can neither translate nor hide another rule."""
+
+    conditional: bool = False  #: it has a match, so that some packets may pass it by
+    verdict: Verdict | None = None
+    targets: tuple[str, ...] = ()  #: the chain of a jump or goto
+    maps: tuple[str, ...] = ()  #: verdict maps it looks into, by name
+    action: Action | None = None
+    families: frozenset[Family] = BOTH  #: fewer where it says ``meta nfproto``
+    #: names, or INDEX and a number, that must be there for it to match anything
+    interfaces: tuple[str, ...] = ()
+    loopback: bool = True  #: False where an interface match keeps loopback traffic out
+    notrack: bool = False
+    zone: bool = False  #: it puts flows into a conntrack zone
+    extension: bool = False  #: its action is an xt target, also where nftables carries it
+    comment: str = ""  #: of an unconditional rule
+
+
+def is_among(interface: str, interfaces: Mapping[str, int]) -> bool:
+    """Tell whether what a rule needs is one of `interfaces`, which are indices by name."""
+    if interface.startswith(INDEX):
+        return int(interface[len(INDEX) :]) in interfaces.values()
+    return interface in interfaces
+
+
+class Chain(NamedTuple):
+    """A chain; `hook` is None for a user chain."""
+
+    rules: list[Rule]
+    hook: Hook | None = None
+    type: str = ""  #: nat, filter or route
+    priority: int = 0
+    drops: bool = False  #: its policy is drop
+
+    @property
+    def translates(self) -> bool:
+        """Whether it is a base chain whose rules may translate."""
+        return self.type == "nat" and self.hook is not None
+
+    @property
+    def is_before_tracking(self) -> bool:
+        """Whether it is a base chain whose rules may keep packets from being tracked."""
+        return self.hook in {Hook.PREROUTING, Hook.OUTPUT} and self.priority <= NF_IP_PRI_CONNTRACK
+
+    @property
+    def is_before_all_tracking(self) -> bool:
+        """Whether what is received passes it before tracking, whichever was registered first."""
+        return self.hook is Hook.PREROUTING and self.priority < NF_IP_PRI_CONNTRACK
+
+    @property
+    def is_of_interest(self) -> bool:
+        """Whether its rules say anything about NAT."""
+        return self.translates or self.is_before_tracking
+
+
+class Table(NamedTuple):
+    """A table with its chains by name, and the chains that its verdict maps lead to."""
+
+    backend: Backend
+    families: frozenset[Family]
+    name: str
+    chains: Mapping[str, Chain]
+    maps: Mapping[str, tuple[str, ...]]
+    dormant: bool = False  #: NFT_TABLE_F_DORMANT: listed, but its chains are not hooked
+
+    def rules(self, chain: str) -> Sequence[Rule]:
+        """Return the rules of a chain: none where it is not listed."""
+        found = self.chains.get(chain)
+        return found.rules if found else ()

@@ -1,0 +1,188 @@
+"""Which rules of a ruleset can translate, and which are there in vain.
+
+Pure functions on the model in `model`; what hides a rule is in `termination`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from netfilter_exporter.rules.families import Family, Hook
+from netfilter_exporter.rules.graph import ChainClass, Graph, Reached
+from netfilter_exporter.rules.model import Action, Table
+from netfilter_exporter.rules.shadows import SHADOW_LIMIT, Shadow
+
+#: What translates forwarded traffic, by hook: redirect is for this host, input and output too.
+FORWARDED = {
+    Hook.POSTROUTING: frozenset({Action.SNAT, Action.MASQUERADE, Action.NETMAP}),
+    Hook.PREROUTING: frozenset({Action.DNAT, Action.NETMAP}),
+}
+
+
+class BaseChain(NamedTuple):
+    """The labels of a NAT base chain."""
+
+    family: Family
+    table: str
+    chain: str
+    hook: Hook
+
+
+class Translation(NamedTuple):
+    """What can be asked of a translating rule, but for its chain: there may be ten thousand."""
+
+    families: frozenset[Family]
+    action: Action
+    table: str
+    interfaces: tuple[str, ...]
+    extension: bool
+
+
+@dataclasses.dataclass
+class RulesetFacts:
+    """What a ruleset says about NAT; a rule that both families meet counts once in each."""
+
+    chain_rules: Counter[BaseChain] = dataclasses.field(default_factory=Counter)
+    table_rules: Counter[tuple[Family, str]] = dataclasses.field(default_factory=Counter)
+    #: every kind of translating rule there is, with the chains that have one
+    translations: dict[Translation, set[str]] = dataclasses.field(default_factory=dict)
+    rules: Counter[tuple[Family, Action]] = dataclasses.field(default_factory=Counter)
+    #: of those, the ones that some packet can reach
+    reached: Counter[tuple[Family, Action]] = dataclasses.field(default_factory=Counter)
+    forwarded: Counter[Family] = dataclasses.field(default_factory=Counter)
+    unreachable: Counter[BaseChain] = dataclasses.field(default_factory=Counter)
+    dormant: Counter[tuple[Family, str]] = dataclasses.field(default_factory=Counter)
+    #: families and names of the tables that those rules are in
+    dormant_tables: set[tuple[frozenset[Family], str]] = dataclasses.field(default_factory=set)
+    notrack: Counter[Family] = dataclasses.field(default_factory=Counter)
+    #: family, chain and name of every interface that a translating rule needs
+    interfaces: set[tuple[Family, str, str]] = dataclasses.field(default_factory=set)
+    #: families of which no packet is tracked that is received
+    untracked: set[Family] = dataclasses.field(default_factory=set)
+    #: families of which a notrack or zone rule may touch loopback
+    loopback_untracked: set[Family] = dataclasses.field(default_factory=set)
+    #: families of which a forward base chain has the policy drop
+    forward_drops: set[Family] = dataclasses.field(default_factory=set)
+    shadows: list[Shadow] = dataclasses.field(default_factory=list)
+
+
+def analyze(tables: Iterable[Table]) -> RulesetFacts:
+    """Return what the tables of one ruleset, all of one backend, say together."""
+    facts = RulesetFacts()
+    for table in tables:
+        graph = Graph(table)
+        bases = {name: chain.hook for name, chain in table.chains.items() if chain.hook is not None}
+        nat = {name: hook for name, hook in bases.items() if table.chains[name].translates}
+        reached = graph.walk(nat)
+        classes = graph.classes(reached)
+        _add_sizes(facts, graph, nat, reached)
+        if table.dormant:
+            _add_dormant(facts, table, classes)
+            continue
+        _add_translations(facts, table, nat, classes)
+        _add_unreachable(facts, graph, nat, classes)
+        for chain, family, interface in graph.needing(reached):
+            facts.interfaces.add((family, chain, interface))
+        _add_untracked(facts, graph, bases)
+        if any(hook is Hook.FORWARD and table.chains[n].drops for n, hook in bases.items()):
+            facts.forward_drops |= table.families
+    return facts
+
+
+def _ordered(families: Collection[Family]) -> list[Family]:
+    return [family for family in Family if family in families]
+
+
+def _add_sizes(
+    facts: RulesetFacts, graph: Graph, nat: Mapping[str, Hook], reached: Reached
+) -> None:
+    table = graph.table
+    for name, hook in nat.items():
+        for family in _ordered(table.families):
+            label = BaseChain(family, table.name, name, hook)
+            facts.chain_rules[label] += len(table.chains[name].rules)
+            if not table.dormant:
+                facts.unreachable[label] += 0
+    if nat:
+        for family, size in graph.sizes(reached).items():
+            facts.table_rules[family, table.name] += size
+
+
+def _add_dormant(facts: RulesetFacts, table: Table, groups: Iterable[ChainClass]) -> None:
+    for group in groups:
+        for hit in group.hits:
+            for family in _ordered(group.reach_of_any(hit).families) if hit.rule.action else ():
+                facts.dormant[family, table.name] += len(group.chains)
+                facts.dormant_tables.add((table.families, table.name))
+
+
+def _add_translations(
+    facts: RulesetFacts, table: Table, nat: Mapping[str, Hook], groups: Iterable[ChainClass]
+) -> None:
+    for group in groups:
+        for hit in group.hits:
+            action = hit.rule.action
+            if action is None:
+                continue
+            reach = group.reach_of_any(hit)
+            kind = Translation(
+                reach.families, action, table.name, hit.rule.interfaces, hit.rule.extension
+            )
+            facts.translations.setdefault(kind, set()).update(group.chains)
+            for family in _ordered(reach.families):
+                facts.rules[family, action] += len(group.chains)
+                facts.reached[family, action] += len(group.chains) * (family in reach.live)
+            forwarded: set[Family] = set()
+            for number, hook in enumerate(nat.values()):
+                if action in FORWARDED.get(hook, ()):
+                    forwarded |= group.reach(hit, number).families
+            for family in _ordered(forwarded):
+                facts.forwarded[family] += len(group.chains)
+
+
+def _add_unreachable(
+    facts: RulesetFacts, graph: Graph, nat: Mapping[str, Hook], groups: list[ChainClass]
+) -> None:
+    table = graph.table
+    for number, (base, hook) in enumerate(nat.items()):
+        for group in groups:
+            reaches = [group.reach(hit, number) if hit.rule.action else None for hit in group.hits]
+            hidden = [found.families - found.live if found else frozenset() for found in reaches]
+            for families in hidden:
+                for family in _ordered(families):
+                    label = BaseChain(family, table.name, base, hook)
+                    facts.unreachable[label] += len(group.chains)
+            for chain in group.chains if any(hidden) else ():
+                _add_shadows(facts, graph.shadows(base, chain, [*map(bool, hidden)]))
+
+
+def _add_shadows(facts: RulesetFacts, shadows: Iterable[Shadow]) -> None:
+    if len(facts.shadows) < SHADOW_LIMIT:
+        for shadow in shadows:
+            if len(facts.shadows) < SHADOW_LIMIT and shadow not in facts.shadows:
+                facts.shadows.append(shadow)
+
+
+def _add_untracked(facts: RulesetFacts, graph: Graph, bases: Iterable[str]) -> None:
+    """Add what keeps packets from being tracked, or tracks them in a zone of their own."""
+    chains = graph.table.chains
+    before_tracking = [name for name in bases if chains[name].is_before_tracking]
+    zones = False
+    for group in graph.classes(graph.walk(before_tracking)):
+        for hit in group.hits:
+            reach = group.reach_of_any(hit)
+            if hit.rule.notrack:
+                for family in _ordered(reach.live):
+                    facts.notrack[family] += len(group.chains)
+            if hit.rule.notrack or hit.rule.zone:
+                facts.loopback_untracked |= reach.loopback
+            zones = zones or hit.rule.zone
+    # A packet that was given a zone before has a template, which notrack leaves alone.
+    if not zones and any(
+        chains[name].is_before_all_tracking and graph.termination.exempts_all(name)
+        for name in before_tracking
+    ):
+        facts.untracked |= graph.table.families

@@ -1,0 +1,57 @@
+"""Translating rules that no packet reaches, and the rule that each of them owes that to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Callable, NamedTuple
+
+from netfilter_exporter.rules.families import Family
+from netfilter_exporter.rules.model import Rule
+
+#: Shadows that are kept for a person to read; all are counted.
+SHADOW_LIMIT = 64
+
+
+class ShadowingRule(NamedTuple):
+    """A rule that ends its chain for every packet."""
+
+    chain: str
+    position: int  #: counted from 1
+    rule: Rule
+
+
+class Shadow(NamedTuple):
+    """A translating rule that no packet reaches; positions count from 1, as nft and iptables do."""
+
+    table: str
+    chain: str
+    position: int
+    rule: Rule
+    hidden_by: int | None  #: position in the same chain; None: nothing leads to the chain any more
+    families: frozenset[Family]  #: of the table
+    #: in `chain`, or in the chain whose jump is no longer reached
+    shadowing_rule: ShadowingRule | None
+
+
+def find_shadowing_rule(
+    base: str,
+    chain: str,
+    jumps: Mapping[str, Iterable[tuple[str, bool]]],
+    shadowing_rule_in: Callable[[str], ShadowingRule | None],
+) -> ShadowingRule | None:
+    """Return the rule that ends the way from `base` to `chain`, the one nearest to `base`.
+
+    `jumps` are the targets of each chain's jumps, and whether packets come to the jump;
+    `shadowing_rule_in` gives the rule that ends a chain.
+    """
+    todo: list[tuple[str, ShadowingRule | None]] = [(base, None)]
+    seen = {base}
+    for name, shadowing_rule in todo:  # grows while it is walked
+        for target, live in jumps.get(name, ()):
+            behind = shadowing_rule or (None if live else shadowing_rule_in(name))
+            if target == chain and behind:
+                return behind
+            if target not in seen:
+                seen.add(target)
+                todo.append((target, behind))
+    return None

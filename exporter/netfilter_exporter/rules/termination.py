@@ -1,0 +1,60 @@
+"""Which rules no packet gets beyond, and which chains no packet comes back from.
+
+Deliberately conservative: a match may always fail, so only a rule without one ends a chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from netfilter_exporter.rules.model import Rule, Table, Verdict
+
+
+class Termination:
+    """What of one table ends the way of every packet."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._ends: dict[str, bool] = {}
+
+    def hides(self, rule: Rule) -> bool:
+        """Tell whether no packet gets beyond a rule of its chain.
+
+        ``dnat ip to`` in an inet table has no match, and yet IPv6 passes it by.
+        """
+        if rule.conditional or not rule.families >= self._table.families:
+            return False
+        if rule.verdict is Verdict.JUMP:
+            return self._all_end(rule.targets)
+        return rule.action is not None or rule.verdict is not None
+
+    def ends(self, chain: str) -> bool:
+        """Tell whether no packet that comes to a user chain comes back to its caller."""
+        if chain not in self._ends:
+            self._ends[chain] = False  # while it is asked: the kernel allows no circle of jumps
+            self._ends[chain] = self._find_end(chain)
+        return self._ends[chain]
+
+    def exempts_all(self, chain: str) -> bool:
+        """Tell whether a notrack rule without a match is met by every packet of a base chain."""
+        for rule in self._table.rules(chain):
+            if rule.notrack:
+                if not rule.conditional and rule.families >= self._table.families:
+                    return True
+            elif rule.verdict not in {None, Verdict.DROP} or rule.maps or rule.zone:
+                return False  # some may have gone another way
+        return False
+
+    def _find_end(self, chain: str) -> bool:
+        for rule in self._table.rules(chain):
+            if rule.verdict is Verdict.RETURN or rule.maps:
+                return False
+            # What is sent on returns to the caller from there.
+            if rule.verdict is Verdict.GOTO and not self._all_end(rule.targets):
+                return False
+            if self.hides(rule):
+                return True
+        return False
+
+    def _all_end(self, chains: Sequence[str]) -> bool:
+        return bool(chains) and all(self.ends(chain) for chain in chains)
