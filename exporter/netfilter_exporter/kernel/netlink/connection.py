@@ -97,6 +97,25 @@ class Connection:
             before = parsed
         raise Interrupted(f"{what}: changed during each of {_DUMP_ATTEMPTS} dumps")
 
+    def head(
+        self, what: str, type_: int, payload: bytes, enough: Callable[[int], bool]
+    ) -> tuple[list[memoryview], bool]:
+        """Return the payloads of the first messages of a dump, and whether it ended.
+
+        `enough` gets the number of bytes so far after each datagram. A dump that did not end is
+        still under way: close the connection.
+        """
+        sequence = self._send(type_, NLM_F_REQUEST | NLM_F_DUMP, payload)
+        payloads: list[memoryview] = []
+        taken = 0
+        while not enough(taken):
+            for kind, _, answer in self._receive(what, sequence):
+                if ends(what, kind, answer):
+                    return payloads, True
+                payloads.append(answer)
+                taken += HEADER.size + len(answer)
+        return payloads, False
+
     def _send(self, type_: int, flags: int, payload: bytes) -> int:
         """Send a request and return its sequence number."""
         sequence = next(self._sequence)

@@ -1,0 +1,108 @@
+"""One entry of the flow table, and what a reading of many of them holds."""
+
+from __future__ import annotations
+
+import enum
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from typing import Callable, NamedTuple
+
+from netfilter_exporter.rules.families import Family
+
+#: TCP_CONNTRACK_* (include/uapi/linux/netfilter/nf_conntrack_tcp.h, v6.18) in their order.
+TCP_STATES = (
+    "none",
+    "syn_sent",
+    "syn_recv",
+    "established",
+    "fin_wait",
+    "close_wait",
+    "last_ack",
+    "time_wait",
+    "close",
+    "syn_sent2",
+)
+
+TCP = int(socket.IPPROTO_TCP)
+
+#: The words of the `protocol` label; any other protocol is "other".
+PROTOCOLS = {
+    TCP: "tcp",
+    int(socket.IPPROTO_UDP): "udp",
+    int(socket.IPPROTO_ICMP): "icmp",
+    int(socket.IPPROTO_ICMPV6): "icmp",
+}
+
+#: Those whose ports a `Flow` has.
+WITH_PORTS = frozenset({"tcp", "udp"})
+
+
+class Translated(enum.Enum):
+    """Which addresses or ports of a flow are translated; the value is the `translated` label."""
+
+    NONE = "none"
+    SOURCE = "source"
+    DESTINATION = "destination"
+    BOTH = "both"
+
+    __hash__ = object.__hash__  # as of Family
+
+
+#: By whether the source and the destination are translated.
+TRANSLATED = {
+    (False, False): Translated.NONE,
+    (True, False): Translated.SOURCE,
+    (False, True): Translated.DESTINATION,
+    (True, True): Translated.BOTH,
+}
+
+
+class Kind(NamedTuple):
+    """What flows have in common that a census counts together."""
+
+    family: Family
+    protocol: str  #: a word of PROTOCOLS, or other
+    state: str  #: of TCP one of TCP_STATES; otherwise unreplied, replied or assured
+    offloaded: bool
+    replied: bool
+
+
+class Flow(NamedTuple):
+    """One entry; addresses are packed, in network byte order."""
+
+    kind: Kind
+    source: bytes  #: of the original direction
+    #: Who answers: the source of the reply direction, which is behind a translated destination.
+    destination: bytes
+    port: int | None  #: of the destination; None for protocols other than TCP and UDP
+    translated: Translated
+
+
+class Reading(NamedTuple):
+    """The head of the flow table, in the order of its buckets."""
+
+    origin: str  #: ctnetlink or procfs
+    keys: Sequence[bytes]  #: what each entry is known by in another reading from that origin
+    census: Counter[Kind]
+    flow: Callable[[int], Flow]  #: returns the entry that has this index in `keys`
+    complete: bool  #: whether the table ended before the reading did
+    #: Whether the kernel took far more time than its entries account for: it walks empty buckets,
+    #: or entries of other namespaces, which it does not show.
+    laborious: bool = False
+
+
+class Marks(NamedTuple):
+    """What the kernel has marked a flow with."""
+
+    replied: bool
+    assured: bool
+    offloaded: bool
+
+
+def kind(family: Family, protocol: int, tcp_state: str, marks: Marks) -> Kind:
+    """Return the kind of a flow; `tcp_state` is empty where the kernel shows none."""
+    word = PROTOCOLS.get(protocol, "other")
+    unreplied = "replied" if marks.replied else "unreplied"
+    state = tcp_state or ("assured" if marks.assured else unreplied)
+    return Kind(family, word, state, marks.offloaded, marks.replied)

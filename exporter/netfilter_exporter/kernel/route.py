@@ -1,0 +1,59 @@
+"""Single routes, as RTM_GETROUTE answers; the routing table is never dumped.
+
+Source: include/uapi/linux/rtnetlink.h (v6.18), inet_rtm_getroute (net/ipv4/route.c),
+inet6_rtm_getroute (net/ipv6/route.c). Needs no privilege.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import NamedTuple
+
+from netfilter_exporter.kernel.errors import Malformed
+from netfilter_exporter.kernel.netlink.attributes import attribute_map, pack
+from netfilter_exporter.kernel.netlink.connection import Connection
+from netfilter_exporter.kernel.netlink.messages import NetlinkError
+
+RTM_GETROUTE = 26
+RTA_DST = 1
+RTA_OIF = 4
+RTN_UNICAST, RTN_LOCAL = 1, 2
+
+#: struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
+_RTMSG = struct.Struct("=8BI")
+_FAMILY = {4: socket.AF_INET, 16: socket.AF_INET6}
+_U32 = struct.Struct("=I")
+
+
+class Route(NamedTuple):
+    """The way to an address."""
+
+    local: bool  #: it ends on this host
+    interface: int  #: index
+
+
+def ask(connection: Connection, address: bytes) -> Route | None:
+    """Return the route to a packed address, as for a packet that this host sends.
+
+    None where there is none, and where it is not for unicast. Raises `ReadError`.
+    """
+    head = _RTMSG.pack(_FAMILY[len(address)], 8 * len(address), 0, 0, 0, 0, 0, 0, 0)
+    try:
+        answer = connection.ask("RTM_GETROUTE", RTM_GETROUTE, head + pack(RTA_DST, address))
+    except NetlinkError:  # ENETUNREACH, EHOSTUNREACH, EACCES (prohibit), EINVAL (blackhole)
+        return None
+    return parse_route(answer)
+
+
+def parse_route(payload: memoryview) -> Route | None:
+    """Parse an RTM_NEWROUTE message; None where its type is neither unicast nor local."""
+    if len(payload) < _RTMSG.size:
+        raise Malformed(f"RTM_GETROUTE: a message of {len(payload)} bytes")
+    type_ = _RTMSG.unpack_from(payload)[7]
+    if type_ not in {RTN_UNICAST, RTN_LOCAL}:
+        return None
+    interface = attribute_map(payload, _RTMSG.size)[RTA_OIF]
+    if len(interface) != _U32.size:
+        raise Malformed(f"RTM_GETROUTE: an interface of {len(interface)} bytes")
+    return Route(type_ == RTN_LOCAL, *_U32.unpack(interface))
