@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Callable
 
 from netfilter_exporter.collectors.base import SERIES_LIMIT, Collector, Metric, Sample
-from netfilter_exporter.facts.snapshot import Host, Snapshot
+from netfilter_exporter.facts.snapshot import Host, Snapshot, kept_of_config
 from netfilter_exporter.kernel.errors import (
     HEALTHY,
     ReadError,
@@ -268,13 +268,19 @@ def collect(collector: Collector, snapshot: Snapshot, options: Collection[str] =
     return outcome
 
 
+@kept_of_config
+def _samples(_: Host) -> dict[str, tuple[list[object], Samples]]:
+    """Keep, by metric name, the facts that samples were made of, and the samples."""
+    return {}
+
+
 def _kept(metric: Metric[Snapshot], snapshot: Snapshot) -> tuple[Samples, ReadError | None]:
     """Return the samples of the last scrape if they are made of the same facts, else make them."""
     try:
-        facts = [getattr(snapshot, name) for name in metric.of]
+        facts = [fact(snapshot) for fact in metric.of]
     except ReadError as error:
         return (), error
-    kept = snapshot.host.samples
+    kept = _samples(snapshot.host)
     before = kept.pop(metric.name, None)
     if before is None or before[0] != facts:
         samples, failure = _made(metric, snapshot)

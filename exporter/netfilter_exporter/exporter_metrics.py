@@ -11,6 +11,7 @@ from netfilter_exporter import __version__
 from netfilter_exporter.collection import Run
 from netfilter_exporter.collectors.base import Metric, Sample, value
 from netfilter_exporter.config.model import NamespaceRule
+from netfilter_exporter.facts.namespace import host_network_namespace
 from netfilter_exporter.kernel.errors import ReadError
 
 _log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def _omitted(run: Run) -> Iterable[Sample]:
 def _host_network_namespace(run: Run) -> float | None:
     if run.snapshot.host.config.network_namespace is NamespaceRule.ANY:
         return None
-    return int(run.snapshot.host_network_namespace)
+    return int(host_network_namespace(run.snapshot))
 
 
 def _reload_successful(run: Run) -> float | None:

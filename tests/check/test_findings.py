@@ -10,7 +10,7 @@ from netfilter_exporter.check.context import NEEDS_HISTORY, Counters, counters
 from netfilter_exporter.config import model as config
 from netfilter_exporter.config.model import ConfigError
 from netfilter_exporter.config.reload_status import ReloadStatus
-from netfilter_exporter.facts.snapshot import Ruleset
+from netfilter_exporter.facts.rulesets import Ruleset, rulesets
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.rules.families import IPV4, IPV6, Backend, Hook
 from netfilter_exporter.rules.model import Action, Chain, Rule, Table, Verdict
@@ -49,16 +49,16 @@ def remove_lines(host, path, *words):
 def with_tables(host, *tables, configuration=""):
     """Return the report where the rules of `host` are replaced by those of `tables`."""
     run = checks.scrape(host, configuration)
-    rulesets = []
-    for ruleset in run.snapshot.rulesets:
+    replaced = []
+    for ruleset in rulesets(run.snapshot):
         of_it = [
             t
             for t in tables
             if t.backend is ruleset.backend
             and (t.backend is Backend.NFTABLES or t.families == frozenset(ruleset.families))
         ]
-        rulesets.append(Ruleset(ruleset.backend, ruleset.families, analyze(of_it)))
-    run.snapshot.rulesets = tuple(rulesets)
+        replaced.append(Ruleset(ruleset.backend, ruleset.families, analyze(of_it)))
+    run.snapshot.values[rulesets] = tuple(replaced)
     return checks.report_on(run)
 
 
@@ -165,8 +165,8 @@ def test_ufw_is_no_process(fake_host, content):
 def test_unreadable_rules_are_not_gone(fake_host):
     """Where one backend cannot be read, its rules are not called gone."""
     run = checks.scrape(fake_host("6.1/rules-flushed"), REQUIRED)
-    first, *rest = run.snapshot.rulesets
-    run.snapshot.rulesets = (
+    first, *rest = rulesets(run.snapshot)
+    run.snapshot.values[rulesets] = (
         first._replace(facts=None, error=ReadError("no answer")),
         *rest,
     )

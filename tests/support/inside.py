@@ -22,6 +22,8 @@ from netfilter_exporter import collectors
 from netfilter_exporter.collection import Gatherer
 from netfilter_exporter.exporter_metrics import page_families
 from netfilter_exporter.exposition import Exposition
+from netfilter_exporter.facts.modules import netfilter
+from netfilter_exporter.facts.rulesets import legacy_ipv4, legacy_ipv6, nftables
 from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel.conntrack.probe import tracks
 from netfilter_exporter.kernel.system import System
@@ -59,15 +61,14 @@ def ruleset(source: str) -> RulesetFacts:
     snapshot = host().snapshot(timeout=60.0)
     with contextlib.closing(snapshot):
         if source == "nftables":
-            return snapshot.nftables.facts
-        facts: RulesetFacts = getattr(snapshot, source)
-        return facts
+            return nftables(snapshot).facts
+        return {"legacy_ipv4": legacy_ipv4, "legacy_ipv6": legacy_ipv6}[source](snapshot)
 
 
 def probe(times: int) -> list[bool]:
     """Send so many probes of IPv4 and return what each proved."""
     snapshot = host().snapshot(timeout=60.0)
-    connection = snapshot.netfilter("nf_conntrack_netlink")
+    connection = netfilter(snapshot, "nf_conntrack_netlink")
     proofs = []
     for _ in range(times):
         pair = host().system.loopback(Family.IPV4)
@@ -81,7 +82,7 @@ def generation() -> int:
     """Return the generation of the nftables ruleset."""
     snapshot = host().snapshot(timeout=60.0)
     with contextlib.closing(snapshot):
-        return snapshot.nftables.generation
+        return nftables(snapshot).generation
 
 
 def descriptors() -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from netfilter_exporter.collectors import modules as collector
+from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.kernel.modules.capabilities import CAPABILITIES, blocked, evaluate
 from netfilter_exporter.kernel.modules.history import ROWS
 from netfilter_exporter.kernel.modules.model import Module, Modules, ModuleState
+from support.facts import snapshot_of
 
 STATES = {state.value: state for state in ModuleState}
 
@@ -104,19 +106,10 @@ def test_every_module_of_the_table_is_looked_for():
         assert {name for names in sets for name in names} <= set(ROWS)
 
 
-class Facts:
-    """A snapshot with these modules."""
-
-    def __init__(self, modules: Modules) -> None:
-        self.modules = modules
-        self.capabilities = evaluate(modules)
-        self.capabilities_blocked = blocked(modules, self.capabilities)
-
-
 def page(modules: Modules) -> dict[str, dict[tuple[str, ...], float]]:
     """Return the collector's samples by metric and label values."""
-    facts = Facts(modules)
-    return {m.name: dict(m.samples(facts)) for m in collector.COLLECTOR.metrics}
+    snapshot = snapshot_of({kernel_modules: modules})
+    return {m.name: dict(m.samples(snapshot)) for m in collector.COLLECTOR.metrics}
 
 
 def test_the_page():
@@ -143,6 +136,6 @@ def test_what_cannot_be_told_is_not_on_the_page():
 
 def test_each_label_has_a_value():
     """Samples have as many label values as their metric has labels."""
-    facts = Facts(make(nf_nat="loaded"))
+    snapshot = snapshot_of({kernel_modules: make(nf_nat="loaded")})
     for metric in collector.COLLECTOR.metrics:
-        assert all(len(values) == len(metric.labels) for values, _ in metric.samples(facts))
+        assert all(len(values) == len(metric.labels) for values, _ in metric.samples(snapshot))

@@ -7,6 +7,7 @@ import pytest
 from netfilter_exporter.collection import Gatherer
 from netfilter_exporter.collectors.base import SERIES_LIMIT
 from netfilter_exporter.collectors.nat import COLLECTOR
+from netfilter_exporter.facts.rulesets import legacy_readers
 from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel.errors import Status
 from netfilter_exporter.rules.families import BOTH, IPV4, Family
@@ -24,7 +25,7 @@ class Scrape:
     def __init__(self, host, facts=None):
         made = Host(host.system)
         if facts is not None:  # in place of what the legacy tables of IPv4 say
-            made.legacy[Family.IPV4].read = lambda *_, **_kw: facts
+            legacy_readers(made)[Family.IPV4].read = lambda *_, **_kw: facts
         self.outcome = Gatherer(made).gather([COLLECTOR]).outcomes["nat"]
         self.rows = {metric.name: dict(samples) for metric, samples in self.outcome.families}
 

@@ -12,6 +12,7 @@ from netfilter_exporter.collection import Gatherer, collect
 from netfilter_exporter.collectors.base import Collector, Metric
 from netfilter_exporter.exporter_metrics import page_families
 from netfilter_exporter.exposition import Exposition
+from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel.errors import ReadError, Status
 from netfilter_exporter.kernel.netlink.messages import HEADER, NLM_F_DUMP
@@ -203,15 +204,19 @@ ROWS_OF_FACTS = [row for collector in COLLECTORS for row in collector.metrics if
 
 
 class Only:
-    """A snapshot of which only some facts may be read."""
+    """The values of a snapshot of which only some facts may be read."""
 
-    def __init__(self, snapshot, names):
+    def __init__(self, snapshot, facts):
+        self.values = self
         self._snapshot = snapshot
-        self._names = names
+        self._facts = facts
 
-    def __getattr__(self, name):
-        assert name in self._names, name
-        return getattr(self._snapshot, name)
+    def __contains__(self, fact):
+        return True
+
+    def __getitem__(self, fact):
+        assert fact in self._facts, fact
+        return fact(self._snapshot)
 
 
 @pytest.mark.parametrize("row", ROWS_OF_FACTS, ids=lambda row: row.name)
@@ -246,10 +251,10 @@ def test_a_row_that_failed_is_made_again(fake_host):
     host = Host(fake_host("6.1/nat-nft").system)
 
     def samples(snapshot):
-        yield (), snapshot.modules is not None
+        yield (), kernel_modules(snapshot) is not None
         raise ReadError("the rest")
 
-    row = Metric("some", "", source="", samples=samples, of=("modules",))
+    row = Metric("some", "", source="", samples=samples, of=(kernel_modules,))
     for _ in range(2):
         outcome = collect(Collector("some", "", (row,)), host.snapshot(10))
         assert (outcome.families, outcome.status) == ([(row, (((), True),))], Status.ERROR)

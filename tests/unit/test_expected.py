@@ -6,24 +6,28 @@ import pytest
 
 from netfilter_exporter.config.model import Config, parse
 from netfilter_exporter.facts import expected
-from netfilter_exporter.facts.snapshot import Ruleset
+from netfilter_exporter.facts.forwarding import interfaces
+from netfilter_exporter.facts.modules import kernel_modules
+from netfilter_exporter.facts.rulesets import Ruleset, rulesets
+from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel.errors import Denied
 from netfilter_exporter.rules.families import BOTH, IPV4, Backend
 from netfilter_exporter.rules.model import Action
 from netfilter_exporter.rules.reachability import RulesetFacts, Translation
+from support.facts import snapshot_of
 
 MASQUERADE = Translation(IPV4, Action.MASQUERADE, "nat", ("wan0",), extension=False)
 
 
-def host(expect: str, *rulesets: Ruleset, usable: "bool | None" = None) -> SimpleNamespace:
+def host(expect: str, *given: Ruleset, usable: "bool | None" = None) -> Snapshot:
     """Return what of a snapshot is asked, with wan0 as its interface."""
     config: Config = parse(f"expect: {expect}", "test.yml")
-    return SimpleNamespace(
-        host=SimpleNamespace(config=config),
-        interfaces={"wan0": None},
-        rulesets=rulesets,
-        modules=SimpleNamespace(usable=lambda _: usable),
-    )
+    values = {
+        interfaces: {"wan0": 2},
+        rulesets: given,
+        kernel_modules: SimpleNamespace(usable=lambda _: usable),
+    }
+    return snapshot_of(values, config)
 
 
 def nftables(*found: Translation) -> Ruleset:

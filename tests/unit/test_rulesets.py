@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from netfilter_exporter.facts.rulesets import legacy_ipv4, legacy_readers
 from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel import rulesets
 from netfilter_exporter.kernel.errors import NoData, ReadError, from_oserror
@@ -287,11 +288,11 @@ def test_a_forced_removal_counts_from_the_first_look_on(fake_host, forced_at_fir
     taint = Path(host.system.paths.proc("sys/kernel/tainted"))
     taint.write_text("8\n" if forced_at_first else "0\n")
     looks = Host(host.system)
-    assert rules(looks.snapshot(8).legacy_ipv4) == 1
+    assert rules(legacy_ipv4(looks.snapshot(8))) == 1
     taint.write_text("8\n")
-    looks.legacy[Family.IPV4] = LegacyReader(Family.IPV4)
+    legacy_readers(looks)[Family.IPV4] = LegacyReader(Family.IPV4)
     if forced_at_first:
-        assert rules(looks.snapshot(8).legacy_ipv4) == 1
+        assert rules(legacy_ipv4(looks.snapshot(8))) == 1
     else:
         with pytest.raises(ReadError, match="force"):
-            _ = looks.snapshot(8).legacy_ipv4
+            _ = legacy_ipv4(looks.snapshot(8))

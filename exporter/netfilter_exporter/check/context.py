@@ -10,7 +10,12 @@ from typing import NamedTuple
 from netfilter_exporter.check.services import Manager, managers
 from netfilter_exporter.collection import Outcome, Run
 from netfilter_exporter.config.model import Config, Role
+from netfilter_exporter.facts.capabilities import capabilities, capabilities_needed
+from netfilter_exporter.facts.conntrack import statistics
+from netfilter_exporter.facts.forwarding import ipv4_forwarding
+from netfilter_exporter.facts.rulesets import rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
+from netfilter_exporter.facts.tracking import tracks
 from netfilter_exporter.kernel import forwarding
 from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.rules.families import Backend, Family
@@ -41,7 +46,7 @@ def counters(snapshot: Snapshot) -> Counters | None:
     """Read the counters of a snapshot; None where they cannot be."""
     try:
         totals: Counter[str] = Counter()
-        for cpu in snapshot.statistics:
+        for cpu in statistics(snapshot):
             totals.update(cpu)
     except ReadError:
         return None
@@ -93,13 +98,13 @@ class Context:
         """The rulesets that were read."""
         return tuple(
             Readable(r.backend, r.families, r.facts)
-            for r in self.snapshot.rulesets
+            for r in rulesets(self.snapshot)
             if r.facts is not None
         )
 
     def unread(self, family: Family) -> ReadError | None:
         """Return why a ruleset that may hold rules of `family` could not be read."""
-        errors = [r.error for r in self.snapshot.rulesets if family in r.families and r.error]
+        errors = [r.error for r in rulesets(self.snapshot) if family in r.families and r.error]
         return max(errors, key=lambda error: error.status.rank, default=None)
 
     def rules(self, family: Family, backend: Backend | None = None) -> int:
@@ -122,7 +127,7 @@ class Context:
     def forwards(self, family: Family) -> bool:
         """Tell whether anything but lo forwards."""
         if family is Family.IPV4:
-            return any(self.snapshot.ipv4_forwarding.values())
+            return any(ipv4_forwarding(self.snapshot).values())
         return forwarding.read_ipv6(self.snapshot.paths)
 
     def forward_drops(self, family: Family) -> bool:
@@ -134,14 +139,14 @@ class Context:
     def tracked(self, family: Family) -> bool | None:
         """Tell whether packets are proven to be tracked, or not to be; None: neither."""
         try:
-            return self.snapshot.tracking(family)
+            return tracks(self.snapshot, family)
         except ReadError:
             return None
 
     def unproven(self, family: Family) -> ReadError | None:
         """Return why neither can be proven."""
         try:
-            self.snapshot.tracking(family)
+            tracks(self.snapshot, family)
         except ReadError as error:
             return error
         return None
@@ -151,8 +156,8 @@ class Context:
     @functools.cached_property
     def lacking(self) -> tuple[str, ...]:
         """The capabilities that are needed, and neither there nor proven to be loadable."""
-        needed = self.snapshot.capabilities_needed
-        possible = self.snapshot.capabilities
+        needed = capabilities_needed(self.snapshot)
+        possible = capabilities(self.snapshot)
         return tuple(n for n, need in needed.items() if need and possible.get(n) is not True)
 
     # -- rates -----------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from netfilter_exporter.check import commands
 from netfilter_exporter.check.context import NEEDS_HISTORY, Context
 from netfilter_exporter.check.findings import Found, Severity, unknown
 from netfilter_exporter.config.model import NamespaceRule
+from netfilter_exporter.facts.namespace import host_network_namespace
 from netfilter_exporter.kernel.errors import HEALTHY, Status
 
 
@@ -33,7 +34,7 @@ def wrong_namespace(context: Context) -> Iterator[Found]:
     """This is not the network namespace of the host."""
     if context.config.network_namespace is NamespaceRule.ANY:
         return
-    if not context.snapshot.host_network_namespace:
+    if not host_network_namespace(context.snapshot):
         yield Found(
             "This is not the host's network namespace: all of this is about another one.",
             "Rules, tracking and forwarding are apart in each namespace. A pod's own looks healthy"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from netfilter_exporter.facts.modules import netfilter
+from netfilter_exporter.facts.rulesets import nftables
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel.errors import ReadError
-from netfilter_exporter.kernel.nft import tables as nftables
+from netfilter_exporter.kernel.nft import tables
 from netfilter_exporter.rules.families import FAMILIES_OF, Family
 from netfilter_exporter.rules.shadows import ShadowingRule
 
@@ -15,12 +17,10 @@ def read(
     """Return the handle of a rule; None where the ruleset has changed since it was found."""
     protocols = {of: number for number, of in FAMILIES_OF.items()}
     try:
-        generation = snapshot.nftables.generation
-        connection = snapshot.netfilter("nf_tables")
-        found = nftables.read_handles(
-            connection, (protocols[families], table), shadowing_rule.chain
-        )
-        if nftables.read_generation(connection) != generation:
+        generation = nftables(snapshot).generation
+        connection = netfilter(snapshot, "nf_tables")
+        found = tables.read_handles(connection, (protocols[families], table), shadowing_rule.chain)
+        if tables.read_generation(connection) != generation:
             return None
     except ReadError:
         return None

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from netfilter_exporter.check import commands
 from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.findings import Found
+from netfilter_exporter.facts.capabilities import capabilities, capabilities_blocked
+from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.kernel.modules.model import Modules
 
 
@@ -17,9 +19,9 @@ def _states(modules: Modules, capability: str) -> dict[str, str | int]:
 
 def conntrack_module_missing(context: Context) -> Iterator[Found]:
     """A capability is needed that is proven to be neither there nor loadable."""
-    modules = context.snapshot.modules
+    modules = kernel_modules(context.snapshot)
     for name in context.lacking:
-        if context.snapshot.capabilities.get(name) is not False:
+        if capabilities(context.snapshot).get(name) is not False:
             continue
         needed = commands.of_capability(modules, name)
         yield Found(
@@ -49,7 +51,7 @@ def _install(modules: Modules) -> tuple[str, ...]:
 
 def modules_directory_missing(context: Context) -> Iterator[Found]:
     """What is needed cannot be loaded, because the modules of this kernel are gone."""
-    modules = context.snapshot.modules
+    modules = kernel_modules(context.snapshot)
     if context.lacking and modules.directory_present is False:
         yield Found(
             f"/lib/modules/{modules.release} is missing: {', '.join(context.lacking)} cannot be"
@@ -62,7 +64,7 @@ def modules_directory_missing(context: Context) -> Iterator[Found]:
 
 def modules_locked(context: Context) -> Iterator[Found]:
     """What is needed cannot be loaded, because loading is switched off."""
-    modules = context.snapshot.modules
+    modules = kernel_modules(context.snapshot)
     if context.lacking and modules.locked:
         wanted = [m for name in context.lacking for m in commands.of_capability(modules, name)]
         yield Found(
@@ -78,9 +80,9 @@ def modules_locked(context: Context) -> Iterator[Found]:
 
 def module_blocked(context: Context) -> Iterator[Found]:
     """What is needed is stopped by modprobe.d or the kernel command line."""
-    modules = context.snapshot.modules
+    modules = kernel_modules(context.snapshot)
     for name in context.lacking:
-        if context.snapshot.capabilities_blocked.get(name):
+        if capabilities_blocked(context.snapshot).get(name):
             yield Found(
                 f"modprobe.d or the kernel command line stops a module that {name} needs.",
                 "An 'install' line that runs /bin/false, or module_blacklist=. The rules of this"

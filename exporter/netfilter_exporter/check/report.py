@@ -16,6 +16,8 @@ from netfilter_exporter.check.findings import (
     plain,
     unknown,
 )
+from netfilter_exporter.facts.conntrack import conntrack_entries, conntrack_limit
+from netfilter_exporter.facts.forwarding import ipv4_forwarding
 from netfilter_exporter.kernel.errors import NoData, ReadError, defect
 from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.model import Action
@@ -173,7 +175,7 @@ def _forwards(context: Context) -> Iterator[str]:
 
 
 def _by_interfaces(context: Context) -> str:
-    switches = context.snapshot.ipv4_forwarding
+    switches = ipv4_forwarding(context.snapshot)
     off = sorted(name for name, on in switches.items() if not on)
     but = f", not by {', '.join(off[:_NAMED])}" if off else ""
     more = f" and {len(off) - _NAMED} more" if len(off) > _NAMED else ""
@@ -181,6 +183,6 @@ def _by_interfaces(context: Context) -> str:
 
 
 def _table(context: Context) -> Iterator[str]:
-    limit, entries = context.snapshot.conntrack_limit, context.snapshot.conntrack_entries
+    limit, entries = conntrack_limit(context.snapshot), conntrack_entries(context.snapshot)
     if limit > 0:
         yield f"table of connections: {entries} of {limit} ({entries / limit:.0%})"

@@ -11,6 +11,8 @@ from netfilter_exporter.check.context import FAMILY, Context, Readable
 from netfilter_exporter.check.findings import Found, Value, count, unknown
 from netfilter_exporter.check.tracking import restore_rules
 from netfilter_exporter.facts import expected
+from netfilter_exporter.facts.forwarding import interfaces
+from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.kernel.errors import raise_worst
 from netfilter_exporter.rules.families import Backend, Family
 from netfilter_exporter.rules.model import INDEX, Rule, Verdict, is_among
@@ -127,7 +129,7 @@ def nat_interface_missing(context: Context) -> Iterator[Found]:
     named: dict[str, list[tuple[Readable, Family, str]]] = defaultdict(list)
     for ruleset in context.rulesets:
         for family, chain, interface in ruleset.facts.interfaces:
-            if not is_among(interface, context.snapshot.interfaces):
+            if not is_among(interface, interfaces(context.snapshot)):
                 named[interface].append((ruleset, family, chain))
     for interface, places in sorted(named.items()):
         where = {f"{r.backend.value} {FAMILY[family]} {chain}" for r, family, chain in places}
@@ -243,7 +245,7 @@ def expected_missing(context: Context) -> Iterator[Found]:
 
 def _bring_back(context: Context, kind: str, name: str) -> tuple[str, ...]:
     if kind == "module":
-        return commands.load(context.snapshot.modules, [name])
+        return commands.load(kernel_modules(context.snapshot), [name])
     if kind == "interface":
         return ("ip -br link", commands.comment(f"create {name}, or bring it up"))
     return restore_rules(context)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from netfilter_exporter.check import commands
 from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.findings import Found, Value
+from netfilter_exporter.facts.modules import kernel_modules
+from netfilter_exporter.facts.sysctls import sysctl_comparisons
 from netfilter_exporter.kernel.errors import raise_worst
 from netfilter_exporter.kernel.sysctl import names as sysctl_names
 from netfilter_exporter.kernel.sysctl.values import Comparison
@@ -14,7 +16,7 @@ from netfilter_exporter.kernel.sysctl.values import Comparison
 
 def sysctl_not_applied(context: Context) -> Iterator[Found]:
     """What sysctl.d or the configuration asks for does not hold."""
-    comparisons = context.snapshot.sysctl_comparisons
+    comparisons = sysctl_comparisons(context.snapshot)
     for comparison in comparisons.comparisons:
         if comparison.mismatch:
             yield _mismatch(context, comparison)
@@ -36,7 +38,7 @@ def _mismatch(context: Context, comparison: Comparison) -> Found:
     desired = comparison.desired
     asked = f"{desired.operator.value} {desired.value}"
     evidence: dict[str, Value] = {"name": desired.name, "wanted": asked, "asked_by": desired.origin}
-    modules = context.snapshot.modules
+    modules = kernel_modules(context.snapshot)
     if comparison.actual is None:
         summary = f"{desired.name} is not there: {desired.origin} asks for {asked}."
         names = next(
@@ -68,7 +70,7 @@ def _mismatch(context: Context, comparison: Comparison) -> Found:
 
 def sysctl_unknown(context: Context) -> Iterator[Found]:
     """What is asked for is a name that this kernel does not have and will not get."""
-    comparisons = context.snapshot.sysctl_comparisons
+    comparisons = sysctl_comparisons(context.snapshot)
     for comparison in comparisons.comparisons:
         if comparison.present or comparison.mismatch is not None:
             continue

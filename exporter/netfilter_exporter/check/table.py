@@ -8,6 +8,14 @@ from typing import Callable
 from netfilter_exporter.check import commands
 from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.findings import Found, Severity, count, unknown
+from netfilter_exporter.facts.conntrack import (
+    conntrack_buckets,
+    conntrack_entries,
+    conntrack_limit,
+    conntrack_present,
+)
+from netfilter_exporter.facts.modules import kernel_modules
+from netfilter_exporter.facts.namespace import host_network_namespace
 from netfilter_exporter.kernel.errors import NoData
 from netfilter_exporter.kernel.sysctl.names import MAX, to_name
 
@@ -32,7 +40,7 @@ _BIGGEST = (
 
 def conntrack_table_filling(context: Context) -> Iterator[Found]:
     """More than 80 % of the limit is used; above 95 % it is critical."""
-    limit, entries = context.snapshot.conntrack_limit, context.snapshot.conntrack_entries
+    limit, entries = conntrack_limit(context.snapshot), conntrack_entries(context.snapshot)
     if limit <= 0 or entries <= FILLING * limit:
         return
     full = entries > FULL * limit
@@ -47,9 +55,9 @@ def conntrack_table_filling(context: Context) -> Iterator[Found]:
 
 
 def _raise_limit(context: Context, limit: int) -> tuple[str, ...]:
-    modules = context.snapshot.modules
+    modules = kernel_modules(context.snapshot)
     lines = commands.set_sysctl(_MAX, limit, modules) + _resize(context, limit // 4)
-    if not context.snapshot.host_network_namespace:
+    if not host_network_namespace(context.snapshot):
         note = commands.comment("one value for all: set it in the initial network namespace")
         return (note, *lines)
     return lines
@@ -57,28 +65,28 @@ def _raise_limit(context: Context, limit: int) -> tuple[str, ...]:
 
 def _resize(context: Context, buckets: int) -> tuple[str, ...]:
     """Return what makes the hash table as large as `buckets`, if it is smaller."""
-    if context.snapshot.conntrack_buckets >= buckets:
+    if conntrack_buckets(context.snapshot) >= buckets:
         return ()
     return commands.set_sysctl(
-        "net.netfilter.nf_conntrack_buckets", buckets, context.snapshot.modules
+        "net.netfilter.nf_conntrack_buckets", buckets, kernel_modules(context.snapshot)
     )
 
 
 def conntrack_unlimited(context: Context) -> Iterator[Found]:
     """The limit is 0."""
-    if context.snapshot.conntrack_limit == 0:
+    if conntrack_limit(context.snapshot) == 0:
         yield Found(
             "The table of connections has no limit.",
             f"{_MAX} is 0. Until Linux 6.18 that means no limit, later kernels refuse it: a flood"
             " of connections takes all memory.",
-            {"limit": 0, "entries": context.snapshot.conntrack_entries},
-            commands.set_sysctl(_MAX, 4 * _LEAST_LIMIT, context.snapshot.modules),
+            {"limit": 0, "entries": conntrack_entries(context.snapshot)},
+            commands.set_sysctl(_MAX, 4 * _LEAST_LIMIT, kernel_modules(context.snapshot)),
         )
 
 
 def conntrack_hash_too_small(context: Context) -> Iterator[Found]:
     """There are too few buckets for the limit."""
-    limit, buckets = context.snapshot.conntrack_limit, context.snapshot.conntrack_buckets
+    limit, buckets = conntrack_limit(context.snapshot), conntrack_buckets(context.snapshot)
     if limit > CHAIN_LENGTH * buckets:
         yield Found(
             f"The hash table has {buckets} buckets for a limit of {limit} entries.",
@@ -100,7 +108,7 @@ def _measured(
     """Make a check of what happened between two looks, which needs that there are two."""
 
     def run(context: Context) -> Iterator[Found]:
-        if not context.snapshot.conntrack_present:
+        if not conntrack_present(context.snapshot):
             return
         if context.seconds is None:
             yield unknown(NOT_MEASURED)

@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from netfilter_exporter.check import commands
 from netfilter_exporter.check.context import FAMILY, NEEDS_ROLE, Context
 from netfilter_exporter.check.findings import Found, count, unknown
+from netfilter_exporter.facts.capabilities import capabilities
+from netfilter_exporter.facts.conntrack import conntrack_entries, conntrack_present
+from netfilter_exporter.facts.modules import kernel_modules
+from netfilter_exporter.facts.sysctls import sysctl_comparisons, sysctls
+from netfilter_exporter.facts.tracking import exempts_all
 from netfilter_exporter.kernel.errors import ReadError, raise_worst
 from netfilter_exporter.kernel.modules.model import ModuleState
 from netfilter_exporter.kernel.sysctl import names as sysctl_names
@@ -40,19 +45,21 @@ def conntrack_disabled(context: Context) -> Iterator[Found]:
 
 
 def _switched_off(context: Context) -> Iterator[Found]:
-    if context.snapshot.sysctls.values.get(_ENABLE) == 0:
+    if sysctls(context.snapshot).values.get(_ENABLE) == 0:
         yield Found(
             "net.netfilter.nf_conntrack_enable is 0: connection tracking is switched off.",
             "A vendor's kernel has this switch, mainline never had it. Without tracking no rule"
             " translates.",
             {"net.netfilter.nf_conntrack_enable": 0},
-            commands.set_sysctl("net.netfilter.nf_conntrack_enable", 1, context.snapshot.modules),
+            commands.set_sysctl(
+                "net.netfilter.nf_conntrack_enable", 1, kernel_modules(context.snapshot)
+            ),
         )
 
 
 def _untracked(context: Context, family: Family, rules: int) -> Found:
     name = FAMILY[family]
-    present = context.snapshot.conntrack_present
+    present = conntrack_present(context.snapshot)
     evidence: dict[str, str | int] = {
         "family": family.value,
         "tracking": "off",
@@ -60,12 +67,12 @@ def _untracked(context: Context, family: Family, rules: int) -> Found:
         "conntrack": "present" if present else "absent",
     }
     if present:
-        evidence["entries"] = context.snapshot.conntrack_entries
+        evidence["entries"] = conntrack_entries(context.snapshot)
     if rules:
         summary = f"{name}: {count(rules, 'NAT rule')} listed, and no packet is tracked."
     else:
         summary = f"{name}: NAT is required, and no packet is tracked."
-    if present and context.snapshot.exempts_all(family):
+    if present and exempts_all(context.snapshot, family):
         return Found(summary, _EXEMPT, evidence, _find_notrack(context, family))
     return Found(summary, _why_untracked(present, rules), evidence, _track(context, family, rules))
 
@@ -103,7 +110,7 @@ def _why_untracked(present: bool, rules: int) -> str:
 
 
 def _track(context: Context, family: Family, rules: int) -> tuple[str, ...]:
-    modules = context.snapshot.modules
+    modules = kernel_modules(context.snapshot)
     lines = commands.load(modules, commands.OF_FAMILY[family])
     loads = any(line.startswith("modprobe") for line in lines)
     if not modules.loading:
@@ -177,12 +184,12 @@ _KEEP_ROUTES = (
 
 def _not_forwarding(context: Context, family: Family, rules: int) -> Found:
     name = sysctl_names.to_name(_FORWARDING[family])
-    value = context.snapshot.sysctls.values.get(_FORWARDING[family], 0)
+    value = sysctls(context.snapshot).values.get(_FORWARDING[family], 0)
     blame = tuple(
         commands.comment(
             f"{comparison.desired.origin} asks for {comparison.desired.value}: change that"
         )
-        for comparison in context.snapshot.sysctl_comparisons.comparisons
+        for comparison in sysctl_comparisons(context.snapshot).comparisons
         if comparison.desired.name == name and comparison.desired.value == 0
     )
     return Found(
@@ -200,12 +207,12 @@ def _not_forwarding(context: Context, family: Family, rules: int) -> Found:
 
 def conntrack_netlink_missing(context: Context) -> Iterator[Found]:
     """What lists connections is not there, and it is missed: tracking cannot be proven."""
-    modules = context.snapshot.modules
+    modules = kernel_modules(context.snapshot)
     names = ("nfnetlink", "nf_conntrack_netlink")
     if not context.doing_nat or False not in [modules.usable(name) for name in names]:
         return
     blind = all(context.tracked(family) is None for family in Family)
-    if blind or context.snapshot.capabilities["conntrack_netlink"] is False:
+    if blind or capabilities(context.snapshot)["conntrack_netlink"] is False:
         yield Found(
             "ctnetlink is not in the kernel now.",
             "conntrack(8) needs it. The exporter loads nothing: without it, tracking stays unproven"
@@ -220,10 +227,10 @@ def conntrack_netlink_missing(context: Context) -> Iterator[Found]:
 
 def module_forced_unload(context: Context) -> Iterator[Found]:
     """Somebody forced a module out, and tracking is off or its core is absent."""
-    modules = context.snapshot.modules
+    modules = kernel_modules(context.snapshot)
     if not modules.forced_unload:
         return
-    present = context.snapshot.conntrack_present
+    present = conntrack_present(context.snapshot)
     wanting = [family for family in Family if context.rules(family) or context.required(family)]
     tracked = [context.tracked(family) for family in wanting or Family]
     off = False in tracked if wanting else set(tracked) == {False}

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Callable, Generic, TypeVar, Union
+from typing import Any, Callable, Generic, TypeVar, Union
 
-from netfilter_exporter.facts.snapshot import Snapshot
+from netfilter_exporter.facts.snapshot import Fact, Snapshot
 from netfilter_exporter.kernel.errors import ReadError, raise_worst
 
 T = TypeVar("T")
@@ -36,9 +36,9 @@ class Metric(Generic[T]):
     source: str  #: the kernel file or message it comes from, for the table in the README
     samples: Callable[[T], Iterable[Sample]]
     labels: tuple[str, ...] = ()
-    #: Facts of a `Snapshot` that the samples are made of, and of nothing else: they are made again
+    #: Facts that the samples are made of, and of nothing else: they are made again
     #: only when one of these is another than at the last scrape. For what seldom changes.
-    of: tuple[str, ...] = ()
+    of: tuple[Fact[Any], ...] = ()
     bounded: bool = False  #: its labels are named by rules or interfaces: SERIES_LIMIT applies
     option: str | None = None  #: served only when this option of the collectors is on
     unless: str | None = None  #: not served when this option is on

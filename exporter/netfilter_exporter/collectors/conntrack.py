@@ -7,6 +7,15 @@ from collections.abc import Iterable
 from typing import Callable
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
+from netfilter_exporter.facts.conntrack import (
+    conntrack_buckets,
+    conntrack_entries,
+    conntrack_expectations_limit,
+    conntrack_limit,
+    conntrack_present,
+    statistics,
+    statistics_total,
+)
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel.conntrack.statistics import COLUMNS, STATISTICS, SYSCTL
 
@@ -14,12 +23,12 @@ PER_CPU = "conntrack.per-cpu"
 
 
 def _total(snapshot: Snapshot, name: str) -> int | None:
-    return snapshot.statistics_total.get(name)
+    return statistics_total(snapshot).get(name)
 
 
 def _per_cpu(name: str) -> Callable[[Snapshot], Iterable[Sample]]:
     def samples(snapshot: Snapshot) -> Iterable[Sample]:
-        for number, cpu in enumerate(snapshot.statistics):
+        for number, cpu in enumerate(statistics(snapshot)):
             if name in cpu:
                 yield (str(number),), cpu[name]
 
@@ -36,32 +45,32 @@ COLLECTOR = Collector(
             "Whether the connection tracking core is in this boot (1), loaded or built in, or not"
             " (0). Present does not mean that anything is tracked.",
             source=f"/proc/{SYSCTL}count",
-            samples=value(lambda s: int(s.conntrack_present)),
+            samples=value(lambda s: int(conntrack_present(s))),
         ),
         Metric(
             "conntrack_entries",
             "Entries of this network namespace. They outlive the end of tracking: not a proof of"
             " it.",
             source=f"/proc/{SYSCTL}count",
-            samples=value(lambda s: s.conntrack_entries),
+            samples=value(conntrack_entries),
         ),
         Metric(
             "conntrack_entries_limit",
             "Entries that each network namespace may have; 0 is no limit.",
             source=f"/proc/{SYSCTL}max",
-            samples=value(lambda s: s.conntrack_limit),
+            samples=value(conntrack_limit),
         ),
         Metric(
             "conntrack_buckets",
             "Buckets of the hash table that all network namespaces share.",
             source=f"/proc/{SYSCTL}buckets",
-            samples=value(lambda s: s.conntrack_buckets),
+            samples=value(conntrack_buckets),
         ),
         Metric(
             "conntrack_expectations_limit",
             "Expectations (related connections that helpers announce) that may exist.",
             source=f"/proc/{SYSCTL}expect_max",
-            samples=value(lambda s: s.conntrack_expectations_limit),
+            samples=value(conntrack_expectations_limit),
         ),
         *(
             Metric(

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Callable
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample, each
-from netfilter_exporter.collectors.nat import readable
+from netfilter_exporter.facts.forwarding import ipv4_counters, ipv4_forwarding, ipv6_counters
+from netfilter_exporter.facts.rulesets import readable, rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel import forwarding
 from netfilter_exporter.rules.families import Family
@@ -39,8 +40,8 @@ def _counter(name: str) -> Callable[[Snapshot], Iterable[Sample]]:
     def samples(snapshot: Snapshot) -> Iterable[Sample]:
         return each(
             (
-                ((Family.IPV4.value,), lambda: snapshot.ipv4_counters.get(name)),
-                ((Family.IPV6.value,), lambda: snapshot.ipv6_counters.get(name)),
+                ((Family.IPV4.value,), lambda: ipv4_counters(snapshot).get(name)),
+                ((Family.IPV6.value,), lambda: ipv6_counters(snapshot).get(name)),
             )
         )
 
@@ -50,7 +51,7 @@ def _counter(name: str) -> Callable[[Snapshot], Iterable[Sample]]:
 def _enabled(snapshot: Snapshot) -> Iterable[Sample]:
     return each(
         (
-            ((Family.IPV4.value,), lambda: any(snapshot.ipv4_forwarding.values())),
+            ((Family.IPV4.value,), lambda: any(ipv4_forwarding(snapshot).values())),
             ((Family.IPV6.value,), lambda: forwarding.read_ipv6(snapshot.paths)),
         )
     )
@@ -59,7 +60,7 @@ def _enabled(snapshot: Snapshot) -> Iterable[Sample]:
 def _interfaces_disabled(snapshot: Snapshot) -> Iterable[Sample]:
     if not forwarding.read_ipv4_switch(snapshot.paths):
         return
-    for name, forwards in sorted(snapshot.ipv4_forwarding.items()):
+    for name, forwards in sorted(ipv4_forwarding(snapshot).items()):
         if not forwards and not forwarding.is_bridge_port(snapshot.paths, name):
             yield (name,), 1
 
@@ -96,7 +97,7 @@ COLLECTOR = Collector(
             "Whether a base chain at the forward hook drops what no rule of it accepts.",
             source="NFT_MSG_GETCHAIN; IPT_SO_GET_ENTRIES",
             samples=_policy_drop,
-            of=("rulesets",),
+            of=(rulesets,),
             labels=("backend", "family"),
         ),
         *(

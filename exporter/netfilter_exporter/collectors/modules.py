@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
+from netfilter_exporter.facts.capabilities import capabilities, capabilities_blocked
+from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.facts.snapshot import Snapshot
 
 REFERENCES = "modules.references"
@@ -15,17 +17,17 @@ def _flag(read: bool | None) -> int | None:
 
 
 def _kernel_info(snapshot: Snapshot) -> Iterable[Sample]:
-    modules = snapshot.modules
+    modules = kernel_modules(snapshot)
     yield (modules.release, "enabled" if modules.loading else "disabled"), 1
 
 
 def _module_info(snapshot: Snapshot) -> Iterable[Sample]:
-    for module in snapshot.modules.info.values():
+    for module in kernel_modules(snapshot).info.values():
         yield (module.name, module.state.value, module.provided_by), 1
 
 
 def _module_usable(snapshot: Snapshot) -> Iterable[Sample]:
-    modules = snapshot.modules
+    modules = kernel_modules(snapshot)
     for name in modules.reported:
         usable = modules.usable(name)
         if usable is not None:
@@ -33,19 +35,19 @@ def _module_usable(snapshot: Snapshot) -> Iterable[Sample]:
 
 
 def _module_references(snapshot: Snapshot) -> Iterable[Sample]:
-    for module in snapshot.modules.info.values():
+    for module in kernel_modules(snapshot).info.values():
         if module.references is not None:
             yield (module.name,), module.references
 
 
 def _capability(snapshot: Snapshot) -> Iterable[Sample]:
-    for name, possible in snapshot.capabilities.items():
+    for name, possible in capabilities(snapshot).items():
         if possible is not None:
             yield (name,), int(possible)
 
 
 def _capability_blocked(snapshot: Snapshot) -> Iterable[Sample]:
-    for name, blocked in snapshot.capabilities_blocked.items():
+    for name, blocked in capabilities_blocked(snapshot).items():
         yield (name,), int(blocked)
 
 
@@ -60,7 +62,7 @@ COLLECTOR = Collector(
             " that (disabled).",
             source="/proc/sys/kernel/osrelease, /proc/modules",
             samples=_kernel_info,
-            of=("modules",),
+            of=(kernel_modules,),
             labels=("release", "modules"),
         ),
         Metric(
@@ -68,19 +70,19 @@ COLLECTOR = Collector(
             "Whether /lib/modules has the modules of the running kernel; absent where the kernel"
             " needs none, or the directory is hidden from the exporter.",
             source="/lib/modules/RELEASE",
-            samples=value(lambda s: _flag(s.modules.directory_present)),
+            samples=value(lambda s: _flag(kernel_modules(s).directory_present)),
         ),
         Metric(
             "kernel_modules_locked",
             "Whether loading modules was switched off until the next boot.",
             source="/proc/sys/kernel/modules_disabled",
-            samples=value(lambda s: int(s.modules.locked)),
+            samples=value(lambda s: int(kernel_modules(s).locked)),
         ),
         Metric(
             "kernel_module_forced_unload",
             "Whether a module was removed by force since the boot; it stays 1 until the next.",
             source="/proc/sys/kernel/tainted (value 8)",
-            samples=value(lambda s: int(s.modules.forced_unload)),
+            samples=value(lambda s: int(kernel_modules(s).forced_unload)),
         ),
         Metric(
             "module_info",
@@ -88,7 +90,7 @@ COLLECTOR = Collector(
             " provided_by), available, blocked, absent, unknown.",
             source="/proc/modules, /lib/modules/RELEASE, the kernel's configuration, modprobe.d",
             samples=_module_info,
-            of=("modules",),
+            of=(kernel_modules,),
             labels=("module", "state", "provided_by"),
         ),
         Metric(
@@ -97,7 +99,7 @@ COLLECTOR = Collector(
             " a module that is; absent where it cannot be told.",
             source="as module_info",
             samples=_module_usable,
-            of=("modules",),
+            of=(kernel_modules,),
             labels=("module",),
         ),
         Metric(
@@ -105,7 +107,7 @@ COLLECTOR = Collector(
             "Modules and users that hold a loaded module. Not a sign of tracking.",
             source="/proc/modules",
             samples=_module_references,
-            of=("modules",),
+            of=(kernel_modules,),
             labels=("module",),
             option=REFERENCES,
         ),
@@ -115,7 +117,7 @@ COLLECTOR = Collector(
             " neither is possible; absent where it cannot be told.",
             source="as module_info",
             samples=_capability,
-            of=("capabilities",),
+            of=(capabilities,),
             labels=("capability",),
         ),
         Metric(
@@ -124,7 +126,7 @@ COLLECTOR = Collector(
             " lacks.",
             source="/etc/modprobe.d and its like, /proc/cmdline",
             samples=_capability_blocked,
-            of=("capabilities_blocked",),
+            of=(capabilities_blocked,),
             labels=("capability",),
         ),
     ),

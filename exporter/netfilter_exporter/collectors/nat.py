@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Callable
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
 from netfilter_exporter.config.model import Role
 from netfilter_exporter.facts import expected
+from netfilter_exporter.facts.capabilities import capabilities_needed
+from netfilter_exporter.facts.forwarding import interfaces
+from netfilter_exporter.facts.rulesets import nftables, readable, rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
-from netfilter_exporter.kernel.errors import ReadError, raise_worst
-from netfilter_exporter.rules.families import Backend, Family
+from netfilter_exporter.kernel.errors import raise_worst
+from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.model import Action, is_among
 from netfilter_exporter.rules.reachability import BaseChain, RulesetFacts
 
 _RULES = "nftables: NFT_MSG_GETRULE; legacy: IPT_SO_GET_ENTRIES"
-
-Readable = tuple[Backend, tuple[Family, ...], RulesetFacts]
-
-
-def readable(snapshot: Snapshot) -> Iterator[Readable]:
-    """Yield each ruleset that can be read; raise the worst error of the others at the end."""
-    errors: list[ReadError] = []
-    for ruleset in snapshot.rulesets:
-        if ruleset.facts is not None:
-            yield ruleset.backend, ruleset.families, ruleset.facts
-        elif ruleset.error is not None:
-            errors.append(ruleset.error)
-    raise_worst(errors)
 
 
 def _base_chains(
@@ -42,7 +32,7 @@ def _base_chains(
 
 
 def _is_readable(snapshot: Snapshot) -> Iterable[Sample]:
-    for ruleset in snapshot.rulesets:
+    for ruleset in rulesets(snapshot):
         for family in ruleset.families:
             yield (ruleset.backend.value, family.value), int(ruleset.facts is not None)
 
@@ -56,7 +46,7 @@ def _rules(snapshot: Snapshot) -> Iterable[Sample]:
 
 def _forwarded_rules(snapshot: Snapshot) -> Iterable[Sample]:
     for family in Family:
-        facts = [ruleset.facts for ruleset in snapshot.rulesets if family in ruleset.families]
+        facts = [ruleset.facts for ruleset in rulesets(snapshot) if family in ruleset.families]
         count = sum(f.forwarded[family] for f in facts if f)
         if count or None not in facts:  # a 0 is served only where all could be read
             yield (family.value,), count
@@ -69,14 +59,14 @@ def _table_rules(snapshot: Snapshot) -> Iterable[Sample]:
 
 
 def _dormant_rules(snapshot: Snapshot) -> Iterable[Sample]:
-    for (family, table), count in snapshot.nftables.facts.dormant.items():
+    for (family, table), count in nftables(snapshot).facts.dormant.items():
         yield (family.value, table), count
 
 
 def _missing_interfaces(snapshot: Snapshot) -> Iterable[Sample]:
     for backend, _, facts in readable(snapshot):
         for family, chain, interface in sorted(facts.interfaces, key=_by_label):
-            if not is_among(interface, snapshot.interfaces):
+            if not is_among(interface, interfaces(snapshot)):
                 yield (backend.value, family.value, chain, interface), 1
 
 
@@ -105,7 +95,7 @@ def _expected_present(snapshot: Snapshot) -> Iterable[Sample]:
 
 
 def _capability_needed(snapshot: Snapshot) -> Iterable[Sample]:
-    for name, needed in snapshot.capabilities_needed.items():
+    for name, needed in capabilities_needed(snapshot).items():
         if needed is not None:
             yield (name,), int(needed)
 
@@ -119,7 +109,7 @@ COLLECTOR = Collector(
             "Whether the ruleset was read in this scrape, or is known to be empty (1), or not (0).",
             source=_RULES,
             samples=_is_readable,
-            of=("rulesets",),
+            of=(rulesets,),
             labels=("backend", "family"),
         ),
         Metric(
@@ -127,7 +117,7 @@ COLLECTOR = Collector(
             "Rules in each NAT base chain, as listed: of any kind, reachable or not.",
             source=_RULES,
             samples=_base_chains(lambda facts: facts.chain_rules),
-            of=("rulesets",),
+            of=(rulesets,),
             labels=("backend", "family", "table", "chain", "hook"),
             bounded=True,
         ),
@@ -137,7 +127,7 @@ COLLECTOR = Collector(
             " of an inet table counts in each family that it can translate.",
             source=_RULES,
             samples=_rules,
-            of=("rulesets",),
+            of=(rulesets,),
             labels=("backend", "family", "action"),
         ),
         Metric(
@@ -146,7 +136,7 @@ COLLECTOR = Collector(
             " where all could.",
             source=_RULES,
             samples=_forwarded_rules,
-            of=("rulesets",),
+            of=(rulesets,),
             labels=("family",),
         ),
         Metric(
@@ -154,7 +144,7 @@ COLLECTOR = Collector(
             "Rules of any kind behind the NAT hooks of a table, user chains included.",
             source=_RULES,
             samples=_table_rules,
-            of=("rulesets",),
+            of=(rulesets,),
             labels=("backend", "family", "table"),
             bounded=True,
         ),
@@ -164,7 +154,7 @@ COLLECTOR = Collector(
             " match has ended a chain before them.",
             source=_RULES,
             samples=_base_chains(lambda facts: facts.unreachable),
-            of=("rulesets",),
+            of=(rulesets,),
             labels=("backend", "family", "table", "chain", "hook"),
             bounded=True,
         ),
@@ -173,7 +163,7 @@ COLLECTOR = Collector(
             "Translating rules of an nftables table with the flag dormant: listed, not in effect.",
             source="NFT_MSG_GETTABLE, NFT_MSG_GETRULE",
             samples=_dormant_rules,
-            of=("nftables",),
+            of=(nftables,),
             labels=("family", "table"),
             bounded=True,
         ),
@@ -183,7 +173,7 @@ COLLECTOR = Collector(
             " lacks.",
             source=f"{_RULES}; if_nameindex(3)",
             samples=_missing_interfaces,
-            of=("rulesets", "interfaces"),
+            of=(rulesets, interfaces),
             labels=("backend", "family", "chain", "interface"),
             bounded=True,
         ),
@@ -206,21 +196,21 @@ COLLECTOR = Collector(
             "Rules before connection tracking that exempt packets from it, and so from NAT.",
             source=_RULES,
             samples=_notrack_rules,
-            of=("rulesets",),
+            of=(rulesets,),
             labels=("backend", "family"),
         ),
         Metric(
             "nftables_generation",
             "Generation of the nftables ruleset: one more with every change that is committed.",
             source="NFT_MSG_GETGEN",
-            samples=value(lambda s: s.nftables.generation),
+            samples=value(lambda s: nftables(s).generation),
         ),
         Metric(
             "capability_needed",
             "Whether a translating rule, or the configured role, needs the capability.",
             source=f"{_RULES}; --config.file: nat",
             samples=_capability_needed,
-            of=("capabilities_needed",),
+            of=(capabilities_needed,),
             labels=("capability",),
         ),
     ),

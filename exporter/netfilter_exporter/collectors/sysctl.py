@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample
 from netfilter_exporter.facts.snapshot import Snapshot
+from netfilter_exporter.facts.sysctls import sysctl_comparisons, sysctls
 from netfilter_exporter.kernel.errors import ReadError, raise_worst
 from netfilter_exporter.kernel.sysctl import names as sysctl_names
 
@@ -13,7 +14,7 @@ _ASKED = "/etc/sysctl.d, /run/sysctl.d, /usr/local/lib/sysctl.d, /usr/lib/sysctl
 
 
 def _values(snapshot: Snapshot) -> Iterable[Sample]:
-    reading = snapshot.sysctls
+    reading = sysctls(snapshot)
     for key, value in reading.values.items():
         if not key.startswith(sysctl_names.FRAG6):  # nf_defrag_ipv6's, whatever they are called
             yield (sysctl_names.to_name(key),), value
@@ -23,26 +24,26 @@ def _values(snapshot: Snapshot) -> Iterable[Sample]:
 def _present(snapshot: Snapshot) -> Iterable[Sample]:
     errors = []
     for key, watched in sysctl_names.WATCHED.items():
-        present = snapshot.sysctls.presence(snapshot.paths, key)
+        present = sysctls(snapshot).presence(snapshot.paths, key)
         if isinstance(present, ReadError):
             errors.append(present)
         else:
             yield (watched.name,), int(present)
-    desired = {v.desired.key: v for v in snapshot.sysctl_comparisons.comparisons}
+    desired = {v.desired.key: v for v in sysctl_comparisons(snapshot).comparisons}
     for key in sorted(desired.keys() - sysctl_names.WATCHED.keys()):
         yield (desired[key].desired.name,), int(desired[key].present)
     raise_worst(errors)
 
 
 def _wanted(snapshot: Snapshot) -> Iterable[Sample]:
-    found = snapshot.sysctl_comparisons
+    found = sysctl_comparisons(snapshot)
     for comparison in found.comparisons:
         yield (comparison.desired.name, comparison.desired.source), comparison.desired.value
     raise_worst(found.errors)
 
 
 def _mismatch(snapshot: Snapshot) -> Iterable[Sample]:
-    found = snapshot.sysctl_comparisons
+    found = sysctl_comparisons(snapshot)
     for comparison in found.comparisons:
         if comparison.mismatch is not None:
             yield (comparison.desired.name, comparison.desired.source), int(comparison.mismatch)
@@ -58,7 +59,7 @@ COLLECTOR = Collector(
             "Value of each numeric sysctl of connection tracking and forwarding.",
             source="/proc/sys/net",
             samples=_values,
-            of=("sysctls",),
+            of=(sysctls,),
             labels=("name",),
         ),
         Metric(
@@ -75,7 +76,7 @@ COLLECTOR = Collector(
             "Value that sysctl.d, read as systemd-sysctl does, or the configuration asks for.",
             source=_ASKED,
             samples=_wanted,
-            of=("sysctl_comparisons",),
+            of=(sysctl_comparisons,),
             labels=("name", "source"),
             bounded=True,
         ),
@@ -86,7 +87,7 @@ COLLECTOR = Collector(
             " mismatch.",
             source=_ASKED,
             samples=_mismatch,
-            of=("sysctl_comparisons",),
+            of=(sysctl_comparisons,),
             labels=("name", "source"),
             bounded=True,
         ),

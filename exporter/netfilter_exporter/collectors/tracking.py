@@ -6,16 +6,20 @@ import functools
 from collections.abc import Iterable
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample, each, value
+from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.facts.snapshot import Snapshot
+from netfilter_exporter.facts.tracking import tracks
 from netfilter_exporter.rules.families import Family
 
 
 def _tracking(snapshot: Snapshot) -> Iterable[Sample]:
-    return each(((f.value,), functools.partial(snapshot.tracking, f)) for f in Family)
+    return each(((f.value,), functools.partial(tracks, snapshot, f)) for f in Family)
 
 
 def _netlink_available(snapshot: Snapshot) -> float | None:
-    answers = [snapshot.modules.usable(name) for name in ("nfnetlink", "nf_conntrack_netlink")]
+    answers = [
+        kernel_modules(snapshot).usable(name) for name in ("nfnetlink", "nf_conntrack_netlink")
+    ]
     if False in answers:
         return 0
     return None if None in answers else 1

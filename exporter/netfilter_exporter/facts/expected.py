@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from netfilter_exporter.config.model import ExpectedRule
+from netfilter_exporter.facts.forwarding import interfaces
+from netfilter_exporter.facts.modules import kernel_modules
+from netfilter_exporter.facts.rulesets import rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.rules.reachability import Translation
@@ -17,24 +20,24 @@ def presence(snapshot: Snapshot) -> Iterator[Presence]:
     """Yield each interface, rule and module that must exist."""
     expect = snapshot.host.config.expect
     for interface in expect.interfaces:
-        yield "interface", interface, interface in snapshot.interfaces
+        yield "interface", interface, interface in interfaces(snapshot)
     for rule in expect.rules:
         yield "rule", rule.name, _rule_is_there(snapshot, rule)
     for module in expect.modules:
-        yield "module", module, snapshot.modules.usable(module)
+        yield "module", module, kernel_modules(snapshot).usable(module)
 
 
 def unread(snapshot: Snapshot) -> list[ReadError]:
     """Return why rulesets, in which an expected rule may be, could not be read."""
     if not snapshot.host.config.expect.rules:
         return []
-    return [ruleset.error for ruleset in snapshot.rulesets if ruleset.error is not None]
+    return [ruleset.error for ruleset in rulesets(snapshot) if ruleset.error is not None]
 
 
 def _rule_is_there(snapshot: Snapshot, rule: ExpectedRule) -> bool | None:
     candidates = [
         ruleset
-        for ruleset in snapshot.rulesets
+        for ruleset in rulesets(snapshot)
         if rule.family in ruleset.families and rule.backend in {None, ruleset.backend}
     ]
     for ruleset in candidates:

@@ -1,0 +1,59 @@
+"""Facts about kernel modules, and the gate of every netlink question."""
+
+from __future__ import annotations
+
+from netfilter_exporter.facts.files import int_reader
+from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept, kept_of_config
+from netfilter_exporter.kernel.errors import Inconclusive, NoData, ReadError, Unsupported
+from netfilter_exporter.kernel.modules.model import Modules
+from netfilter_exporter.kernel.modules.reader import ModuleReader
+from netfilter_exporter.kernel.netlink.connection import Connection
+from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER
+
+
+@kept_of_config
+def _reader(host: Host) -> ModuleReader:
+    extra = (*host.config.modules.watch, *host.config.expect.modules)
+    return ModuleReader(host.system.paths, extra, int_reader(host).read)
+
+
+@fact
+def kernel_modules(snapshot: Snapshot) -> Modules:
+    """The kernel modules of conntrack and NAT; its `may_ask` is the gate of every question."""
+    return _reader(snapshot.host).read()
+
+
+def netfilter(snapshot: Snapshot, module: str) -> Connection:
+    """Return the netfilter connection if asking `module` loads nothing, else raise."""
+    modules = kernel_modules(snapshot)
+    if modules.usable(module) is False:
+        if modules.loading:
+            raise NoData(f"{module} is not loaded")
+        raise Unsupported(f"{module} is not in this kernel")
+    if modules.may_ask(module):
+        return snapshot.connection(NETLINK_NETFILTER)
+    raise Inconclusive(f"{module}: cannot tell whether it is loaded; asking might load it")
+
+
+class _FirstTaint:
+    """Whether a module had been removed by force before the first scrape: that was survived."""
+
+    forced: bool | None = None
+
+
+@kept
+def _first_taint(_: Host) -> _FirstTaint:
+    return _FirstTaint()
+
+
+@fact
+def forced_unload(snapshot: Snapshot) -> bool:
+    """Whether a module was removed by force since the first scrape."""
+    try:
+        forced = kernel_modules(snapshot).forced_unload
+    except ReadError:
+        return False
+    first = _first_taint(snapshot.host)
+    if first.forced is None:
+        first.forced = forced
+    return forced and not first.forced
