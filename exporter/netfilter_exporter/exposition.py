@@ -8,7 +8,6 @@ labels; where only numbers changed, they are written into its text. The page is 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable
 from typing import Any, Callable, NamedTuple
 
@@ -16,6 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as ClientMetric
 from prometheus_client.utils import floatToGoString
 
+from netfilter_exporter.accept import Offer, best
 from netfilter_exporter.collectors.base import Metric, Sample
 
 _log = logging.getLogger(__name__)
@@ -24,9 +24,13 @@ _EOF = b"# EOF\n"
 _Encoder = Callable[[Any], bytes]
 _go_string: Callable[[float], str] = floatToGoString  #: how the encoders write a number
 
-#: What is written, and 0.0.1, which Prometheus offers too and is then given as text.
-_VERSIONS = frozenset({"0.0.1", "0.0.4", "1.0.0"})
-_NEVER = re.compile(r"0(\.0*)?")  #: the weight of what is not accepted
+#: The first serves a client that has no preference. Prometheus offers OpenMetrics 0.0.1 too, which
+#: prometheus-client does not write.
+_OFFERS = (
+    Offer("text/plain", "0.0.4"),
+    Offer("application/openmetrics-text", "1.0.0"),
+    Offer("text/plain", "1.0.0", unversioned=False),
+)
 
 #: Accept headers that are remembered; a client that invents more gets its page rendered anew.
 _FORMATS = 8
@@ -119,18 +123,12 @@ class _Registry:
 
 
 def _encoder(accept: str) -> tuple[_Encoder, str]:
-    """Return prometheus-client's choice for an Accept header.
+    """Return the encoder and Content-Type for an Accept header; text where nothing matches.
 
-    It takes any version for one that it can write, and raises at one that is no number: what it
-    cannot know is left out here, so that the next that the client accepts has its turn.
+    prometheus-client's own choice ignores weights, takes any version for one that it can write,
+    and raises at a version that is not a number. So only the chosen range is passed on.
     """
-    return choose_encoder(",".join(filter(_is_known, accept.split(","))))
-
-
-def _is_known(media_range: str) -> bool:
-    _, *parameters = media_range.split(";")
-    pairs = dict(parameter.strip().partition("=")[::2] for parameter in parameters)
-    return pairs.get("version", "0.0.4") in _VERSIONS and not _NEVER.fullmatch(pairs.get("q", "1"))
+    return choose_encoder(str(best(accept, _OFFERS) or ""))
 
 
 def _client_metric(metric: Metric[Any], samples: tuple[Sample, ...]) -> ClientMetric:

@@ -12,6 +12,12 @@ from netfilter_exporter.exposition import Exposition
 GAUGE = Metric("rules", 'Rules\n"there" \\ now.', source="", samples=iter, labels=("chain",))
 COUNTER = Metric("drop_total", "Drops.", source="", samples=iter)
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
+    "application/openmetrics-text;version=0.0.1;q=0.4,"
+    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,"
+    "text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+)
 
 
 def page(families, accept=""):
@@ -94,10 +100,40 @@ def test_a_number_that_is_none_is_left_out_and_comes_back(caplog):
         (f"application/openmetrics-text;version=abc,{OPENMETRICS}", "application/openmetrics-text"),
         (f"{OPENMETRICS};q=0", "text/plain; version=0.0.4"),
         ("text/plain;version=1.0.0;escaping=allow-utf-8", "text/plain; version=1.0.0"),
+        ("application/openmetrics-text;version=0.0.1", "text/plain; version=0.0.4"),
     ],
 )
 def test_a_version_that_nobody_knows_is_passed_over(accept, content_type):
     """The next format that the client accepts is taken, else text."""
+    assert Exposition().render([], accept)[1].startswith(content_type)
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        (f"{OPENMETRICS};q=0.1,text/plain;q=0.9", "text/plain; version=0.0.4"),
+        (f"text/plain;q=0.1,{OPENMETRICS};q=0.9", "application/openmetrics-text"),
+        (f"*/*,{OPENMETRICS}", "application/openmetrics-text"),
+        (f"*/*;q=1,{OPENMETRICS};q=0.9", "text/plain; version=0.0.4"),
+        ("*/*", "text/plain; version=0.0.4"),
+        ("text/*;q=0.2,application/*;q=0.3", "application/openmetrics-text; version=1.0.0"),
+        ("text/html", "text/plain; version=0.0.4"),
+        ("text/plain;version=0.0.4;q=0.3,text/plain;version=1.0.0;q=0.4", "text/plain; version=1"),
+        ("text/plain;q=0,*/*;q=0.1", "application/openmetrics-text"),
+        ('Application/OpenMetrics-Text; Version="1.0.0"; Q=0.5', "application/openmetrics-text"),
+        (f"{OPENMETRICS};q=2", "text/plain; version=0.0.4"),
+        (
+            PROMETHEUS_3,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
+        ),
+        (
+            "application/openmetrics-text; version=0.0.1,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "text/plain; version=0.0.4",  # Prometheus 2.20
+        ),
+    ],
+)
+def test_weights_decide(accept, content_type):
+    """The heaviest format wins, then the one that the client names most exactly."""
     assert Exposition().render([], accept)[1].startswith(content_type)
 
 

@@ -66,6 +66,10 @@ def test_a_choice_that_cannot_be_is_a_clear_400(server, query, text):
         ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
         ("application/openmetrics-text;version=abc", "text/plain; version=0.0.4; charset=utf-8"),
         (
+            "application/openmetrics-text;version=1.0.0;q=0.1,text/plain;q=0.9",
+            "text/plain; version=0.0.4; charset=utf-8",
+        ),
+        (
             OPENMETRICS,
             "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
         ),

@@ -114,9 +114,9 @@ class Connection(asyncio.BufferedProtocol):
         self._read_head()
 
     def eof_received(self) -> bool:
-        """Keep a connection whose peer is done sending while its answer is being made."""
+        """Keep a connection whose peer is done sending until all its requests are answered."""
         self._half_closed = True
-        return self.answer is not None and self._transport.can_write_eof()
+        return self._owes() and self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
         self._unsent = True
@@ -128,24 +128,37 @@ class Connection(asyncio.BufferedProtocol):
 
     # -- a request -----------------------------------------------------------------------------
 
+    def _owes(self) -> bool:
+        """Return whether a request is being answered, or waits in line."""
+        return self.answer is not None or bool(_HEAD_END.search(self._received))
+
     def _read_head(self) -> None:
         if self.answer or self._unsent or self._ending:
             if len(self._received) > self._limits.head_bytes:
-                self.abort()
+                self._transport.pause_reading()  # the rest waits in the peer's own memory
             return
+        self._drop_empty_lines()
         end = _HEAD_END.search(self._received, self._searched)
         if (end.start() if end else len(self._received)) > self._limits.head_bytes:
             self._refuse(HttpError(431, f"more than {self._limits.head_bytes} bytes of headers"))
         elif end:
-            head = bytes(self._received[: end.start()]).lstrip(b"\r\n")
+            head = bytes(self._received[: end.start()])
             del self._received[: end.end()]
             self._searched = 0
             self._take(head)
+        elif self._half_closed:
+            self._transport.close()
         else:
             self._searched = max(len(self._received) - 2, 0)
             if not self._in_head:
                 self._in_head = True
                 self._allow(self._limits.head_seconds)
+
+    def _drop_empty_lines(self) -> None:
+        """Drop what some clients send behind a body (RFC 9112, 2.2)."""
+        if self._received.startswith((b"\r", b"\n")):
+            self._received = self._received.lstrip(b"\r\n")
+            self._searched = 0
 
     def _take(self, head: bytes) -> None:
         try:
@@ -180,8 +193,8 @@ class Connection(asyncio.BufferedProtocol):
         self._respond(request, response)
 
     def _respond(self, request: Request, response: Response) -> None:
-        goes_on = request.keep_alive and not request.has_body and not self._half_closed
-        goes_on = goes_on and not self._server.stopping
+        goes_on = request.keep_alive and not request.has_body and not self._server.stopping
+        goes_on = goes_on and (not self._half_closed or self._owes())
         self._send(response, keep_alive=goes_on, head_only=request.method == "HEAD")
         if not goes_on:
             self._end(more_may_come=request.has_body)
@@ -197,6 +210,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _wait(self) -> None:
         self._allow(self._limits.idle_seconds)
+        if len(self._received) <= self._limits.head_bytes and not self._half_closed:
+            self._transport.resume_reading()
         if self._received:  # not at once: a thousand requests in one segment would recurse
             asyncio.get_running_loop().call_soon(self._read_head)
 

@@ -1,7 +1,7 @@
 """HTTP/1.1 as an exporter needs it: request heads into `Request`, `Response` into bytes.
 
 Follows RFC 9110 and 9112. Stricter than they allow where tolerance helps nobody: no folded
-lines, no control characters, no body is ever read.
+lines, no control characters, no two lengths, no body is ever read.
 """
 
 from __future__ import annotations
@@ -14,13 +14,24 @@ from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from netfilter_exporter.accept import parse as parse_ranges
+
 TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 
 _REQUEST_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([!-~]+) HTTP/1\.([01])")
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _STRAY = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
-_ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+_ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
+#: uri-host [ ":" port ] of RFC 9110, 7.2. An IPv6 zone stands after its percent sign, escaped.
+_HOST = re.compile(
+    r"(?:\[[0-9A-Fa-f]*:[0-9A-Fa-f:.]+(?:%25[0-9A-Za-z._~-]+)?\]"
+    r"|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]{0,5})?"
+)
+_LENGTH = re.compile(r"[0-9]{1,18}")
+
+#: Headers of which two would let two readers see different requests, or different senders.
+_ONCE = frozenset({"authorization", "content-length", "host", "origin", "sec-fetch-site"})
 
 
 class HttpError(Exception):
@@ -67,6 +78,8 @@ def parse_request(head: bytes) -> Request:
     headers = _headers(lines)
     if minor == "1" and "host" not in headers:
         raise HttpError(400, "no Host header")
+    if not _HOST.fullmatch(headers.get("host", "")):
+        raise HttpError(400, "malformed Host header")
     path, _, query = _origin_form(target).partition("?")
     return Request(
         method,
@@ -74,7 +87,7 @@ def parse_request(head: bytes) -> Request:
         query,
         headers,
         keep_alive=_keep_alive(minor, headers.get("connection", "")),
-        has_body="transfer-encoding" in headers or headers.get("content-length", "0") != "0",
+        has_body=_has_body(headers),
     )
 
 
@@ -85,15 +98,33 @@ def _headers(lines: list[str]) -> dict[str, str]:
         if not colon or not _FIELD_NAME.fullmatch(name):
             raise HttpError(400, "malformed header line")
         key = name.lower()
+        if key in headers and key in _ONCE:
+            raise HttpError(400, f"two {name} headers")
         value = value.strip(" \t")
         headers[key] = f"{headers[key]}, {value}" if key in headers else value
     return headers
+
+
+def _has_body(headers: Mapping[str, str]) -> bool:
+    """Return whether a body follows; raise `HttpError` where two readers could disagree on it."""
+    coding, length = headers.get("transfer-encoding"), headers.get("content-length")
+    if coding is not None:
+        if length is not None or coding.rpartition(",")[2].strip(" \t").lower() != "chunked":
+            raise HttpError(400, "the length of the body is not clear")
+        return True
+    if length is None:
+        return False
+    if not _LENGTH.fullmatch(length):
+        raise HttpError(400, "malformed Content-Length header")
+    return int(length) > 0
 
 
 def _origin_form(target: str) -> str:
     """Return the path and query of a target; a server must take the proxies' form too."""
     absolute = _ABSOLUTE.match(target)
     if absolute:
+        if not absolute[1] or not _HOST.fullmatch(absolute[1]):
+            raise HttpError(400, "malformed host in the request target")
         rest = target[absolute.end() :]
         return rest if rest.startswith("/") else f"/{rest}"
     if not target.startswith("/"):
@@ -134,17 +165,7 @@ def _date(second: int) -> str:
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Tell whether an Accept-Encoding header names gzip, and not with a weight of zero."""
-    for coding in accept_encoding.lower().split(","):
-        name, _, parameters = coding.partition(";")
-        if name.strip() in {"gzip", "x-gzip"}:
-            return _weight(parameters) > 0
-    return False
-
-
-def _weight(parameters: str) -> float:
-    name, _, value = parameters.partition("=")
-    if not parameters.strip():
-        return 1
-    weight = re.fullmatch(r"(0(\.\d{0,3})?|1(\.0{0,3})?)", value.strip(), re.ASCII)
-    return float(value) if weight and name.strip() == "q" else 0
+    """Return whether an Accept-Encoding header names gzip, and prefers nothing to it."""
+    weights = {str(range_): range_.weight for range_ in parse_ranges(accept_encoding)}
+    gzip = max(weights.get("gzip", 0), weights.get("x-gzip", 0))
+    return gzip > 0 and gzip >= weights.get("identity", 0)
