@@ -47,7 +47,8 @@ class Daemon:
             max_requests=chosen.max_requests,
         )
         self._reloader = Reloader(chosen.config_file, web_file, self._apply, reload_status)
-        pages = Pages(self._scrapes, found, chosen.telemetry_path, self._reloader.answer)
+        reload = self._reloader.answer if chosen.lifecycle else None
+        pages = Pages(self._scrapes, found, chosen.telemetry_path, reload)
         self._guard = Guard(pages, web_file)
         self._server = Server(self._guard, tls=lambda: web_file.current().tls)
 

@@ -31,6 +31,7 @@ class Flags:
     web_config_file: str | None
     telemetry_path: str
     max_requests: int
+    lifecycle: bool
     exporter_metrics: bool
     config_file: str | None
     config_check: bool
@@ -54,6 +55,7 @@ def parse(argv: Sequence[str] | None, collectors: Mapping[str, Collector]) -> Fl
         web_config_file=args.web_config_file,
         telemetry_path=args.telemetry_path,
         max_requests=args.max_requests,
+        lifecycle=args.lifecycle,
         exporter_metrics=args.exporter_metrics,
         config_file=args.config_file,
         config_check=args.config_check,
@@ -169,6 +171,13 @@ def _add_web(group: argparse._ArgumentGroup) -> None:
         type=_argument(_count),
         default=40,
         help="scrapes served at a time, 0 for no limit (default: %(default)s)",
+    )
+    group.add_argument(
+        "--web.enable-lifecycle",
+        dest="lifecycle",
+        action="store_true",
+        help="let POST /-/reload read the configuration again, for every peer that may read the"
+        " pages",
     )
     group.add_argument(
         "--web.disable-exporter-metrics",

@@ -212,6 +212,7 @@ def test_the_filter_lets_through_all_that_serving_takes(traced, tmp_path):
         f"basic_auth_users: {{alice: {hashed}}}\n"
     )
     flags = ["--web.listen-address=127.0.0.1:0", f"--web.config.file={config}"]
+    flags.append("--web.enable-lifecycle")
     with running(tmp_path / "log", *flags, prefix=prefix) as exporter:
         for method, path in (("GET", "/metrics"), ("GET", "/"), ("POST", "/-/reload")):
             assert ask(exporter.ports[0], method, path) == 200

@@ -1,6 +1,8 @@
 """config/reload.py and config/reload_status.py: a bad configuration changes nothing."""
 
 import asyncio
+import contextlib
+import http.client
 import re
 import signal
 
@@ -44,7 +46,7 @@ def reload(config, web, loads, change):
         web_file.reload_status = loads
         reloader = Reloader(str(config), web_file, applied.append, loads)
         change()
-        response = await reloader.answer(Request("POST", "/-/reload", "", {}))
+        response = await reloader.answer(Request("POST", "/-/reload", "", {"host": "a"}))
         return response, applied, web_file.current().config.rate_limit.burst
 
     return asyncio.run(run())
@@ -65,12 +67,12 @@ def test_both_files_are_read_again(files):
 
 @pytest.mark.parametrize("bad", [0, 1])
 def test_a_bad_file_is_told_and_nothing_is_applied(files, bad, caplog):
-    """The answer is the place and the reason; of two files one bad one is enough."""
+    """The log has the place and the reason, the peer neither; one bad file is enough."""
     loads = ReloadStatus()
     response, applied, burst = reload(*files, loads, lambda: files[bad].write_text("wrong: 1\n"))
-    said = f"failed to reload: {files[bad]}:1:1: wrong: unknown key; allowed: "
     assert response.status == 500
-    assert response.body.decode().startswith(said)
+    assert response.body == b"failed to reload: the log of the exporter has the reason\n"
+    assert f"{files[bad]}:1:1: wrong: unknown key; allowed: " in caplog.text
     assert (applied, burst) == ([], 1000)
     assert not loads.successful
     assert "the old configuration stays" in caplog.text
@@ -149,7 +151,8 @@ def test_a_signal_and_a_request_reload(tmp_path):
     config = tmp_path / "config.yml"
     config.write_text("nat: auto\n")
     wanted = 'nat_expected{family="ipv4"}'
-    with running(tmp_path / "log", ANY_PORT, f"--config.file={config}") as exporter:
+    flags = [ANY_PORT, f"--config.file={config}", "--web.enable-lifecycle"]
+    with running(tmp_path / "log", *flags) as exporter:
         (port,) = exporter.ports
         first = value(port, "config_last_reload_success_timestamp_seconds")
         assert value(port, "config_last_reload_successful") == 1
@@ -163,8 +166,14 @@ def test_a_signal_and_a_request_reload(tmp_path):
         for count, method in enumerate(("POST", "PUT"), 1):
             status, body = get(port, "/-/reload", method=method)
             assert status == 500
-            assert "config.yml:1:6: nat: 'maybe' is not known; allowed: required" in body
-            exporter.wait_for_log("the old configuration stays", count)
+            exporter.wait_for_log(
+                "the old configuration stays: .*config.yml:1:6: nat: 'maybe' is not known", count
+            )
+            for page in (body, get(port, "/")[1], get(port)[1]):
+                assert str(tmp_path) not in page
+                assert "config.yml" not in page
+                assert "maybe" not in page
+        assert "The configuration could not be read again." in get(port, "/")[1]
         assert value(port, "config_last_reload_successful") == 0
 
         config.write_text("nat: required\n")
@@ -173,8 +182,64 @@ def test_a_signal_and_a_request_reload(tmp_path):
         assert f"netfilter_{wanted} 1.0" in get(port)[1]
 
 
+def test_a_request_reloads_only_where_the_flag_is(tmp_path):
+    """Without --web.enable-lifecycle nobody who reaches the port can reload; SIGHUP can."""
+    config = tmp_path / "config.yml"
+    config.write_text("nat: auto\n")
+    with running(tmp_path / "log", ANY_PORT, f"--config.file={config}") as exporter:
+        for method in ("POST", "PUT"):
+            status, body = get(exporter.ports[0], "/-/reload", method=method)
+            assert (status, body.partition(":")[0]) == (403, "disabled")
+        assert get(exporter.ports[0], "/-/reload")[0] == 405
+        assert "read again" not in exporter.logged()
+        exporter.process.send_signal(signal.SIGHUP)
+        exporter.wait_for_log("configuration read again")
+
+
 def test_reload_is_no_page(tmp_path):
     """A GET changes nothing: a crawler or a prefetch reloads nobody."""
-    with running(tmp_path / "log", ANY_PORT) as exporter:
+    with running(tmp_path / "log", ANY_PORT, "--web.enable-lifecycle") as exporter:
         assert get(exporter.ports[0], "/-/reload")[0] == 405
         assert get(exporter.ports[0], "/-/reload", method="POST")[0] == 200  # nothing to read
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "Same-Origin"}, 403),
+        ({"Sec-Fetch-Site": ""}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": ""}, 403),
+        ({"Origin": "http://127.0.0.1:{port}"}, 200),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Origin": "http://127.0.0.1"}, 403),
+        ({"Origin": "http://127.0.0.1:{port}.evil.example"}, 403),
+        ({"Origin": "http://evil.example", "Sec-Fetch-Site": "same-origin"}, 403),
+        ({"Origin": "http://LocalHost:{port}", "Host": "localhost:{port}"}, 200),
+        ({"Origin": "http://[::1]:{port}", "Host": "[::1]:{port}"}, 200),
+        ({"Origin": "http://evil.example:{port}", "Host": "evil.example:{port}"}, 403),
+        ({"Origin": "http://127.0.0.1.evil.example", "Host": "127.0.0.1.evil.example"}, 403),
+    ],
+)
+def test_other_sites_cannot_reload(lifecycle, headers, status):
+    """A page of another site, one whose name was pointed at the exporter too, gets 403."""
+    port = lifecycle.ports[0]
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    with contextlib.closing(client):
+        client.request(
+            "POST", "/-/reload", headers={k: v.format(port=port) for k, v in headers.items()}
+        )
+        assert client.getresponse().status == status
+
+
+@pytest.fixture(scope="module")
+def lifecycle(tmp_path_factory):
+    log = tmp_path_factory.mktemp("lifecycle") / "log"
+    with running(log, ANY_PORT, "--web.enable-lifecycle") as exporter:
+        yield exporter

@@ -54,10 +54,14 @@ def config_reload_failing(context: Context) -> Iterator[Found]:
     if reload_status is None:
         yield unknown(NEEDS_HISTORY)
         return
-    for problem in reload_status.problems:
+    if not reload_status.successful:
+        # Without the reason: the landing page is for peers, the reason is about files.
         yield Found(
-            f"The configuration could not be read again: {problem}",
+            "The configuration could not be read again.",
             "What it said before still holds, until the exporter is started again: then it will not"
             " start.",
-            remedy=(commands.comment("correct that line, then: kill -HUP, or POST /-/reload"),),
+            remedy=(
+                commands.comment("the log names file and line: journalctl -u netfilter_exporter"),
+                commands.comment("correct it, then: systemctl reload netfilter_exporter"),
+            ),
         )

@@ -45,7 +45,7 @@ class Pages:
         telemetry_path: str,
         reload: Application | None = None,
     ) -> None:
-        """`known` are the names of all collectors, those that are switched off too."""
+        """`known` are the names of all collectors; `reload` is None where it is not enabled."""
         self._scrapes = scrapes
         self._known = frozenset(known)
         self._telemetry_path = telemetry_path
@@ -54,8 +54,7 @@ class Pages:
             "/-/healthy": Route(_healthy),
             telemetry_path: Route(self._metrics),
         }
-        if reload:
-            self._routes["/-/reload"] = Route(reload, _CHANGING)
+        self._routes["/-/reload"] = Route(reload or _not_enabled, _CHANGING)
 
     def __call__(self, request: Request) -> Answer:
         """Return the response, or the future of it; raise `HttpError`."""
@@ -113,6 +112,10 @@ class Pages:
         if collect:
             return tuple(name for name in enabled if name in collect)
         return tuple(name for name in enabled if name not in exclude)
+
+
+def _not_enabled(_: Request) -> Response:
+    return Response(403, b"disabled: requires --web.enable-lifecycle; SIGHUP reloads always\n")
 
 
 def _healthy(_: Request) -> Response:
