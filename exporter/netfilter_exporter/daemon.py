@@ -13,6 +13,7 @@ from netfilter_exporter.collectors.base import Collector
 from netfilter_exporter.config.model import Config
 from netfilter_exporter.config.reload import Reloader
 from netfilter_exporter.config.reload_status import ReloadStatus
+from netfilter_exporter.facts.flows import flow_sampler, settings
 from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.flags import Flags
 from netfilter_exporter.kernel.system import System
@@ -24,6 +25,9 @@ from netfilter_exporter.web.pages import Pages
 from netfilter_exporter.web.scrapes import Scrapes
 from netfilter_exporter.web.server import Server
 from netfilter_exporter.web.web_file import WebFile
+
+#: The collector that needs samples.
+FLOWS = "flows"
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +56,15 @@ class Daemon:
         self._guard = Guard(pages, web_file)
         self._server = Server(self._guard, tls=lambda: web_file.current().tls)
 
+        self._sampler = flow_sampler(self._host) if FLOWS in chosen.collectors else None
+        self._configure_sampler(config)
+
+    def _configure_sampler(self, config: Config) -> None:
+        if self._sampler:
+            self._sampler.reconfigure(settings(config.flows, self._chosen.flows))
+
     def _apply(self, config: Config) -> None:
+        self._configure_sampler(config)
         host = self._host.configured(config)
         self._gatherer.reconfigure(host, self._chosen.options | config.collectors)
 
@@ -65,6 +77,8 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._reloader.on_signal)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # cli.py holds it till now
         self._scrapes.start()
+        if self._sampler:
+            self._sampler.start()
         for listener in listeners:
             _log.info("listening on %s", bound_address(listener))
         self._server.start(listeners)
@@ -74,4 +88,6 @@ class Daemon:
         systemd.notify("STOPPING=1")
         await self._server.stop()
         self._scrapes.stop()
+        if self._sampler:
+            self._sampler.close()
         self._guard.close()

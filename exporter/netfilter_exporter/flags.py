@@ -9,8 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Callable, NoReturn, TypeVar
 
-from netfilter_exporter import __version__, logs, path_flags
+from netfilter_exporter import __version__, flow_flags, logs, path_flags
 from netfilter_exporter.collectors.base import Collector
+from netfilter_exporter.config.flows import Flows
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.web.listen import Address, parse_address
 
@@ -25,6 +26,7 @@ class Flags:
 
     collectors: tuple[str, ...]  #: names of those that are on
     options: frozenset[str]  #: of the rows that are opt-in
+    flows: Flows  #: interval and size of the sample
     paths: Paths
     listen_addresses: tuple[Address, ...]
     systemd_socket: bool
@@ -47,6 +49,7 @@ def parse(argv: Sequence[str] | None, collectors: Mapping[str, Collector]) -> Fl
     return Flags(
         collectors=tuple(name for name in collectors if args.collectors.get(name, args.by_default)),
         options=frozenset(args.options),
+        flows=flow_flags.flows(args),
         paths=Paths(args.procfs, args.sysfs, args.rootfs)
         if args.config_check
         else path_flags.paths(parser, args),
@@ -110,6 +113,7 @@ def _parser(collectors: Mapping[str, Collector]) -> argparse.ArgumentParser:
     general.add_argument("--version", action=_Version, help="show the version and exit")
     _add_web(parser.add_argument_group("web"))
     _add_collectors(parser.add_argument_group("collectors"), collectors)
+    flow_flags.add_flows(parser.add_argument_group("sample of the flow table"))
     _add_config(parser.add_argument_group("configuration"))
     _add_textfile(parser.add_argument_group("text file"))
     path_flags.add_paths(parser.add_argument_group("paths"))

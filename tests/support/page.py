@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
@@ -9,10 +10,12 @@ from typing import NamedTuple
 from prometheus_client.parser import text_string_to_metric_families
 
 from netfilter_exporter import collectors
-from netfilter_exporter.collection import Gatherer
+from netfilter_exporter.collection import Gatherer, collect
+from netfilter_exporter.collectors.base import Collector
 from netfilter_exporter.exporter_metrics import page_families
 from netfilter_exporter.exposition import Exposition
 from netfilter_exporter.facts.snapshot import Host
+from netfilter_exporter.kernel.errors import Status
 from support.host import FakeHost
 
 PREFIX = "netfilter_"
@@ -78,3 +81,14 @@ def make(host: FakeHost, options: Collection[str] = ()) -> Page:
     run = Gatherer(Host(host.system), options).gather(collectors.load().values())
     text, _ = Exposition().render(page_families(run), accept="")
     return Page(text.decode())
+
+
+def collected(
+    collector: Collector, host: Host
+) -> tuple[dict[str, dict[tuple[str, ...], float]], Status]:
+    """Return the samples of one collector by the name of their metric, and its status."""
+    snapshot = host.snapshot(timeout=60.0)
+    with contextlib.closing(snapshot):
+        outcome = collect(collector, snapshot)
+    rows = {metric.name: dict(samples) for metric, samples in outcome.families}
+    return rows, outcome.status

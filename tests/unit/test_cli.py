@@ -95,6 +95,8 @@ def test_options_of_rows_are_flags():
         (["--log.level=loud"], "invalid choice: 'loud'"),
         (["--path.procfs"], "expected one argument"),
         (["nonsense"], "unrecognized arguments: nonsense"),
+        (["--flows.interval=0"], "--flows.interval: '0' is not a number from 1 to 300"),
+        (["--flows.sample-size=1"], "'1' is not a number from 16384 to 524288"),
     ],
 )
 def test_a_bad_flag_is_one_clear_line(capsys, argv, text):

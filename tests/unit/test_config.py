@@ -124,6 +124,19 @@ def test_modules_may_be_watched():
     assert good("modules").modules == Modules(watch=("nf_conntrack_ftp",))
 
 
+def test_the_sample_of_the_flow_table():
+    """Its interval and size, and networks that are not what they look like."""
+    flows = good("flows").flows
+    assert (flows.interval, flows.sample_size) == (30, 65536)
+    texts = [[str(network) for network in networks] for networks in flows.networks]
+    assert texts == [
+        ["198.51.100.0/24", "2001:db8:1::/48"],
+        ["10.99.0.0/16"],
+        ["10.0.1.0/24"],
+        ["192.168.50.0/24"],
+    ]
+
+
 def test_options_of_collectors():
     """What is true is on, what is false is not."""
     assert good("collectors").collectors == {"conntrack.per-cpu"}

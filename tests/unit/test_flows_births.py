@@ -330,6 +330,27 @@ def test_answered_sources_count_whatever_they_asked():
     assert ledger.sources() == {works: 10}
 
 
+def test_a_source_counts_by_its_latest_flow():
+    """So that a fault shows at once, and its end too."""
+    ledger = outbound([(f"10.0.1.{n}", f"198.51.100.{n}") for n in range(2, 12)])
+    ledger.settle({}, 20.0)
+    works = Class(Family.IPV4, Scope.OUTBOUND, Translated.SOURCE, Replied.YES)
+    for n in range(2, 5):
+        again = flow(f"10.0.1.{n}", translated=Translated.SOURCE, replied=True)
+        ledger.add(b"again", Birth(again, Scope.OUTBOUND, 1.0, 20.0))
+    assert ledger.sources() == {OUT: 7, works: 3}
+
+
+def test_what_is_unknown_is_no_evidence():
+    """Flows that ended early, and those that need no answer, are counted and not sampled."""
+    ledger = Ledger()
+    ledger.settle({}, 0.0)
+    ledger.add(b"k", Birth(flow(), Scope.OUTBOUND, 1.0, 0.0))
+    ledger.settle({}, PATIENCE)
+    assert ledger.estimated == {OUT._replace(replied=Replied.UNKNOWN): 1.0}
+    assert (ledger.sampled, ledger.sources()) == ({}, {})
+
+
 def test_sources_are_forgotten():
     """They are those of the last two minutes."""
     ledger = outbound([("10.0.1.2", "198.51.100.1")], at=10.0)

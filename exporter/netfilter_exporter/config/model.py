@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import yaml
 
 from netfilter_exporter.config import yaml_reader
+from netfilter_exporter.config.flows import Flows, read_flows
 from netfilter_exporter.config.yaml_reader import (
     ConfigError,
     Place,
@@ -96,6 +97,7 @@ class Config:
     sysctls: tuple[Desired, ...] = ()
     expect: Expect = Expect()
     modules: Modules = Modules()
+    flows: Flows = dataclasses.field(default_factory=Flows)
     collectors: frozenset[str] = frozenset()  #: options that are on: "conntrack.per-cpu"
 
 
@@ -230,5 +232,6 @@ _CONFIG: dict[str, Reader] = {
         },
     ),
     "modules": record(Modules, {"watch": list_of(_module)}),
+    "flows": read_flows,
     "collectors": _collectors,
 }

@@ -194,6 +194,19 @@ def matching(pattern: str, allowed: str) -> Reader:
     return read
 
 
+def whole_number(allowed: range) -> Reader:
+    """Return the reader of a whole number."""
+    text = f"a whole number from {allowed[0]} to {allowed[-1]}"
+
+    def read(node: yaml.Node, place: Place) -> int:
+        word = scalar(node, place, text)
+        if not (word.isascii() and word.isdigit()) or int(word[:20]) not in allowed:
+            raise place.error(node, f"{word[:40]!r} does not fit", text)
+        return int(word)
+
+    return read
+
+
 def list_of(read: Reader, identity: Callable[[Any], Any] = lambda item: item) -> Reader:
     """Return the reader of a list, whose items must differ in their `identity`."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from netfilter_exporter.facts.files import int_reader
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept, kept_of_config
-from netfilter_exporter.kernel.errors import Inconclusive, NoData, ReadError, Unsupported
+from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.modules.model import Modules
 from netfilter_exporter.kernel.modules.reader import ModuleReader
 from netfilter_exporter.kernel.netlink.connection import Connection
@@ -25,14 +25,8 @@ def kernel_modules(snapshot: Snapshot) -> Modules:
 
 def netfilter(snapshot: Snapshot, module: str) -> Connection:
     """Return the netfilter connection if asking `module` loads nothing, else raise."""
-    modules = kernel_modules(snapshot)
-    if modules.usable(module) is False:
-        if modules.loading:
-            raise NoData(f"{module} is not loaded")
-        raise Unsupported(f"{module} is not in this kernel")
-    if modules.may_ask(module):
-        return snapshot.connection(NETLINK_NETFILTER)
-    raise Inconclusive(f"{module}: cannot tell whether it is loaded; asking might load it")
+    kernel_modules(snapshot).require(module)
+    return snapshot.connection(NETLINK_NETFILTER)
 
 
 class _FirstTaint:

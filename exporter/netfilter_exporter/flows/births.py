@@ -74,7 +74,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.estimated: dict[Class, float] = {}  #: births, by what was judged
-        self.sampled: Counter[tuple[Family, Scope]] = Counter()  #: the births that were judged
+        self.sampled: Counter[tuple[Family, Scope]] = Counter()  #: births of a known reply
         self._waiting: dict[bytes, Birth] = {}  #: those without a reply, by key
         self._witnesses: list[_Witness] = []
         self._remembered: Counter[Class] = Counter()  #: of them those of the present look
@@ -102,18 +102,21 @@ class Ledger:
             self._waiting[key] = birth
 
     def sources(self) -> Counter[Class]:
-        """Return the distinct sources of the outbound births judged within WINDOW."""
-        seen: set[tuple[Class, bytes]] = set()
-        towards: Counter[tuple[Class, bytes]] = Counter()
+        """Return the distinct sources of the outbound births judged within WINDOW.
+
+        Each source counts once, in the class of its latest birth.
+        """
+        seen: set[bytes] = set()
+        towards: Counter[bytes] = Counter()
         found: Counter[Class] = Counter()
-        for _, class_, source, destination in self._witnesses:
-            if (class_, source) in seen:
+        for _, class_, source, destination in reversed(self._witnesses):
+            if source in seen:
                 continue
+            seen.add(source)
             if class_.replied is Replied.NO:
-                towards[class_, destination] += 1
-                if towards[class_, destination] > SOURCES_OF_ONE_DESTINATION:
+                towards[destination] += 1
+                if towards[destination] > SOURCES_OF_ONE_DESTINATION:
                     continue
-            seen.add((class_, source))
             found[class_] += 1
         return found
 
@@ -121,6 +124,8 @@ class Ledger:
         flow = birth.flow
         class_ = Class(flow.kind.family, birth.scope, flow.translated, replied)
         self.estimated[class_] = self.estimated.get(class_, 0.0) + birth.weight
+        if replied is Replied.UNKNOWN:
+            return
         self.sampled[class_.family, class_.scope] += 1
         if birth.scope is Scope.OUTBOUND and self._remembered[class_] < _REMEMBERED:
             self._remembered[class_] += 1

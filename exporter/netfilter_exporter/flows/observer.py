@@ -37,7 +37,7 @@ class Sample:
     entries: int  #: that the last look saw
     flows: Mapping[Kind, float]  #: estimated for the whole table
     births: Mapping[Class, float]  #: since the exporter started, estimated
-    sampled: Mapping[tuple[Family, Scope], int]  #: births that were seen and judged
+    sampled: Mapping[tuple[Family, Scope], int]  #: births whose reply is known
     sources: Mapping[Class, int]  #: distinct sources of outbound births, of two minutes
 
 

@@ -19,7 +19,7 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 #: A reloaded module must not look like a burst: no counter of the page gains more in one interval.
 MOST_GAINED = 1000
 #: On any host with modules: the product's own bound.
-MOST_SAMPLES = 260
+MOST_SAMPLES = 420
 
 
 #: NAT is dead: these page within two minutes.

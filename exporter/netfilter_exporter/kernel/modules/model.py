@@ -6,6 +6,8 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
+from netfilter_exporter.kernel.errors import Inconclusive, NoData, Unsupported
+
 
 class ModuleState(enum.Enum):
     """Where a module is."""
@@ -78,3 +80,12 @@ class Modules:
         not certain the answer is no: a question that loads a module changes the host.
         """
         return self.usable(name) is True or not self.loading or self.locked
+
+    def require(self, name: str) -> None:
+        """Raise the `ReadError` that says why `name` must not be asked, if it must not."""
+        if self.usable(name) is False:
+            if self.loading:
+                raise NoData(f"{name} is not loaded")
+            raise Unsupported(f"{name} is not in this kernel")
+        if not self.may_ask(name):
+            raise Inconclusive(f"{name}: cannot tell whether it is loaded; asking might load it")

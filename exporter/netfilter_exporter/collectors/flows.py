@@ -1,0 +1,125 @@
+"""Collector flows: a sample of the flow table, and what became of new connections."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable
+
+from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
+from netfilter_exporter.facts.flows import flow_sample
+from netfilter_exporter.facts.snapshot import Snapshot
+from netfilter_exporter.flows.births import Class, Replied
+from netfilter_exporter.flows.scope import Scope
+from netfilter_exporter.kernel.conntrack.flow import Translated
+from netfilter_exporter.rules.families import Family
+
+_SOURCE = "ctnetlink, or /proc/net/nf_conntrack"
+
+#: Series of netfilter_flows, the largest ones.
+_STATES_LIMIT = 30
+
+#: What alerts compare: a 0 for each.
+_ALWAYS = tuple(
+    Class(family, Scope.OUTBOUND, translated, replied)
+    for family, translated, replied in itertools.product(
+        Family, (Translated.NONE, Translated.SOURCE), (Replied.YES, Replied.NO)
+    )
+)
+
+
+def _labels(class_: Class) -> tuple[str, ...]:
+    return tuple(part.value for part in class_)
+
+
+def _new(snapshot: Snapshot) -> Iterable[Sample]:
+    births = {**dict.fromkeys(_ALWAYS, 0.0), **flow_sample(snapshot).births}
+    return ((_labels(class_), number) for class_, number in births.items())
+
+
+def _sources(snapshot: Snapshot) -> Iterable[Sample]:
+    sources = {**dict.fromkeys(_ALWAYS, 0), **flow_sample(snapshot).sources}
+    return ((_labels(class_), number) for class_, number in sources.items())
+
+
+def _sampled(snapshot: Snapshot) -> Iterable[Sample]:
+    sampled = flow_sample(snapshot).sampled
+    for family, scope in itertools.product(Family, Scope):
+        yield (family.value, scope.value), sampled.get((family, scope), 0)
+
+
+def _flows(snapshot: Snapshot) -> Iterable[Sample]:
+    states: Counter[tuple[str, ...]] = Counter()
+    for kind, number in flow_sample(snapshot).flows.items():
+        states[kind.family.value, kind.protocol, kind.state] += round(number)
+    return states.most_common(_STATES_LIMIT)
+
+
+def _offloaded(snapshot: Snapshot) -> Iterable[Sample]:
+    flows = flow_sample(snapshot).flows
+    for family in Family:
+        numbers = (n for kind, n in flows.items() if kind.family is family and kind.offloaded)
+        yield (family.value,), round(sum(numbers))
+
+
+COLLECTOR = Collector(
+    "flows",
+    "a sample of the flow table: states, new connections, whether they are translated and answered",
+    metrics=(
+        Metric(
+            "flow_sample_entries",
+            "Entries of the flow table in the last sample. Absent where no sample is taken.",
+            source=_SOURCE,
+            samples=value(lambda s: flow_sample(s).entries),
+        ),
+        Metric(
+            "flow_sample_timestamp_seconds",
+            "Time of the last sample in seconds since the epoch.",
+            source="clock",
+            samples=value(lambda s: flow_sample(s).timestamp),
+        ),
+        Metric(
+            "flows",
+            "Estimated number of flows by state: of TCP the kernel's states, otherwise unreplied,"
+            " replied or assured. The 30 largest; absent for states without a flow.",
+            source=_SOURCE,
+            samples=_flows,
+            labels=("family", "protocol", "state"),
+        ),
+        Metric(
+            "flows_offloaded",
+            "Estimated number of flows in a flowtable.",
+            source=_SOURCE,
+            samples=_offloaded,
+            labels=("family",),
+        ),
+        Metric(
+            "flows_new_total",
+            "Estimated number of new flows since the exporter started. Scope outbound: from a"
+            " private network behind this host to a global address; private: to another private"
+            " network. Translated: source, destination, both or none. Replied: unknown where a"
+            " flow ended early or its protocol needs no reply. Flows that end between two samples"
+            " are missed.",
+            source=_SOURCE,
+            samples=_new,
+            labels=("family", "scope", "translated", "replied"),
+        ),
+        Metric(
+            "flow_births_sampled_total",
+            "Number of new flows in samples whose reply, or its absence, was seen: what the"
+            " estimates rest on.",
+            source=_SOURCE,
+            samples=_sampled,
+            labels=("family", "scope"),
+        ),
+        Metric(
+            "flow_birth_sources",
+            "Number of distinct sources of new outbound flows of the last two minutes, each by what"
+            " became of its latest flow. Without a reply, at most two sources count for each"
+            " destination.",
+            source=_SOURCE,
+            samples=_sources,
+            labels=("family", "scope", "translated", "replied"),
+        ),
+    ),
+)

@@ -1,0 +1,83 @@
+"""Facts about flows: what the sampler has seen of them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+
+from netfilter_exporter.config.flows import Flows
+from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
+from netfilter_exporter.flows.look import Looker
+from netfilter_exporter.flows.observer import Sample, Settings
+from netfilter_exporter.flows.sampler import FlowSampler
+from netfilter_exporter.flows.scope import AskRoute
+from netfilter_exporter.kernel import route
+from netfilter_exporter.kernel.modules.reader import ModuleReader
+from netfilter_exporter.kernel.netlink.connection import Connection
+from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER, NETLINK_ROUTE
+from netfilter_exporter.kernel.system import System
+
+#: Seconds for the netlink requests of one look.
+_DEADLINE = 2.0
+
+
+@kept
+def flow_sampler(host: Host) -> FlowSampler:
+    """Return the sampler of this process; it takes looks from `start` on."""
+    return make_sampler(host.system, settings(host.config.flows))
+
+
+def make_sampler(system: System, chosen: Settings) -> FlowSampler:
+    """Return a sampler that has taken no look yet."""
+    # A reader of its own: the collectors use theirs in another thread.
+    gate = _Gate(system)
+    looker = Looker(system.paths, gate.ctnetlink)
+    return FlowSampler(looker, functools.partial(_routes, system), chosen)
+
+
+def settings(config: Flows, flags: Flows = Flows()) -> Settings:  # noqa: B008 - frozen
+    """Return the settings that a configuration and flags ask for; flags win."""
+    default = Settings()
+    return Settings(
+        interval=float(flags.interval or config.interval or default.interval),
+        sample_size=flags.sample_size or config.sample_size or default.sample_size,
+        networks=config.networks,
+    )
+
+
+@fact
+def flow_sample(snapshot: Snapshot) -> Sample:
+    """What the last look at the flow table found; NoData where none is taken."""
+    return flow_sampler(snapshot.host).current()
+
+
+class _Gate:
+    """Opens ctnetlink where asking loads nothing."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._modules = ModuleReader(system.paths)
+
+    def ctnetlink(self) -> Connection:
+        """Return a connection; raises `ReadError` where asking may load a module."""
+        self._modules.read().require("nf_conntrack_netlink")
+        return _connection(self._system, NETLINK_NETFILTER)
+
+
+def _connection(system: System, protocol: int) -> Connection:
+    return Connection(system.netlink(protocol), system.clock() + _DEADLINE, system.clock)
+
+
+@contextlib.contextmanager
+def _routes(system: System) -> Iterator[AskRoute]:
+    """Answer for routes; the socket is opened for the first question."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def connection() -> Connection:
+            opened = _connection(system, NETLINK_ROUTE)
+            stack.callback(opened.close)
+            return opened
+
+        yield lambda address: route.ask(connection(), address)
