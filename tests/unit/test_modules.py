@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from netfilter_exporter.kernel import container, files
+from netfilter_exporter.kernel import files
 from netfilter_exporter.kernel.errors import Denied, ReadError
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.modules import evidence as module_evidence
@@ -390,33 +390,9 @@ def test_the_tables_fit_together():
         assert not merge.uses or merge.uses in ROWS
 
 
-@pytest.mark.parametrize(
-    ("links", "host"),
-    [
-        ({"pid": "pid:[4026531836]", "cgroup": "cgroup:[4026531835]"}, True),
-        ({"pid": "pid:[4026532200]", "cgroup": "cgroup:[4026531835]"}, False),
-        ({"pid": "pid:[4026531836]", "cgroup": "cgroup:[4026532201]"}, False),
-        ({"pid": "pid:[4026531836]"}, True),
-    ],
-    ids=["host", "container", "container with the host's pids", "no cgroup namespaces"],
-)
-def test_a_containers_own_root_is_not_the_hosts(monkeypatch, links: dict[str, str], host: bool):
-    """Inside a container only a root that was given is the host's."""
-
-    def readlink(path: str) -> str:
-        try:
-            return links[path.rpartition("/")[2]]
-        except KeyError:
-            raise FileNotFoundError(path) from None
-
-    monkeypatch.setattr(container.os, "readlink", readlink)
-    assert container.sees_host_root(Paths()) is host
-    assert container.sees_host_root(Paths(rootfs="/host")) is True
-
-
 def test_an_image_has_no_say(tree, monkeypatch):
     """In a container without the host's root neither modprobe.d nor a missing directory counts."""
-    monkeypatch.setattr(module_evidence, "sees_host_root", lambda _: False)
+    monkeypatch.setattr(module_evidence, "shows_host", lambda *_: False)
     tree.write("etc/modprobe.d/block.conf", "install nf_tables /bin/false\n")
     (tree.root / "lib/modules").mkdir(parents=True)
     assert tree.read().directory_present is None

@@ -297,7 +297,7 @@ def test_keys_out_of_scope_are_not_kept(root: Path):
 
 def test_the_files_of_an_image_are_not_the_hosts(monkeypatch: pytest.MonkeyPatch):
     """A container that does not see the host's root asks for nothing, whatever its image says."""
-    monkeypatch.setattr(sysctl_d, "sees_host_root", lambda _paths: False)
+    monkeypatch.setattr(sysctl_d, "shows_host", lambda *_: False)
     listed = []
     monkeypatch.setattr(os, "scandir", listed.append)
     assert SysctlD(Paths()).read().merged == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from netfilter_exporter.kernel.container import sees_host_root
+from netfilter_exporter.kernel.container import shows_host
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.files import Paths, read_bytes
 
@@ -62,7 +62,7 @@ def managers(paths: Paths, processes: Iterable[str]) -> tuple[Manager, ...]:
 
 def _ufw_enabled(paths: Paths) -> bool:
     """Tell whether ufw, which is no process, sets up the firewall at boot."""
-    if not sees_host_root(paths):
+    if not shows_host(paths, _UFW_CONFIGURATION):
         return False
     try:
         content = read_bytes(paths.root(_UFW_CONFIGURATION))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from netfilter_exporter.kernel.container import shows_host
 from netfilter_exporter.kernel.errors import NoData, ReadError, from_oserror
 from netfilter_exporter.kernel.files import Paths
 
@@ -114,6 +115,13 @@ class ConfFiles:
                 path = _target(self._paths, f"{directory}/{name}") if is_link else f"{real}/{name}"
                 if path:
                     found[name] = ConfFile(f"{directory}/{name}", path, _signature(path))
+                    if is_link and not found[name].signature and self._is_hidden(path):
+                        errors.append(ReadError(f"{directory}/{name}: {path} is not mounted"))
+
+    def _is_hidden(self, path: str) -> bool:
+        """Return whether the host may have a file here that was not mounted for us."""
+        name = path[len(self._paths.rootfs.rstrip("/")) :]
+        return name != os.devnull and not os.path.exists(path) and not shows_host(self._paths, name)
 
     def _entries(self, directory: str) -> tuple[_Entry, ...]:
         """Return what is in a directory, which is read again only when its time has changed.

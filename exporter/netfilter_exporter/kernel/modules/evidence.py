@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Callable, TypeVar
 
 from netfilter_exporter.kernel.conf_files import ConfFiles, Listing, chase_directory
-from netfilter_exporter.kernel.container import sees_host_root
+from netfilter_exporter.kernel.container import shows_host
 from netfilter_exporter.kernel.errors import ReadError, or_none
 from netfilter_exporter.kernel.files import Paths, read_bytes
 from netfilter_exporter.kernel.modules import kconfig, modprobe
@@ -62,7 +62,8 @@ class EvidenceReader:
     def __init__(self, paths: Paths, names: Collection[str]) -> None:
         self._paths = paths
         self._names = frozenset(names)
-        self._host_root = sees_host_root(paths)
+        self._shows_rules = shows_host(paths, modprobe.DIRECTORIES[0])
+        self._shows_modules = any(shows_host(paths, name) for name in _DIRECTORIES)
         self._modprobe_d = ConfFiles(paths, modprobe.DIRECTORIES)
         # These three cannot change before the next boot.
         osrelease = read_bytes(paths.proc("sys/kernel/osrelease"))
@@ -110,7 +111,7 @@ class EvidenceReader:
 
     def _rules(self) -> Listing | None:
         """Return the files of modprobe.d; None where the host's are out of sight."""
-        return self._modprobe_d.read() if self._host_root else None
+        return self._modprobe_d.read() if self._shows_rules else None
 
     def _read_running_config(self) -> Mapping[str, str]:
         path = self._paths.proc("config.gz")
@@ -138,7 +139,7 @@ class EvidenceReader:
 
     def _is_missing(self) -> bool | None:
         """Return False where a directory that is not seen is not there, None where it is hidden."""
-        if not self._host_root:
+        if not self._shows_modules:
             return None
         try:
             # systemd's ProtectKernelModules= puts an empty directory without any mode bit there.

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.conf_files import ConfFile, ConfFiles
-from netfilter_exporter.kernel.container import sees_host_root
+from netfilter_exporter.kernel.container import shows_host
 from netfilter_exporter.kernel.errors import Denied, NoData, ReadError
 from netfilter_exporter.kernel.files import Paths, read_bytes
 from netfilter_exporter.kernel.sysctl import names as sysctl_names
@@ -165,7 +165,8 @@ class SysctlD:
 
     def __init__(self, paths: Paths) -> None:
         # A container's image has a sysctl.d of its own, that nobody applies.
-        self._listed = ConfFiles(paths, DIRECTORIES if sees_host_root(paths) else ())
+        shown = [name for name in DIRECTORIES if shows_host(paths, name)]
+        self._listed = ConfFiles(paths, shown)
         self._files: tuple[ConfFile, ...] | None = None
         self._options = Options({}, ())
 
