@@ -14,21 +14,25 @@ import netfilter_exporter
 from netfilter_exporter import __version__, assets, collectors, flags
 from netfilter_exporter.check import command
 from netfilter_exporter.config import model as config
+from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.web import config as web_config
+from support import manifests
 from support.units import DEPLOY
 
 ROOT = DEPLOY.parents[1]
+CONTAINERFILE = (DEPLOY / "Containerfile").read_text()
 MAN = DEPLOY / "man" / "netfilter_exporter.1"
-CAPABILITIES = {"NET_ADMIN", "DAC_READ_SEARCH"}
+CAPABILITIES = {"NET_ADMIN"}
+#: What is read of the host, and nothing above it. /proc and /sys are the container's own.
+READ = {
+    *("/lib/modules", "/boot", "/etc/machine-id", "/etc/sysctl.conf"),
+    *(f"/{parent}/{name}.d" for parent in ("etc", "usr/lib") for name in ("modprobe", "sysctl")),
+}
 
 
 def parse(args):
     """Return what the flags of a container say; what they name is mounted there, not here."""
     return flags.parse([*args, "--config.check"], collectors.load())
-
-
-def load(name):
-    return yaml.safe_load((DEPLOY / name).read_text())
 
 
 @pytest.mark.parametrize("path", sorted(DEPLOY.rglob("*.yml")), ids=lambda path: path.name)
@@ -53,7 +57,7 @@ def test_yaml_is_valid(path):
 @pytest.fixture
 def pod():
     """What the DaemonSet runs on each node."""
-    return load("kubernetes/daemonset.yml")["spec"]["template"]["spec"]
+    return manifests.pod()
 
 
 def test_the_pod_is_in_the_network_of_its_node(pod):
@@ -64,28 +68,55 @@ def test_the_pod_is_in_the_network_of_its_node(pod):
     assert pod["automountServiceAccountToken"] is False
 
 
-def test_the_container_has_two_capabilities(pod):
-    """It is not privileged, gains nothing, and writes nothing."""
+def test_the_container_has_one_capability(pod):
+    """It is not privileged, not root, gains nothing, and writes nothing."""
     (container,) = pod["containers"]
     context = container["securityContext"]
-    assert context["capabilities"]["drop"] == ["ALL"]
-    assert set(context["capabilities"]["add"]) == CAPABILITIES
+    assert context["capabilities"] == {"drop": ["ALL"], "add": sorted(CAPABILITIES)}
     assert context["privileged"] is context["allowPrivilegeEscalation"] is False
-    assert context["readOnlyRootFilesystem"] is True
-    assert context["runAsUser"] == 0  # added capabilities are for root alone
+    assert context["readOnlyRootFilesystem"] is context["runAsNonRoot"] is True
     assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["securityContext"] == {"supplementalGroups": [0]}
 
 
-def test_the_host_is_read_only_and_where_the_flags_say(pod):
-    """The host's root is mounted once; procfs, sysfs and rootfs are below it."""
-    (container,) = pod["containers"]
-    (mount,) = container["volumeMounts"]
-    (volume,) = pod["volumes"]
-    assert volume["hostPath"]["path"] == "/"
-    assert mount["readOnly"] is True
-    chosen = parse([arg.replace("$(HOST_IP)", "192.0.2.1") for arg in container["args"]])
-    host = mount["mountPath"]
-    assert tuple(chosen.paths) == (f"{host}/proc", f"{host}/sys", host)
+CONTAINERS = (manifests.of_kubernetes("192.0.2.1"), manifests.of_compose())
+
+
+@pytest.mark.parametrize("container", CONTAINERS, ids=["kubernetes", "compose"])
+def test_a_container_gets_what_is_read(container):
+    """Each part of the host by itself, read-only, where the flags say, and never created."""
+    root = parse(container.arguments).paths.rootfs
+    assert parse(container.arguments).paths._replace(rootfs="/") == Paths()
+    assert {mount.source for mount in container.mounts} == READ
+    for mount in container.mounts:
+        assert mount.target == root + mount.source
+        assert mount.read_only
+        assert mount.kind == ("file" if mount.source in FILES else "dir")
+
+
+FILES = {"/etc/machine-id", "/etc/sysctl.conf"}
+
+
+@pytest.mark.parametrize("container", CONTAINERS, ids=["kubernetes", "compose"])
+def test_a_container_has_the_user_of_the_image(container):
+    """Neither root nor nobody, and below the range that systemd gives to users of its own."""
+    (user,) = re.findall(r"^USER (.*)$", CONTAINERFILE, re.MULTILINE)
+    assert user == f"{container.user}:{container.group}"
+    assert 65520 <= container.user <= 65533
+    assert container.groups == (0,)
+    assert container.read_only
+
+
+def test_the_service_of_compose():
+    """In the network of the host, and built from the Containerfile."""
+    (service,) = manifests.load("compose.yml")["services"].values()
+    assert service["network_mode"] == "host"
+    assert "privileged" not in service
+    assert "security_opt" not in service  # neither unconfined nor no-new-privileges, as README says
+    build = service["build"]
+    assert (DEPLOY / build["context"]).resolve() == ROOT
+    assert ROOT / build["dockerfile"] == DEPLOY / "Containerfile"
+    assert service["image"].endswith(f":{__version__}")
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1"])
@@ -98,7 +129,8 @@ def test_the_address_may_be_of_either_family(pod, address):
 def test_the_parts_fit_together(pod):
     """Labels, ports and names are those that the service and its monitor select."""
     daemonset, service, monitor = (
-        load(f"kubernetes/{name}.yml") for name in ("daemonset", "service", "servicemonitor")
+        manifests.load(f"kubernetes/{name}.yml")
+        for name in ("daemonset", "service", "servicemonitor")
     )
     labels = daemonset["spec"]["template"]["metadata"]["labels"]
     assert daemonset["spec"]["selector"]["matchLabels"].items() <= labels.items()
@@ -122,7 +154,7 @@ def test_the_parts_fit_together(pod):
 
 def test_an_instance_is_a_node():
     """A pod that is replaced must not look like another host to the alerts."""
-    (endpoint,) = load("kubernetes/servicemonitor.yml")["spec"]["endpoints"]
+    (endpoint,) = manifests.load("kubernetes/servicemonitor.yml")["spec"]["endpoints"]
     first, second = endpoint["relabelings"]
     assert first["targetLabel"] == "instance"
     assert first["sourceLabels"] == ["__meta_kubernetes_pod_node_name"]
@@ -136,19 +168,22 @@ def test_an_instance_is_a_node():
 def test_the_container_file():
     """It installs the wheel with its extra, starts the command itself, and gives it no default."""
     lines = [
-        line
-        for line in (DEPLOY / "Containerfile").read_text().splitlines()
-        if line and not line.startswith(("#", " "))
+        line for line in CONTAINERFILE.splitlines() if line and not line.startswith(("#", " "))
     ]
     words = [line.split()[0] for line in lines]
     assert set(words) <= {"FROM", "COPY", "RUN", "USER", "EXPOSE", "ENTRYPOINT"}
     assert words[0] == "FROM"
     assert 'ENTRYPOINT ["netfilter_exporter"]' in lines
     assert f"EXPOSE {flags.DEFAULT_ADDRESS.lstrip(':')}" in lines
-    comment = (DEPLOY / "Containerfile").read_text()
-    assert set(re.findall(r"--cap-add=(\w+)", comment)) == CAPABILITIES
-    run = re.search(r"netfilter_exporter \\\n#\s+(--path.*)", comment)[1]
-    assert parse(run.split()).paths.rootfs == "/host"
+
+
+def test_the_interpreter_has_the_capability_that_is_added():
+    """No other comes through a file, and it holds from the first instruction on."""
+    name, effective = manifests.file_capabilities()
+    assert effective
+    assert {name} == {f"CAP_{added}" for added in CAPABILITIES}
+    # After it no RUN starts Python: that fails without the capability.
+    assert "pip" not in CONTAINERFILE[CONTAINERFILE.index("setcap") :]
 
 
 # -- Prometheus --------------------------------------------------------------------------------

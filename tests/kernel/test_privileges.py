@@ -1,8 +1,9 @@
-"""What each capability opens, and that the rest of the page is served without it."""
+"""What the capability and group 0 open, and that the rest of the page is served without them."""
 
 import pytest
 
 from support import inside
+from support.namespace import Failed
 from support.page import Page
 
 RULES = """
@@ -13,10 +14,10 @@ NETLINK = ("nftables", "probe_ipv4", "probe_ipv6")
 TABLES = ("legacy_ipv4", "legacy_ipv6")
 
 
-def page_of(namespace, *capabilities):
-    """Return the page that an unprivileged process with these capabilities serves."""
+def page_of(namespace, capabilities=(), groups=()):
+    """Return the page that a process of another user serves, with these and nothing more."""
     worker = namespace.worker()
-    worker.call(inside.drop_privileges, *capabilities)
+    worker.call(inside.drop_privileges, capabilities, groups)
     return Page(worker.call(inside.scrape))
 
 
@@ -33,18 +34,18 @@ def gateway(namespace):
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "denied"),
+    ("capabilities", "groups", "denied"),
     [
-        ((), {*NETLINK, *TABLES}),
-        ((inside.CAP_NET_ADMIN,), set(TABLES)),
-        ((inside.CAP_DAC_READ_SEARCH,), {*NETLINK, "legacy_ipv4"}),
-        ((inside.CAP_NET_ADMIN, inside.CAP_DAC_READ_SEARCH), set()),
+        ((), (), {*NETLINK, *TABLES}),
+        ((inside.CAP_NET_ADMIN,), (), set(TABLES)),
+        ((), (0,), {*NETLINK, "legacy_ipv4"}),
+        ((inside.CAP_NET_ADMIN,), (0,), set()),
     ],
-    ids=["none", "NET_ADMIN", "DAC_READ_SEARCH", "both"],
+    ids=["none", "NET_ADMIN", "group 0", "both"],
 )
-def test_what_is_missing_is_denied(gateway, capabilities, denied):
+def test_what_is_missing_is_denied(gateway, capabilities, groups, denied):
     """Each source says for itself whether it was denied; no collector fails otherwise."""
-    page = page_of(gateway, *capabilities)
+    page = page_of(gateway, capabilities, groups)
     sources = statuses(page, "source_status", "source")
     assert {name for name, status in sources.items() if status == "denied"} == denied
     collectors = statuses(page, "scrape_collector_status", "collector")
@@ -53,13 +54,23 @@ def test_what_is_missing_is_denied(gateway, capabilities, denied):
     assert (collectors["tracking"] == "denied") is ("probe_ipv4" in denied)
 
 
-def test_the_two_capabilities_are_enough(gateway):
-    """With both, an unprivileged page says all that root's says, but for its own duration."""
-    ours = page_of(gateway, inside.CAP_NET_ADMIN, inside.CAP_DAC_READ_SEARCH)
+def test_one_capability_and_group_0_are_enough(gateway):
+    """With both, the page of another user says all that root's says, but for its own duration."""
+    ours = page_of(gateway, (inside.CAP_NET_ADMIN,), (0,))
     roots = Page(gateway.call(inside.scrape))
     assert told(ours) == told(roots)
     assert ours.total("conntrack_tracking", family="ipv4") == 1
     assert ours.total("nat_rules", action="masquerade") == 2
+
+
+@pytest.mark.parametrize("name", ["ip_tables_names", "nf_conntrack", "netfilter/nfnetlink_queue"])
+def test_group_0_reads_what_other_users_do_not(gateway, name):
+    """The files of /proc/net that are closed to others are open to the group of root."""
+    read = ["cat", f"/proc/net/{name}"]
+    user = ["setpriv", "--reuid=65534", "--regid=65534", "--bounding-set=-all"]
+    gateway.run(*user, "--groups=0", *read)
+    with pytest.raises(Failed, match="Permission denied"):
+        gateway.run(*user, "--clear-groups", *read)
 
 
 def test_without_any_what_everybody_may_read_is_served(gateway):

@@ -6,6 +6,7 @@ systemd.exec(5) describes them, and its system call filter is compared with what
 
 import base64
 import contextlib
+import grp
 import http.client
 import os
 import re
@@ -30,6 +31,7 @@ from support.units import settings
 
 UNIT = settings("netfilter_exporter.service")
 CAPABILITIES = UNIT["CapabilityBoundingSet"][0].lower().replace("cap_", "+").split()
+GROUPS = ",".join(str(grp.getgrnam(name).gr_gid) for name in UNIT["SupplementaryGroups"])
 
 RULES = """
 iptables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE
@@ -37,16 +39,18 @@ ip6tables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE
 nft 'table ip t { chain c { type nat hook postrouting priority 100; oifname "wan0" masquerade; }; }'
 """
 
-#: ProtectProc=invisible, ProtectSystem=strict with one writable folder, ProtectKernelLogs=,
+#: ProtectProc=ptraceable, ProtectSystem=strict with one writable folder, ProtectKernelLogs=,
 #: ProtectControlGroups=, then the paths that the unit names. procfs is mounted by itself: systemd
 #: gives each service with ProtectProc= an instance of its own too.
 MOUNTS = """
 mount --make-rprivate /
+{home}
 mount --bind {writable} {writable}
 mount -o remount,ro,bind /
-mount -t proc -o hidepid=invisible proc /proc
+mount -t proc -o hidepid={processes} proc /proc
 for path in {inaccessible} /dev/kmsg /proc/kmsg; do
-  [ ! -e $path ] || mount --bind /dev/null $path
+  if [ -d $path ]; then mount -t tmpfs -o mode=0,ro tmpfs $path; fi
+  [ ! -e $path ] || [ -d $path ] || mount --bind /dev/null $path
 done
 for path in {read_only} /sys/fs/cgroup; do
   mount --rbind $path $path
@@ -74,19 +78,43 @@ if libc.prctl(22, 2, ctypes.c_char_p(filter), 0, 0):
 os.execvp(command[0], command)
 """
 
+#: ProtectHome=, but for what the tests run with, where that lies below a folder closed to others.
+HOME = """
+stash=$(mktemp -d)
+mount --bind {needed} $stash
+mountpoint -q {closed} || mount -t tmpfs -o mode=755 tmpfs {closed}
+mkdir -p {needed}
+mount --move $stash {needed}
+rmdir $stash
+"""
+
 VOLATILE = re.compile(r"duration|timestamp|entries{|ip_(out|in)|references")
+
+
+def opened():
+    """Return the commands that let other users reach Python and the package."""
+    places = (sys.prefix, sys.base_prefix, ENVIRONMENT["PYTHONPATH"])
+    for place in map(Path, places):
+        for parent in reversed(place.parents):
+            if parent.stat().st_mode & 0o5 != 0o5:
+                yield HOME.format(needed=place, closed=parent)
+                break
 
 
 def sandboxed(writable, *command):
     """Return the command line that runs `command` as the unit would."""
     mounts = MOUNTS.format(
+        home="".join(opened()),
         writable=writable,
-        inaccessible=" ".join(path.lstrip("-") for path in UNIT["InaccessiblePaths"][0].split()),
+        processes=UNIT["ProtectProc"][0],
+        inaccessible=" ".join(
+            path.lstrip("-") for line in UNIT["InaccessiblePaths"] for path in line.split()
+        ),
         read_only=UNIT["ReadOnlyPaths"][0],
     )
     inherited = ",".join(["-all", *CAPABILITIES])
     drop = [
-        *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"),
+        *("setpriv", "--reuid=65534", "--regid=65534", f"--groups={GROUPS}", "--no-new-privs"),
         *(f"--bounding-set={inherited}", f"--inh-caps={inherited}", f"--ambient-caps={inherited}"),
     ]
     families = [
@@ -156,6 +184,12 @@ def test_no_socket_of_another_family_can_be_made(gateway, folder):
     program = "import socket; socket.socketpair(); socket.socket(socket.AF_UNIX)"
     with pytest.raises(Failed, match="Address family not supported"):
         gateway.run(*sandboxed(folder, sys.executable, "-c", program))
+
+
+def test_group_0_does_not_see_other_processes(gateway, folder):
+    """hidepid=invisible would show them to it."""
+    with pytest.raises(Failed, match="No such file or directory"):
+        gateway.run(*sandboxed(folder, "cat", "/proc/1/status"))
 
 
 # -- system calls ------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from netfilter_exporter.kernel.system import System
 from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.reachability import RulesetFacts
 
-CAP_DAC_READ_SEARCH, CAP_NET_ADMIN = 2, 12
+CAP_NET_ADMIN = 12
 _CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS = 4, 8
 _NOBODY = 65534
@@ -90,14 +90,17 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def drop_privileges(*capabilities: int) -> None:
-    """Become nobody, with these capabilities and no other; for new threads of this one too."""
+def drop_privileges(capabilities: Sequence[int], groups: Sequence[int]) -> None:
+    """Become nobody, with these capabilities and supplementary groups, and no other.
+
+    It holds for this thread, and for those that it starts.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     scrape()  # whatever is imported late is out of reach later
     host.cache_clear()
     _gatherer.cache_clear()
     libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
-    os.setgroups([])
+    os.setgroups(groups)
     os.setresgid(_NOBODY, _NOBODY, _NOBODY)
     os.setresuid(_NOBODY, _NOBODY, _NOBODY)
     mask = sum(1 << capability for capability in capabilities)

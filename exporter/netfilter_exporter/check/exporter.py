@@ -23,7 +23,7 @@ def collector_failing(context: Context) -> Iterator[Found]:
             f"Collector {name}: {outcome.status.value}: {errors}",
             "What it could not read is not judged here.",
             {"collector": name, "status": outcome.status.value},
-            (commands.comment("run it as root, or with CAP_NET_ADMIN and CAP_DAC_READ_SEARCH"),)
+            (commands.comment("run it as root, or with CAP_NET_ADMIN and group 0"),)
             if denied
             else (),
             Severity.INFO if denied and not context.doing_nat else None,

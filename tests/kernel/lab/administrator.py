@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lab import neighbours
+from lab.attempts import handle_of
 from lab.results import packed
 from lab.service import NAME, main_pid, page, process_status, properties, run, wait_for, write
 
@@ -49,7 +51,7 @@ def booted() -> Fact:
 def without_user() -> Fact:
     """Install the service alone."""
     shutil.copy(_DEPLOY / _SERVICE, _UNITS)
-    write(_CONFIG, "nat: none\n", 0o600)
+    write(_CONFIG, "nat: none\n", 0o640)
     write(_DEFAULTS, f'ARGS="--config.file={_CONFIG}"\n')
     run(f"systemctl enable --now {NAME}")
     return {"page": wait_for(page), "status": process_status()}
@@ -97,7 +99,7 @@ def service() -> Fact:
 def reload() -> Fact:
     """Change the configuration."""
     before, pid = page(), main_pid()
-    write(_CONFIG, "nat: required\n", 0o600)
+    write(_CONFIG, "nat: required\n", 0o640)
     run(f"systemctl reload {NAME}")
     wait_for(lambda: 'nat_expected{family="ipv4"} 1' in page())
     return {"pids": [pid, main_pid()], "pages": [before, page()]}
@@ -116,14 +118,21 @@ def confined() -> Fact:
     """Have systemd start something else with the very unit."""
     found = Path("/run/attempts")
     write("/root/secret", "x", 0o600)
+    for name in ("shadow", "sudoers"):
+        write(f"/etc/{name}", "x", 0o640)
+    secrets = json.dumps({"handle": handle_of("/etc/shadow"), "socket": "attempts"})
     shutil.copy(_DEPLOY / _SERVICE, f"{_UNITS}/attempts.service")
     write(
         f"{_UNITS}/attempts.service.d/override.conf",
         "[Service]\nType=oneshot\nRestart=no\nEnvironment=PYTHONPATH=/opt/lab\nExecStart=\n"
-        f"ExecStart={sys.executable} -m lab.attempts\nStandardOutput=file:{found}\n",
+        f"ExecStart={sys.executable} -m lab.attempts unit '{secrets}'\n"
+        f"StandardOutput=file:{found}\n",
     )
     run("systemctl daemon-reload")
-    run("systemctl start attempts")
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind("\0attempts")
+        other.listen()
+        run("systemctl start attempts")
     return {"attempts": json.loads(found.read_text())}
 
 

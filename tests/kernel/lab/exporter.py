@@ -22,7 +22,7 @@ _PATIENCE = 20.0
 
 _NOBODY = 65534
 #: include/uapi/linux/capability.h and prctl.h (v6.18)
-_CAPABILITIES = {"dac_read_search": 2, "net_admin": 12}
+_CAPABILITIES = {"net_admin": 12}
 _CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_KEEPCAPS = 8
 
