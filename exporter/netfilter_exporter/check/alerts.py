@@ -34,6 +34,8 @@ ALERTS = (
     Alert("NetfilterNatBackendsMixed", (_WARNING,), rules.nat_backends_mixed),
     Alert("NetfilterNatTrafficDropped", (_WARNING,)),
     Alert("NetfilterNatPortsExhausted", (_WARNING, _CRITICAL)),
+    Alert("NetfilterNatUntranslated", (_CRITICAL,)),
+    Alert("NetfilterNatUnanswered", (_WARNING,)),
     Alert("NetfilterNotrackRules", (_INFO,), rules.notrack_rules),
     Alert("NetfilterConntrackTableFilling", (_WARNING, _CRITICAL), table.conntrack_table_filling),
     Alert("NetfilterConntrackTableWillFill", (_WARNING,)),
