@@ -17,6 +17,7 @@ from prometheus_client.utils import floatToGoString
 
 from netfilter_exporter.accept import Offer, best
 from netfilter_exporter.collectors.base import Metric, Sample
+from netfilter_exporter.kernel import names
 
 _log = logging.getLogger(__name__)
 
@@ -136,5 +137,7 @@ def _client_metric(metric: Metric[Any], samples: tuple[Sample, ...]) -> ClientMe
     name = metric.full_name[: len(metric.full_name) - len(suffix)]
     family = ClientMetric(name, metric.help, metric.type)
     for labels, number in samples:
-        family.add_sample(metric.full_name, dict(zip(metric.labels, labels)), number)
+        family.add_sample(
+            metric.full_name, dict(zip(metric.labels, map(names.label, labels))), number
+        )
     return family

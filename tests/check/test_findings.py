@@ -202,7 +202,9 @@ def test_who_switched_forwarding_off(fake_host):
     write(host, "etc/sysctl.d/99-hardening.conf", "# cis\nnet.ipv4.ip_forward = 0\n")
     remedy = checks.one(checks.check(host), "NatForwardingDisabled").remedy
     assert remedy[0] == "sysctl -w net.ipv4.ip_forward=1"
-    assert remedy[1] == "echo 'net.ipv4.ip_forward = 1' >> /etc/sysctl.d/zz-netfilter.conf"
+    assert (
+        remedy[1] == r"printf '%s\n' 'net.ipv4.ip_forward = 1' >> /etc/sysctl.d/zz-netfilter.conf"
+    )
     assert "/etc/sysctl.d/99-hardening.conf:2" in remedy[2]
 
 
@@ -279,7 +281,7 @@ def test_an_interface_that_was_made_anew(healthy):
     rule = MASQUERADE._replace(interfaces=("index 77",))
     finding = checks.one(with_tables(healthy, nat_table(rule)), "NatInterfaceMissing")
     assert "interface number 77" in finding.summary
-    assert r"nft list ruleset | grep -nE '[io]if 77\b'" in finding.remedy
+    assert r"nft list ruleset | grep -nE -e '[io]if 77\b'" in finding.remedy
     here = MASQUERADE._replace(interfaces=("index 1",))
     assert checks.names(with_tables(healthy, nat_table(here))) == {}
 
@@ -301,11 +303,14 @@ def test_a_comment_cannot_take_over_the_terminal(healthy):
 
 
 def test_a_name_cannot_take_over_the_shell(healthy):
-    """A chain with a blank or a quote in its name is quoted in the commands."""
+    """A name that nft would read as more than a name stands in no command, but in JSON."""
     chains = {"a b'; reboot": Chain([ACCEPT, MASQUERADE], Hook.POSTROUTING, "nat", 100)}
     table = Table(Backend.NFTABLES, IPV4, "nat", chains, {})
     remedy = checks.one(with_tables(healthy, table), "NatRulesUnreachable").remedy
-    assert remedy[0] == """nft -a list chain ip nat 'a b'"'"'; reboot'"""
+    assert remedy[1] == (
+        """printf %s '{"nftables": [{"list": {"chain": {"family": "ip", "table": "nat", "name":"""
+        """ "a b'"'"'; reboot"}}}]}' | nft -j -f -"""
+    )
 
 
 @pytest.mark.parametrize(("families", "word"), [(IPV4, "ip"), (IPV6, "ip6"), (IPV4 | IPV6, "inet")])
@@ -323,7 +328,7 @@ def test_an_interface_that_is_not_there(healthy):
         rule = MASQUERADE._replace(interfaces=(name,))
         assert checks.names(with_tables(healthy, nat_table(rule))) == wanted
     finding = checks.one(with_tables(healthy, nat_table(rule)), "NatInterfaceMissing")
-    assert "nft list ruleset | grep -nF wan7" in finding.remedy
+    assert "nft list ruleset | grep -anF -e wan7" in finding.remedy
 
 
 def test_both_backends(healthy):
@@ -399,7 +404,7 @@ def test_a_larger_table(healthy):
     remedy = checks.one(checks.check(healthy), "ConntrackTableFilling").remedy
     assert remedy[0] == "sysctl -w net.netfilter.nf_conntrack_max=524288"
     assert "sysctl -w net.netfilter.nf_conntrack_buckets=131072" in remedy
-    assert "echo nf_conntrack >> /etc/modules-load.d/netfilter.conf" in remedy
+    assert f"printf '%s\\n' nf_conntrack >> {MODULES_FILE}" in remedy
 
 
 def test_a_limit_of_none(healthy):
@@ -534,7 +539,7 @@ def test_a_sysctl_that_was_not_applied(healthy):
     finding = checks.one(checks.check(healthy), "SysctlNotApplied")
     assert finding.evidence["asked_by"] == "/etc/sysctl.d/50-nat.conf:1"
     assert finding.remedy[0] == "sysctl -w net.netfilter.nf_conntrack_acct=1"
-    assert "echo nf_conntrack >> /etc/modules-load.d/netfilter.conf" in finding.remedy
+    assert f"printf '%s\\n' nf_conntrack >> {MODULES_FILE}" in finding.remedy
     assert not any("sysctl.d/zz" in line for line in finding.remedy)  # it is asked for already
     write(healthy, f"{NETFILTER}/nf_conntrack_acct", "1\n")
     assert checks.names(checks.check(healthy)) == {}

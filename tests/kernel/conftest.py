@@ -7,7 +7,7 @@ import pytest
 from support import needs
 from support.namespace import Namespace
 
-TOOLS = ("ip", "nsenter", "nft", "iptables-legacy", "iptables-nft", "conntrack")
+TOOLS = ("ip", "nsenter", "modprobe", "nft", "iptables-legacy", "iptables-nft", "conntrack")
 
 
 def pytest_collection_modifyitems(items):

@@ -6,10 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from support import inside, limit
+from support import inside
 from support.router import WAN, Router
 
 MASQUERADE = "iptables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE"
@@ -26,6 +27,7 @@ iptables-legacy -w -t nat -N OUT
 iptables-legacy -w -t nat -A POSTROUTING -j OUT
 iptables-legacy -w -t nat -A OUT -j MASQUERADE
 """
+LIMIT = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 
 #: What may be run of a remedy: it changes the namespace of the test alone.
 HARMLESS = ("sysctl -w net.ipv", "nft delete rule", "nft add table", "iptables-legacy -t nat -D")
@@ -193,10 +195,12 @@ def test_notrack_is_worth_a_word(router, check):
 @pytest.fixture
 def small_table():
     """A limit of the table that is soon reached; it is one for the whole machine, and put back."""
-    if not os.access(limit.LIMIT, os.W_OK):
+    before = LIMIT.read_text()
+    if not os.access(LIMIT, os.W_OK):
         pytest.skip("not in the initial network namespace: the limit cannot be set")
-    with limit.changed(100):
-        yield
+    LIMIT.write_text("100")
+    yield
+    LIMIT.write_text(before)
 
 
 @pytest.mark.usefixtures("small_table")

@@ -13,19 +13,27 @@ import itertools
 import os
 import pickle
 import socket
+import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from netfilter_exporter import collectors
+from netfilter_exporter.check.context import Context
+from netfilter_exporter.check.document import document
+from netfilter_exporter.check.report import evaluate
 from netfilter_exporter.collection import Gatherer
+from netfilter_exporter.config.model import parse
 from netfilter_exporter.exporter_metrics import page_families
 from netfilter_exporter.exposition import Exposition
 from netfilter_exporter.facts.modules import netfilter
 from netfilter_exporter.facts.rulesets import legacy_ipv4, legacy_ipv6, nftables
 from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel.conntrack.probe import tracks
+from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.reachability import RulesetFacts
@@ -65,6 +73,21 @@ def ruleset(source: str) -> RulesetFacts:
         return {"legacy_ipv4": legacy_ipv4, "legacy_ipv6": legacy_ipv6}[source](snapshot)
 
 
+def findings(configuration: str = "", rootfs: str = "/") -> list[dict[str, Any]]:
+    """Return what `check` finds now under the text of a configuration, as its JSON has it."""
+    system = System(Paths(rootfs=rootfs))
+    fresh = Host(system, parse(configuration, "check.yml"))
+    gatherer = Gatherer(fresh)
+    try:
+        run = gatherer.gather(collectors.load().values())
+        with contextlib.closing(run.snapshot):
+            made = evaluate(Context(run))
+    finally:
+        gatherer.close()
+    found: list[dict[str, Any]] = document(made)["findings"]
+    return [one for one in found if one["severity"] != "unknown"]
+
+
 def probe(times: int) -> list[bool]:
     """Send so many probes of IPv4 and return what each proved."""
     snapshot = host().snapshot(timeout=60.0)
@@ -83,6 +106,25 @@ def generation() -> int:
     snapshot = host().snapshot(timeout=60.0)
     with contextlib.closing(snapshot):
         return nftables(snapshot).generation
+
+
+def interfaces() -> dict[bytes, int]:
+    """Return the index of each interface."""
+    return {os.fsencode(name): index for index, name in socket.if_nameindex()}
+
+
+def rename_interface(old: bytes, new: bytes) -> None:
+    """Give an interface that is down another name."""
+    subprocess.run(["ip", "link", "set", "dev", old, "name", new], check=True)
+
+
+def forwarding() -> dict[bytes, int]:
+    """Return net.ipv4.conf.NAME.forwarding of each name."""
+    folder = b"/proc/sys/net/ipv4/conf"
+    return {
+        name: int(Path(os.fsdecode(os.path.join(folder, name, b"forwarding"))).read_text())
+        for name in os.listdir(folder)
+    }
 
 
 def descriptors() -> int:

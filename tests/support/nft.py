@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from netfilter_exporter.kernel.netlink.attributes import nest, pack
+from netfilter_exporter.kernel import names
+from netfilter_exporter.kernel.netlink.attributes import nest, pack, pack_name
 from netfilter_exporter.kernel.netlink.messages import nfgenmsg
 
 INET, IP, IP6, NETDEV = 1, 2, 10, 5
@@ -18,7 +19,7 @@ def number(type_: int, value: int) -> bytes:
 
 
 def name(type_: int, value: str) -> bytes:
-    return pack(type_, value.encode() + b"\0")
+    return pack_name(type_, value)
 
 
 def expression(kind: str, *data: bytes) -> bytes:
@@ -76,7 +77,7 @@ def xt_match(match: str, info: bytes = bytes(8)) -> bytes:
 
 def comment(text: str) -> bytes:
     """Return an NFTA_RULE_USERDATA as libnftnl writes it."""
-    value = text.encode() + b"\0"
+    value = names.encode(text) + b"\0"
     return pack(7, bytes([0, len(value)]) + value)
 
 

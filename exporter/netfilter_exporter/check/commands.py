@@ -5,18 +5,21 @@ Each line can be pasted into a root shell; what is not a command is a comment.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Union
 
+from netfilter_exporter.check import iptables_commands, nft_commands, shell
+from netfilter_exporter.check.shell import Line, comment
 from netfilter_exporter.kernel.modules.capabilities import CAPABILITIES
 from netfilter_exporter.kernel.modules.model import Module, Modules, ModuleState
 from netfilter_exporter.kernel.sysctl import names as sysctl_names
-from netfilter_exporter.rules.families import BOTH, IPV6, Backend, Family
+from netfilter_exporter.kernel.sysctl import sysctl_d
+from netfilter_exporter.rules.families import Backend, Family
 
 #: Sorts behind the files that distributions and programs put there: the last one wins.
 SYSCTL_FILE = "/etc/sysctl.d/zz-netfilter.conf"
 MODULES_FILE = "/etc/modules-load.d/netfilter.conf"
+_MODPROBE_D = ("/etc/modprobe.d", "/run/modprobe.d", "/lib/modprobe.d")
 
 #: modprobe finds this order itself; insmod, and a person who reads, do not.
 LOAD_ORDER = (
@@ -52,14 +55,10 @@ OF_FAMILY = {
 }
 
 
-def comment(text: str) -> str:
-    return f"# {text}"
-
-
 # -- modules -----------------------------------------------------------------------------------
 
 
-def load(modules: Modules, names: Iterable[str]) -> tuple[str, ...]:
+def load(modules: Modules, names: Iterable[str]) -> tuple[Line, ...]:
     """Return what loads those of `names` that are not there, now and at the next boot."""
     wanted = set(names)
     ordered = [name for name in LOAD_ORDER if name in wanted]
@@ -68,23 +67,37 @@ def load(modules: Modules, names: Iterable[str]) -> tuple[str, ...]:
     lines = tuple(line for module in found for line in _module(modules, module))
     loadable = [m.name for m in found if m.state is ModuleState.AVAILABLE]
     if loadable and not modules.locked:
-        lines += (f"printf '%s\\n' {' '.join(loadable)} >> {MODULES_FILE}",)
+        lines += (load_at_boot(loadable),)
     return lines
 
 
-def _module(modules: Modules, module: Module) -> Iterator[str]:
+def _module(modules: Modules, module: Module) -> Iterator[Line]:
     state = module.state
     if state is ModuleState.AVAILABLE and modules.locked:
         yield comment(f"{module.name} can only be loaded after a reboot")
     elif state is ModuleState.AVAILABLE:
-        yield f"modprobe {module.name}"
+        yield _modprobe(module.name)
     elif state is ModuleState.MERGED:
         yield comment(f"{module.name} is a part of {module.provided_by} in this kernel")
     elif state is ModuleState.BLOCKED:
-        yield f"grep -rsw -e {module.name} /etc/modprobe.d /run/modprobe.d /lib/modprobe.d"
+        yield shell.command("grep", "-rsw", "-e", module.name, *_MODPROBE_D)
         yield comment(f"remove the line that stops {module.name}, then: modprobe {module.name}")
     elif state is ModuleState.UNKNOWN and modules.loading:
         yield comment(f"if this kernel has it as a module: modprobe {module.name}")
+
+
+def _modprobe(name: str) -> Line:
+    return shell.command("modprobe", name)
+
+
+def loads_any(lines: Iterable[Line]) -> bool:
+    """Return whether one of `lines` loads a module."""
+    return any(line.startswith("modprobe ") for line in lines)
+
+
+def load_at_boot(names: Iterable[str]) -> Line:
+    """Return what makes systemd load these modules at the next boot."""
+    return shell.append(MODULES_FILE, *names)
 
 
 def of_capability(modules: Modules, name: str) -> tuple[str, ...]:
@@ -97,101 +110,122 @@ def of_capability(modules: Modules, name: str) -> tuple[str, ...]:
     return min(sets, key=lacking)
 
 
-def persist_module(modules: Modules, name: str) -> tuple[str, ...]:
-    """Return what loads a module before systemd-sysctl writes what belongs to it."""
-    module = modules.known.get(name)
-    if module is None or module.state not in {ModuleState.LOADED, ModuleState.AVAILABLE}:
-        return ()
-    return (
-        comment(f"{name} is a module: load it before systemd-sysctl runs, else the value is lost"),
-        f"echo {name} >> {MODULES_FILE}",
-    )
-
-
 # -- sysctls -----------------------------------------------------------------------------------
 
 
-def set_sysctl(name: str, value: int, modules: Modules | None = None) -> tuple[str, ...]:
+def set_sysctl(name: str, value: int, modules: Modules | None = None) -> tuple[Line, ...]:
     """Return what sets a sysctl, now and at the next boot; `modules` where one brings it."""
-    lines = (
-        f"sysctl -w {shlex.quote(f'{name}={value}')}",
-        f"echo {shlex.quote(f'{name} = {value}')} >> {SYSCTL_FILE}",
+    lines = (write_sysctl(name, value), _write_at_boot(name, value))
+    return lines if modules is None else lines + bring_at_boot(name, modules)
+
+
+def write_sysctl(name: str, value: int) -> Line:
+    """Return what sets a sysctl now."""
+    if "=" in name:  # an interface's name can hold one, and sysctl(8) ends a name there
+        return shell.write(f"/proc/sys/{sysctl_names.to_key(name)}", str(value))
+    return shell.command("sysctl", "-w", f"{name}={value}")
+
+
+def _write_at_boot(name: str, value: int) -> Line:
+    if "=" in name or sysctl_d.is_glob(name):
+        return comment(f"sysctl.d cannot hold the name {name}")
+    return shell.append(SYSCTL_FILE, f"{name} = {value}")
+
+
+def bring_at_boot(name: str, modules: Modules) -> tuple[Line, ...]:
+    """Return what loads the module of a sysctl before systemd-sysctl writes it."""
+    module = modules.known.get(sysctl_names.module(sysctl_names.to_key(name)) or "")
+    if module is None or module.state not in {ModuleState.LOADED, ModuleState.AVAILABLE}:
+        return ()
+    why = f"{module.name} is a module: load it before systemd-sysctl runs, else the value is lost"
+    return (comment(why), load_at_boot([module.name]))
+
+
+# -- interfaces --------------------------------------------------------------------------------
+
+LIST_INTERFACES = shell.fixed("ip -br link")
+_LIST_RULESET = shell.fixed("nft list ruleset")
+_LISTS = {
+    Family.IPV4: shell.fixed("iptables-legacy-save -t nat"),
+    Family.IPV6: shell.fixed("ip6tables-legacy-save -t nat"),
+}
+
+
+def list_naming(interface: str, rulesets: Iterable[tuple[Backend, Family]]) -> tuple[Line, ...]:
+    """Return what lists the rules of these rulesets that name an interface."""
+    return tuple(sorted({_list_naming(interface, *ruleset) for ruleset in rulesets}))
+
+
+def _list_naming(interface: str, backend: Backend, family: Family) -> Line:
+    if backend is Backend.LEGACY:
+        return shell.pipe(_LISTS[family], _grep(interface))
+    # nft escapes an asterisk at the end: bare it is a wildcard.
+    literal = f"{interface[:-1]}\\*" if interface.endswith("*") else interface
+    return shell.pipe(_LIST_RULESET, _grep(literal))
+
+
+def _grep(text: str) -> Line:
+    return shell.command("grep", "-anF", "-e", text)
+
+
+def list_naming_index(index: str) -> Line:
+    """Return what lists the rules that name an interface by its number."""
+    return shell.pipe(_LIST_RULESET, shell.command("grep", "-nE", "-e", rf"[io]if {index}\b"))
+
+
+def rename_interface(name: str) -> tuple[Line, ...]:
+    """Return what gives an interface the name that rules expect, as a comment."""
+    if "%" in name:  # the kernel puts a number there: dev_alloc_name in net/core/dev.c
+        return (comment("no interface can have that name: write another one into these rules"),)
+    return (
+        comment("bring it up, or write the new name into these rules, or:"),
+        shell.commented(shell.command("ip", "link", "set", "dev", "NAME", "name", name)),
     )
-    if modules is None:
-        return lines
-    key = sysctl_names.to_key(name)
-    if key.startswith(sysctl_names.CONNTRACK):
-        return lines + persist_module(modules, "nf_conntrack")
-    if key.startswith("net/bridge/"):
-        return lines + persist_module(modules, "br_netfilter")
-    return lines
 
 
 # -- rules -------------------------------------------------------------------------------------
 
-
-def nft_family(families: frozenset[Family]) -> str:
-    """Return the word that nft has for the family of a table."""
-    if families == BOTH:
-        return "inet"
-    return "ip6" if families == IPV6 else "ip"
-
-
-def iptables(families: frozenset[Family]) -> str:
-    """Return the command for the legacy tables of a family."""
-    return "ip6tables-legacy" if families == IPV6 else "iptables-legacy"
+#: A chain of either backend, or a rule of it.
+Place = Union[nft_commands.Target, iptables_commands.Target]
 
 
 def where(backend: Backend, families: frozenset[Family], table: str) -> str:
     """Return a table as a person calls it."""
     if backend is Backend.NFTABLES:
-        return f"table {nft_family(families)} {table}"
-    return f"{iptables(families)} table {table}"
+        return f"table {nft_commands.family(families)} {table}"
+    return f"{iptables_commands.tool(families)} table {table}"
 
 
-class Place(NamedTuple):
-    """A chain."""
-
-    backend: Backend
-    families: frozenset[Family]  #: of its table
-    table: str
-    chain: str
-
-
-def unhide(place: Place, position: int, handle: int | None, described: str) -> tuple[str, ...]:
-    """Return what makes rules behind rule `position` reachable: it goes, or they come before it.
-
-    `handle` is nftables' handle of that rule; without it, it is to be looked up.
-    """
-    table, chain = shlex.quote(place.table), shlex.quote(place.chain)
-    known = place.backend is Backend.LEGACY or handle is not None
-    if place.backend is Backend.NFTABLES:
-        spot = f"{nft_family(place.families)} {table} {chain} handle {handle or 'HANDLE'}"
-        delete, insert = f"nft delete rule {spot}", f"nft insert rule {spot} ..."
-    else:
-        tool = f"{iptables(place.families)} -t {table}"
-        delete, insert = f"{tool} -D {chain} {position}", f"{tool} -I {chain} {position} ..."
+def unhide(place: Place, position: int, described: str) -> tuple[Line, ...]:
+    """Return what makes rules behind the rule at `place` reachable: it goes, or they move up."""
     return (
-        *list_rules(*place),
+        *place.list_rules(),
         comment(f"either delete rule {position} ({described}):"),
-        delete if known else comment(delete),
+        *place.delete_rule(),
         comment("or put the translating rules before it:"),
-        comment(insert),
+        *place.insert_rule(),
     )
 
 
-def list_notrack(backend: Backend, family: Family) -> str:
+def list_notrack(backend: Backend, family: Family) -> Line:
     """Return what lists the rules that exempt packets from tracking."""
     if backend is Backend.NFTABLES:
-        return "nft -a list ruleset | grep -n notrack"
-    return f"{iptables(frozenset({family}))} -t raw -S"
+        return shell.fixed("nft -a list ruleset | grep -n notrack")
+    return shell.command(iptables_commands.tool(frozenset({family})), "-t", "raw", "-S")
 
 
-def list_rules(
-    backend: Backend, families: frozenset[Family], table: str, chain: str
-) -> tuple[str, ...]:
-    """Return what lists a chain with the numbers that deleting needs."""
-    table, chain = shlex.quote(table), shlex.quote(chain)
-    if backend is Backend.NFTABLES:
-        return (f"nft -a list chain {nft_family(families)} {table} {chain}",)
-    return (f"{iptables(families)} -t {table} -L {chain} -n -v --line-numbers",)
+def move_to_nftables(family: Family) -> tuple[Line, ...]:
+    """Return what lists the rules of both backends, and moves those of the legacy tables."""
+    tool = "iptables" if family is Family.IPV4 else "ip6tables"
+    save = _LISTS[family]
+    restore = shell.command(f"{tool}-nft-restore", "--noflush")
+    alternative = ("update-alternatives", "--set", tool, f"/usr/sbin/{tool}-nft")
+    return (
+        save,
+        _LIST_RULESET,
+        comment("move what is still wanted to nftables, then empty the other:"),
+        shell.commented(shell.pipe(save, restore)),
+        shell.commented(shell.command(f"{tool}-legacy", "-t", "nat", "-F")),
+        comment("and let everybody write the same:"),
+        shell.commented(shell.command(*alternative)),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netfilter_exporter.check import commands
+from netfilter_exporter.check import shell
 from netfilter_exporter.check.context import NEEDS_HISTORY, Context
 from netfilter_exporter.check.findings import Found, Severity, unknown
 from netfilter_exporter.config.model import NamespaceRule
@@ -23,9 +23,7 @@ def collector_failing(context: Context) -> Iterator[Found]:
             f"Collector {name}: {outcome.status.value}: {errors}",
             "What it could not read is not judged here.",
             {"collector": name, "status": outcome.status.value},
-            (commands.comment("run it as root, or with CAP_NET_ADMIN and group 0"),)
-            if denied
-            else (),
+            (shell.comment("run it as root, or with CAP_NET_ADMIN and group 0"),) if denied else (),
             Severity.INFO if denied and not context.doing_nat else None,
         )
 
@@ -41,9 +39,9 @@ def wrong_namespace(context: Context) -> Iterator[Found]:
             " and says nothing about the host.",
             {"host_network_namespace": 0},
             (
-                commands.comment("in a container: --network=host, or hostNetwork: true"),
-                "nsenter --net=/proc/1/ns/net netfilter_exporter check",
-                commands.comment("if it is meant: network_namespace: any in --config.file"),
+                shell.comment("in a container: --network=host, or hostNetwork: true"),
+                shell.fixed("nsenter --net=/proc/1/ns/net netfilter_exporter check"),
+                shell.comment("if it is meant: network_namespace: any in --config.file"),
             ),
         )
 
@@ -61,7 +59,7 @@ def config_reload_failing(context: Context) -> Iterator[Found]:
             "What it said before still holds, until the exporter is started again: then it will not"
             " start.",
             remedy=(
-                commands.comment("the log names file and line: journalctl -u netfilter_exporter"),
-                commands.comment("correct it, then: systemctl reload netfilter_exporter"),
+                shell.comment("the log names file and line: journalctl -u netfilter_exporter"),
+                shell.comment("correct it, then: systemctl reload netfilter_exporter"),
             ),
         )

@@ -7,6 +7,9 @@ import enum
 from collections.abc import Mapping
 from typing import NamedTuple, Union
 
+from netfilter_exporter.check.shell import Line
+from netfilter_exporter.kernel.names import printable
+
 Value = Union[str, int, float]
 
 
@@ -33,7 +36,7 @@ class Found(NamedTuple):
     summary: str  #: one sentence
     why: str = ""
     evidence: Mapping[str, Value] = {}
-    remedy: tuple[str, ...] = ()  #: lines for a shell: commands, and comments
+    remedy: tuple[Line, ...] = ()
     severity: Severity | None = None  #: None: the first of the alert's
 
 
@@ -51,7 +54,7 @@ class Finding:
     summary: str
     why: str
     evidence: Mapping[str, Value]
-    remedy: tuple[str, ...]
+    remedy: tuple[Line, ...]
 
 
 def finding(alert: str, default: Severity, found: Found) -> Finding:
@@ -59,18 +62,11 @@ def finding(alert: str, default: Severity, found: Found) -> Finding:
     return Finding(
         alert,
         found.severity or default,
-        plain(found.summary),
-        plain(found.why),
-        {key: plain(v) if isinstance(v, str) else v for key, v in found.evidence.items()},
-        tuple(plain(line) for line in found.remedy),
+        printable(found.summary),
+        printable(found.why),
+        {key: printable(v) if isinstance(v, str) else v for key, v in found.evidence.items()},
+        found.remedy,
     )
-
-
-def plain(text: str) -> str:
-    """Return `text` without what a terminal would obey: names and comments of rules are free."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def count(number: int, singular: str, plural: str = "") -> str:

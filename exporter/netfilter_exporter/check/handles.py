@@ -1,27 +1,42 @@
-"""The handle of one nftables rule, by which nft deletes it; asked for only where it is printed."""
+"""The handles of an nftables rule and of what holds it; read only where they are printed."""
 
 from __future__ import annotations
 
+from netfilter_exporter.check.nft_commands import Handles
 from netfilter_exporter.facts.modules import netfilter
 from netfilter_exporter.facts.rulesets import nftables
 from netfilter_exporter.facts.snapshot import Snapshot
+from netfilter_exporter.kernel import names
 from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.nft import tables
+from netfilter_exporter.kernel.nft.maps import TableKey
 from netfilter_exporter.rules.families import FAMILIES_OF, Family
-from netfilter_exporter.rules.shadows import ShadowingRule
 
 
 def read(
-    snapshot: Snapshot, families: frozenset[Family], table: str, shadowing_rule: ShadowingRule
-) -> int | None:
-    """Return the handle of a rule; None where the ruleset has changed since it was found."""
+    snapshot: Snapshot, families: frozenset[Family], table: str, chain: str, position: int
+) -> Handles:
+    """Return the handles of the rule at `position`, which counts from 1; 0 stands for none.
+
+    All are 0 where the ruleset has changed since it was read.
+    """
     protocols = {of: number for number, of in FAMILIES_OF.items()}
+    key = protocols[families], table
     try:
         generation = nftables(snapshot).generation
         connection = netfilter(snapshot, "nf_tables")
-        found = tables.read_handles(connection, (protocols[families], table), shadowing_rule.chain)
+        rule = _of_rule(connection, key, chain, position) if position else 0
+        # nft is given the names of the others, unless it cannot be.
+        known = names.is_text(table) and names.is_text(chain)
+        found = (0, 0) if known else tables.read_chain_handles(connection, key, chain)
         if tables.read_generation(connection) != generation:
-            return None
+            return Handles()
     except ReadError:
-        return None
-    return found[shadowing_rule.position - 1] if shadowing_rule.position <= len(found) else None
+        return Handles()
+    return Handles(*found, rule)
+
+
+def _of_rule(connection: Connection, table: TableKey, chain: str, position: int) -> int:
+    found = tables.read_handles(connection, table, chain)
+    return found[position - 1] if position <= len(found) else 0

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netfilter_exporter.check import commands
+from netfilter_exporter.check import commands, shell
 from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.findings import Found
+from netfilter_exporter.check.shell import Line
 from netfilter_exporter.facts.capabilities import capabilities, capabilities_blocked
 from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.kernel.modules.model import Modules
+
+_REBOOT = shell.fixed("systemctl reboot")
 
 
 def _states(modules: Modules, capability: str) -> dict[str, str | int]:
@@ -35,17 +38,17 @@ def conntrack_module_missing(context: Context) -> Iterator[Found]:
         )
 
 
-def _install(modules: Modules) -> tuple[str, ...]:
+def _install(modules: Modules) -> tuple[Line, ...]:
     """Return what brings modules that are not on the disk, or cannot be loaded."""
     if not modules.loading:
-        return (commands.comment("this kernel loads no modules: boot one that has it built in"),)
+        return (shell.comment("this kernel loads no modules: boot one that has it built in"),)
     if modules.locked:
-        return (commands.comment("kernel.modules_disabled is 1: that ends with a reboot"),)
+        return (shell.comment("kernel.modules_disabled is 1: that ends with a reboot"),)
     if modules.directory_present is False:
-        return (commands.comment(f"/lib/modules/{modules.release} is gone: reboot"),)
+        return (shell.comment(f"/lib/modules/{modules.release} is gone: reboot"),)
     return (
-        commands.comment("distributions keep some modules in a package of their own:"),
-        commands.comment("linux-modules-extra (Ubuntu), kernel-modules-extra (Fedora, RHEL)"),
+        shell.comment("distributions keep some modules in a package of their own:"),
+        shell.comment("linux-modules-extra (Ubuntu), kernel-modules-extra (Fedora, RHEL)"),
     )
 
 
@@ -58,7 +61,7 @@ def modules_directory_missing(context: Context) -> Iterator[Found]:
             " loaded.",
             "The package of the running kernel was replaced, and the machine not rebooted.",
             {"release": modules.release, "needed": ", ".join(context.lacking)},
-            ("ls /lib/modules; uname -r", "systemctl reboot"),
+            (shell.fixed("ls /lib/modules; uname -r"), _REBOOT),
         )
 
 
@@ -72,8 +75,8 @@ def modules_locked(context: Context) -> Iterator[Found]:
             "It cannot be set back before the next boot. Load what is needed before it is set.",
             {"kernel.modules_disabled": 1, "needed": ", ".join(context.lacking)},
             (
-                f"printf '%s\\n' {' '.join(dict.fromkeys(wanted))} >> {commands.MODULES_FILE}",
-                "systemctl reboot",
+                commands.load_at_boot(dict.fromkeys(wanted)),
+                _REBOOT,
             ),
         )
 

@@ -13,12 +13,12 @@ from netfilter_exporter.check.findings import (
     Severity,
     count,
     finding,
-    plain,
     unknown,
 )
 from netfilter_exporter.facts.conntrack import conntrack_entries, conntrack_limit
 from netfilter_exporter.facts.forwarding import ipv4_forwarding
 from netfilter_exporter.kernel.errors import NoData, ReadError, defect
+from netfilter_exporter.kernel.names import printable
 from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.model import Action
 
@@ -73,9 +73,9 @@ def evaluate(context: Context) -> Report:
     doubt = _doubt(context)
     code = _EXIT.get(worst, UNKNOWN if doubt else OK)
     return Report(
-        plain(_verdict(context, findings, doubt)),
+        printable(_verdict(context, findings, doubt)),
         code,
-        tuple(plain(line) for line in _works(context)),
+        tuple(printable(line) for line in _works(context)),
         tuple(findings),
         tuple(silent),
         context.seconds,

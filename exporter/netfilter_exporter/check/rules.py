@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 
-from netfilter_exporter.check import commands, handles
+from netfilter_exporter.check import (
+    commands,
+    handles,
+    iptables_commands,
+    nft_commands,
+)
 from netfilter_exporter.check.context import FAMILY, Context, Readable
 from netfilter_exporter.check.findings import Found, Value, count, unknown
+from netfilter_exporter.check.shell import Line, comment
 from netfilter_exporter.check.tracking import restore_rules
 from netfilter_exporter.facts import expected
 from netfilter_exporter.facts.forwarding import interfaces
@@ -76,18 +81,26 @@ def _evidence(
     return {**found, "hidden": ", ".join(hidden)}
 
 
-def _unhide(context: Context, backend: Backend, shadow: Shadow) -> tuple[str, ...]:
+def _unhide(context: Context, backend: Backend, shadow: Shadow) -> tuple[Line, ...]:
     shadowing_rule = shadow.shadowing_rule
     if shadowing_rule is None:
-        return commands.list_rules(backend, shadow.families, shadow.table, shadow.chain)
-    handle = None
-    if backend is Backend.NFTABLES:
-        handle = handles.read(context.snapshot, shadow.families, shadow.table, shadowing_rule)
-    place = commands.Place(backend, shadow.families, shadow.table, shadowing_rule.chain)
+        return _place(context, backend, shadow, shadow.chain).list_rules()
+    place = _place(context, backend, shadow, shadowing_rule.chain, shadowing_rule.position)
     return (
-        *commands.unhide(place, shadowing_rule.position, handle, described(shadowing_rule.rule)),
-        commands.comment("then change it where the rules come from, too"),
+        *commands.unhide(place, shadowing_rule.position, described(shadowing_rule.rule)),
+        comment("then change it where the rules come from, too"),
     )
+
+
+def _place(
+    context: Context, backend: Backend, shadow: Shadow, chain: str, position: int = 0
+) -> commands.Place:
+    """Return a chain of the table of `shadow`, or its rule at `position`."""
+    families, table = shadow.families, shadow.table
+    if backend is Backend.LEGACY:
+        return iptables_commands.Target(families, table, chain, position)
+    found = handles.read(context.snapshot, families, table, chain, position)
+    return nft_commands.Target(families, table, chain, found)
 
 
 def verdict(rule: Rule) -> str:
@@ -108,15 +121,15 @@ def described(rule: Rule) -> str:
 def _dormant(ruleset: Readable) -> Iterator[Found]:
     for families, table in sorted(ruleset.facts.dormant_tables, key=lambda found: found[1]):
         rules = max(ruleset.facts.dormant[family, table] for family in families)
-        word = commands.nft_family(families)
+        word = nft_commands.family(families)
         yield Found(
             f"table {word} {table} is dormant: its {count(rules, 'translating rule')} listed, not"
             " in effect.",
             "The flag dormant takes the chains of a table off their hooks.",
             {"table": table, "family": word, "rules": rules, "flags": "dormant"},
             (
-                f"nft add table {word} {shlex.quote(table)}",
-                commands.comment("adding a table that is there, without the flag, wakes it up"),
+                *nft_commands.Target(families, table).wake_table(),
+                comment("adding a table that is there, without the flag, wakes it up"),
             ),
         )
 
@@ -133,21 +146,19 @@ def nat_interface_missing(context: Context) -> Iterator[Found]:
                 named[interface].append((ruleset, family, chain))
     for interface, places in sorted(named.items()):
         where = {f"{r.backend.value} {FAMILY[family]} {chain}" for r, family, chain in places}
-        lists = {_LISTS[ruleset.backend, family] for ruleset, family, _ in places}
+        rulesets = ((ruleset.backend, family) for ruleset, family, _ in places)
         evidence: dict[str, Value] = {"interface": interface, "named_in": ", ".join(sorted(where))}
         if interface.startswith(INDEX):
             yield _stale_index(interface[len(INDEX) :], evidence)
             continue
-        quoted = shlex.quote(interface)
         yield Found(
             f"NAT rules name the interface {interface}, which is not there.",
             "They match nothing. An interface that was renamed, or a tunnel that is down.",
             evidence,
             (
-                "ip -br link",
-                *(f"{command} | grep -nF {quoted}" for command in sorted(lists)),
-                commands.comment("bring it up, or write the new name into these rules, or:"),
-                commands.comment(f"ip link set dev NAME name {quoted}"),
+                commands.LIST_INTERFACES,
+                *commands.list_naming(interface, rulesets),
+                *commands.rename_interface(interface),
             ),
         )
     every_ruleset_read(context)
@@ -160,19 +171,11 @@ def _stale_index(index: str, evidence: dict[str, Value]) -> Found:
         " anew since, with another one, and they match nothing.",
         evidence,
         (
-            "ip -br link",
-            f"nft list ruleset | grep -nE '[io]if {index}\\b'",
-            commands.comment("load the rules again, and write iifname and oifname instead"),
+            commands.LIST_INTERFACES,
+            commands.list_naming_index(index),
+            comment("load the rules again, and write iifname and oifname instead"),
         ),
     )
-
-
-_LISTS = {
-    (Backend.NFTABLES, Family.IPV4): "nft list ruleset",
-    (Backend.NFTABLES, Family.IPV6): "nft list ruleset",
-    (Backend.LEGACY, Family.IPV4): "iptables-legacy-save -t nat",
-    (Backend.LEGACY, Family.IPV6): "ip6tables-legacy-save -t nat",
-}
 
 
 # -- NetfilterNatBackendsMixed -----------------------------------------------------------------
@@ -184,22 +187,13 @@ def nat_backends_mixed(context: Context) -> Iterator[Found]:
         counts = {backend: context.rules(family, backend) for backend in Backend}
         if not all(counts.values()):
             continue
-        tool = "iptables" if family is Family.IPV4 else "ip6tables"
         yield Found(
             f"{FAMILY[family]}: NAT rules in both backends: {counts[Backend.NFTABLES]} in nftables,"
-            f" {counts[Backend.LEGACY]} in {tool}-legacy.",
+            f" {counts[Backend.LEGACY]} in {iptables_commands.tool(frozenset({family}))}.",
             "Both sit at the same hook. The one that was registered last is asked first and"
             " decides, so that the next boot may decide otherwise.",
             {"family": family.value, **{b.value: number for b, number in counts.items()}},
-            (
-                f"{tool}-legacy-save -t nat",
-                "nft list ruleset",
-                commands.comment("move what is still wanted to nftables, then empty the other:"),
-                commands.comment(f"{tool}-legacy-save -t nat | {tool}-nft-restore --noflush"),
-                commands.comment(f"{tool}-legacy -t nat -F"),
-                commands.comment("and let everybody write the same:"),
-                commands.comment(f"update-alternatives --set {tool} /usr/sbin/{tool}-nft"),
-            ),
+            (*commands.move_to_nftables(family),),
         )
     every_ruleset_read(context)
 
@@ -243,9 +237,9 @@ def expected_missing(context: Context) -> Iterator[Found]:
     raise_worst(expected.unread(context.snapshot))
 
 
-def _bring_back(context: Context, kind: str, name: str) -> tuple[str, ...]:
+def _bring_back(context: Context, kind: str, name: str) -> tuple[Line, ...]:
     if kind == "module":
         return commands.load(kernel_modules(context.snapshot), [name])
     if kind == "interface":
-        return ("ip -br link", commands.comment(f"create {name}, or bring it up"))
+        return (commands.LIST_INTERFACES, comment(f"create {name}, or bring it up"))
     return restore_rules(context)

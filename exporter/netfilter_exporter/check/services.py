@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from netfilter_exporter.check.shell import Line, fixed
 from netfilter_exporter.kernel.container import shows_host
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.files import Paths, read_bytes
@@ -14,40 +15,42 @@ class Manager(NamedTuple):
     """A program that writes NAT rules."""
 
     name: str
-    remedy: str  #: the command that makes it write its rules again
+    remedy: Line  #: the command that makes it write its rules again
 
 
 #: In the order in which they are to be restarted: what flushes all rules comes first. By the names
 #: of their processes, which the kernel cuts at fifteen characters.
 _BY_PROCESS = (
-    (("firewalld",), Manager("firewalld", "firewall-cmd --reload")),
+    (("firewalld",), Manager("firewalld", fixed("firewall-cmd --reload"))),
     (
         ("dockerd",),
-        Manager("Docker", "systemctl restart docker  # stops containers without live-restore"),
+        Manager(
+            "Docker", fixed("systemctl restart docker  # stops containers without live-restore")
+        ),
     ),
-    (("conmon", "podman"), Manager("Podman", "podman network reload --all")),
-    (("libvirtd",), Manager("libvirt", "systemctl restart libvirtd")),
-    (("virtnetworkd",), Manager("libvirt", "systemctl restart virtnetworkd")),
-    (("lxd",), Manager("LXD", "systemctl reload snap.lxd.daemon")),
-    (("incusd",), Manager("Incus", "systemctl restart incus")),
+    (("conmon", "podman"), Manager("Podman", fixed("podman network reload --all"))),
+    (("libvirtd",), Manager("libvirt", fixed("systemctl restart libvirtd"))),
+    (("virtnetworkd",), Manager("libvirt", fixed("systemctl restart virtnetworkd"))),
+    (("lxd",), Manager("LXD", fixed("systemctl reload snap.lxd.daemon"))),
+    (("incusd",), Manager("Incus", fixed("systemctl restart incus"))),
     (
         ("kube-proxy",),
-        Manager("kube-proxy", "kubectl -n kube-system rollout restart daemonset kube-proxy"),
+        Manager("kube-proxy", fixed("kubectl -n kube-system rollout restart daemonset kube-proxy")),
     ),
-    (("k3s", "k3s-server"), Manager("k3s", "systemctl restart k3s")),
-    (("k3s-agent",), Manager("k3s", "systemctl restart k3s-agent")),
+    (("k3s", "k3s-server"), Manager("k3s", fixed("systemctl restart k3s"))),
+    (("k3s-agent",), Manager("k3s", fixed("systemctl restart k3s-agent"))),
     (
         ("cilium-agent",),
-        Manager("Cilium", "kubectl -n kube-system rollout restart daemonset cilium"),
+        Manager("Cilium", fixed("kubectl -n kube-system rollout restart daemonset cilium")),
     ),
     (
         ("calico-node", "calico-felix"),
-        Manager("Calico", "kubectl -n kube-system rollout restart daemonset calico-node"),
+        Manager("Calico", fixed("kubectl -n kube-system rollout restart daemonset calico-node")),
     ),
-    (("tailscaled",), Manager("Tailscale", "systemctl restart tailscaled")),
+    (("tailscaled",), Manager("Tailscale", fixed("systemctl restart tailscaled"))),
 )
 
-_UFW = Manager("ufw", "ufw reload")
+_UFW = Manager("ufw", fixed("ufw reload"))
 _UFW_CONFIGURATION = "/etc/ufw/ufw.conf"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netfilter_exporter.check import commands
+from netfilter_exporter.check import commands, shell
 from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.findings import Found, Value
 from netfilter_exporter.facts.modules import kernel_modules
@@ -45,10 +45,10 @@ def _mismatch(context: Context, comparison: Comparison) -> Found:
             (names for prefix, names in _MODULES.items() if desired.key.startswith(prefix)), ()
         )
         if not names:
-            return Found(summary, _MISSPELT, evidence, (commands.comment("correct that name"),))
+            return Found(summary, _MISSPELT, evidence, (shell.comment("correct that name"),))
         again = commands.set_sysctl(desired.name, desired.value, modules)
         if desired.source == "sysctl.d":
-            again = ("systemctl restart systemd-sysctl",)
+            again = (shell.fixed("systemctl restart systemd-sysctl"),)
         return Found(
             summary,
             "The module that brings it is not loaded, or was loaded after systemd-sysctl had run.",
@@ -58,7 +58,11 @@ def _mismatch(context: Context, comparison: Comparison) -> Found:
     evidence["value"] = comparison.actual
     lines = commands.set_sysctl(desired.name, desired.value, modules)
     if desired.source == "sysctl.d":  # it is asked for already: only the order may be wrong
-        lines = (lines[0], *lines[2:], commands.comment(f"asked for by {desired.origin}"))
+        lines = (
+            commands.write_sysctl(desired.name, desired.value),
+            *commands.bring_at_boot(desired.name, modules),
+            shell.comment(f"asked for by {desired.origin}"),
+        )
     return Found(
         f"{desired.name} is {comparison.actual}: {desired.origin} asks for {asked}.",
         "A module that is loaded later starts with its own defaults, and a later file or program"
@@ -80,6 +84,6 @@ def sysctl_unknown(context: Context) -> Iterator[Found]:
             f"{desired.origin} sets {desired.name}, which this kernel does not have.",
             watched.explanation if watched else "Its module is there, and has no such name.",
             {"name": desired.name, "wanted": desired.value, "asked_by": desired.origin},
-            (commands.comment(f"remove {desired.name} from {desired.origin}"),),
+            (shell.comment(f"remove {desired.name} from {desired.origin}"),),
         )
     raise_worst(list(comparisons.errors))

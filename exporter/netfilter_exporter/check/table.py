@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Callable
 
-from netfilter_exporter.check import commands
+from netfilter_exporter.check import commands, shell
 from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.findings import Found, Severity, count, unknown
+from netfilter_exporter.check.shell import Line
 from netfilter_exporter.facts.conntrack import (
     conntrack_buckets,
     conntrack_entries,
@@ -32,9 +33,13 @@ FAILURES = 0.1  #: a second
 INVALID = 10.0  #: a second
 
 _MAX = to_name(MAX)
+_STATISTICS = shell.fixed("conntrack -S")
+_FILL = shell.command("sysctl", _MAX, "net.netfilter.nf_conntrack_count")
 _BIGGEST = (
-    "conntrack -L 2>/dev/null | grep -o 'src=[^ ]*' | sort | uniq -c | sort -rn | head",
-    commands.comment("the first lines are who has the most entries"),
+    shell.fixed(
+        "conntrack -L 2>/dev/null | grep -o 'src=[^ ]*' | sort | uniq -c | sort -rn | head"
+    ),
+    shell.comment("the first lines are who has the most entries"),
 )
 
 
@@ -54,16 +59,16 @@ def conntrack_table_filling(context: Context) -> Iterator[Found]:
     )
 
 
-def _raise_limit(context: Context, limit: int) -> tuple[str, ...]:
+def _raise_limit(context: Context, limit: int) -> tuple[Line, ...]:
     modules = kernel_modules(context.snapshot)
     lines = commands.set_sysctl(_MAX, limit, modules) + _resize(context, limit // 4)
     if not host_network_namespace(context.snapshot):
-        note = commands.comment("one value for all: set it in the initial network namespace")
+        note = shell.comment("one value for all: set it in the initial network namespace")
         return (note, *lines)
     return lines
 
 
-def _resize(context: Context, buckets: int) -> tuple[str, ...]:
+def _resize(context: Context, buckets: int) -> tuple[Line, ...]:
     """Return what makes the hash table as large as `buckets`, if it is smaller."""
     if conntrack_buckets(context.snapshot) >= buckets:
         return ()
@@ -134,7 +139,7 @@ def conntrack_dropping(context: Context, seconds: float) -> Iterator[Found]:
                 "chain_too_long": too_long,
                 "seconds": round(seconds, 1),
             },
-            ("conntrack -S", f"sysctl {_MAX} net.netfilter.nf_conntrack_count", *_BIGGEST),
+            (_STATISTICS, _FILL, *_BIGGEST),
         )
 
 
@@ -155,7 +160,7 @@ def conntrack_evicting(context: Context, seconds: float) -> Iterator[Found]:
             f"{count(evicted, 'connection')} evicted from a full table in {seconds:.1f} s.",
             "Connections that saw no reply yet lose their entry, so that a new one finds room.",
             {"early_drop": evicted, "seconds": round(seconds, 1)},
-            (f"sysctl {_MAX} net.netfilter.nf_conntrack_count", *_BIGGEST),
+            (_FILL, *_BIGGEST),
         )
 
 
@@ -169,7 +174,7 @@ def conntrack_insert_failing(context: Context, seconds: float) -> Iterator[Found
             "Two packets of one flow raced, as those of DNS do, or no port was left for a"
             " translation.",
             {"insert_failed": failed, "seconds": round(seconds, 1)},
-            ("conntrack -S",),
+            (_STATISTICS,),
         )
 
 
@@ -183,7 +188,7 @@ def conntrack_invalid_packets(context: Context, seconds: float) -> Iterator[Foun
             "What is invalid is not translated, and goes out with its private address.",
             {"invalid": invalid, "seconds": round(seconds, 1)},
             (
-                "sysctl -w net.netfilter.nf_conntrack_log_invalid=255",
-                commands.comment("see the kernel's log, and then set it back to 0"),
+                commands.write_sysctl("net.netfilter.nf_conntrack_log_invalid", 255),
+                shell.comment("see the kernel's log, and then set it back to 0"),
             ),
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netfilter_exporter.check import commands
+from netfilter_exporter.check import commands, shell
 from netfilter_exporter.check.context import FAMILY, NEEDS_ROLE, Context
 from netfilter_exporter.check.findings import Found, count, unknown
+from netfilter_exporter.check.shell import Line
 from netfilter_exporter.facts.capabilities import capabilities
 from netfilter_exporter.facts.conntrack import conntrack_entries, conntrack_present
 from netfilter_exporter.facts.modules import kernel_modules
@@ -83,14 +84,14 @@ _EXEMPT = (
 )
 
 
-def _find_notrack(context: Context, family: Family) -> tuple[str, ...]:
+def _find_notrack(context: Context, family: Family) -> tuple[Line, ...]:
     return (
         *(
             commands.list_notrack(ruleset.backend, family)
             for ruleset in context.rulesets
             if family in ruleset.facts.untracked
         ),
-        commands.comment("delete that rule, or give it a match"),
+        shell.comment("delete that rule, or give it a match"),
     )
 
 
@@ -109,30 +110,29 @@ def _why_untracked(present: bool, rules: int) -> str:
     )
 
 
-def _track(context: Context, family: Family, rules: int) -> tuple[str, ...]:
+def _track(context: Context, family: Family, rules: int) -> tuple[Line, ...]:
     modules = kernel_modules(context.snapshot)
     lines = commands.load(modules, commands.OF_FAMILY[family])
-    loads = any(line.startswith("modprobe") for line in lines)
     if not modules.loading:
-        lines = (commands.comment("this kernel has everything built in: there is nothing to load"),)
+        lines = (shell.comment("this kernel has everything built in: there is nothing to load"),)
     if modules.forced_unload:
-        lines += (commands.comment("a module was forced out: if this does not help, reboot"),)
-    if not rules or not loads:
+        lines += (shell.comment("a module was forced out: if this does not help, reboot"),)
+    if not rules or not commands.loads_any(lines):
         lines += restore_rules(context)
     return lines
 
 
-def restore_rules(context: Context) -> tuple[str, ...]:
+def restore_rules(context: Context) -> tuple[Line, ...]:
     """Return what brings the rules back: whoever writes them, writes them again."""
     managers = context.managers
     if managers:
         names = ", ".join(manager.name for manager in managers)
-        head = commands.comment(f"seen here, and made to write its rules again: {names}")
+        head = shell.comment(f"seen here, and made to write its rules again: {names}")
         return (head, *(manager.remedy for manager in managers))
     return (
-        commands.comment("load the rules again, from where this host keeps them, for example:"),
-        commands.comment("nft -f /etc/nftables.conf"),
-        commands.comment("iptables-restore < /etc/iptables/rules.v4"),
+        shell.comment("load the rules again, from where this host keeps them, for example:"),
+        shell.comment("nft -f /etc/nftables.conf"),
+        shell.comment("iptables-restore < /etc/iptables/rules.v4"),
     )
 
 
@@ -177,8 +177,8 @@ def nat_forwarding_disabled(context: Context) -> Iterator[Found]:
 
 
 _KEEP_ROUTES = (
-    commands.comment("a router ignores router advertisements: where the default route comes by"),
-    commands.comment("one, first: sysctl -w net.ipv6.conf.INTERFACE.accept_ra=2"),
+    shell.comment("a router ignores router advertisements: where the default route comes by"),
+    shell.comment("one, first: sysctl -w net/ipv6/conf/INTERFACE/accept_ra=2"),
 )
 
 
@@ -186,7 +186,7 @@ def _not_forwarding(context: Context, family: Family, rules: int) -> Found:
     name = sysctl_names.to_name(_FORWARDING[family])
     value = sysctls(context.snapshot).values.get(_FORWARDING[family], 0)
     blame = tuple(
-        commands.comment(
+        shell.comment(
             f"{comparison.desired.origin} asks for {comparison.desired.value}: change that"
         )
         for comparison in sysctl_comparisons(context.snapshot).comparisons
@@ -244,6 +244,6 @@ def module_forced_unload(context: Context) -> Iterator[Found]:
         {"tainted": 8, "conntrack": "present" if present else "absent", "not_loaded": len(absent)},
         (
             *commands.load(modules, [n for f in wanting for n in commands.OF_FAMILY[f]]),
-            commands.comment("the memory of this kernel cannot be trusted any more: reboot soon"),
+            shell.comment("the memory of this kernel cannot be trusted any more: reboot soon"),
         ),
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import socket
 import time
 from collections.abc import Mapping
 from typing import Callable
 
+from netfilter_exporter.kernel import names
 from netfilter_exporter.kernel.conntrack.loopback import Loopback, LoopbackPair
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.netlink.transport import NetlinkSocket, Transport
@@ -17,7 +19,8 @@ from netfilter_exporter.rules.families import Family
 
 def read_interfaces() -> Mapping[str, int]:
     """Return the index of each interface of this namespace, by name."""
-    return {name: index for index, name in socket.if_nameindex()}
+    # Python decodes them by the locale, which need not be UTF-8.
+    return {names.decode(os.fsencode(name)): index for index, name in socket.if_nameindex()}
 
 
 def read_processes() -> frozenset[str]:

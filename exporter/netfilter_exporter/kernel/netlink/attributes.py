@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 
+from netfilter_exporter.kernel import names
 from netfilter_exporter.kernel.errors import Malformed
 
 NLA_F_NESTED = 0x8000
@@ -85,6 +86,11 @@ def be32(value: memoryview) -> int:
     return int.from_bytes(value, "big")
 
 
+def pack_name(type_: int, name: str) -> bytes:
+    """Return an attribute that holds a NUL-terminated name."""
+    return pack(type_, names.encode(name) + b"\0")
+
+
 def text(value: bytes | memoryview) -> str:
-    """Return a NUL-terminated name; bytes that are no UTF-8 are kept readable."""
-    return bytes(value).split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+    """Return a NUL-terminated name, from which `names.encode` makes the same bytes again."""
+    return names.decode(bytes(value))

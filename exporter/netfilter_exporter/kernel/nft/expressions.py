@@ -9,6 +9,7 @@ import functools
 import struct
 from typing import Callable, NamedTuple
 
+from netfilter_exporter.kernel import names
 from netfilter_exporter.kernel.netlink.attributes import attribute_map, be32, text
 from netfilter_exporter.rules.families import BOTH, FAMILIES_OF, IPV4, IPV6, Family
 from netfilter_exporter.rules.model import INDEX, Action, Rule, Verdict
@@ -283,7 +284,7 @@ def interface_match(content: bytes, *, positive: bool) -> tuple[tuple[str, ...],
     names_loopback = name == b"lo" if nul else b"lo".startswith(name)
     if not positive:
         return (), not names_loopback
-    exact = (name.decode("utf-8", "backslashreplace"),) if nul and name else ()
+    exact = (names.decode(name),) if nul and name else ()
     return exact, names_loopback
 
 

@@ -21,7 +21,7 @@ from netfilter_exporter.kernel.netlink.attributes import (
     attributes,
     be32,
     find_attribute,
-    pack,
+    pack_name,
     text,
 )
 from netfilter_exporter.kernel.netlink.connection import Connection
@@ -136,8 +136,8 @@ def _read_targets(
     (family, table), name = key
     request = (
         nfgenmsg(family)
-        + pack(NFTA_SET_ELEM_LIST_TABLE, table.encode() + b"\0")
-        + pack(NFTA_SET_ELEM_LIST_SET, name.encode() + b"\0")
+        + pack_name(NFTA_SET_ELEM_LIST_TABLE, table)
+        + pack_name(NFTA_SET_ELEM_LIST_SET, name)
     )
     found = connection.dump(
         "nftables GETSETELEM",

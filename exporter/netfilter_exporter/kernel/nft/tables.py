@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Callable, NamedTuple
 
 from netfilter_exporter.kernel.errors import Malformed, NoData, ReadError
-from netfilter_exporter.kernel.netlink.attributes import attribute_map, be32, pack, text
+from netfilter_exporter.kernel.netlink.attributes import attribute_map, be32, pack_name, text
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import (
     NetlinkError,
@@ -154,7 +154,7 @@ def _read_once(connection: Connection, maps: Maps) -> tuple[list[Table], bool]:
 def _read_rules(
     connection: Connection, table: TableKey, parse: Callable[[memoryview], ParsedRule]
 ) -> list[ParsedRule]:
-    request = nfgenmsg(table[0]) + pack(NFTA_RULE_TABLE, table[1].encode() + b"\0")
+    request = nfgenmsg(table[0]) + pack_name(NFTA_RULE_TABLE, table[1])
     rules = connection.dump("nftables GETRULE", NFT_MSG_GETRULE, request, parse)
     if all(rule[0] == table for rule in rules):
         return rules
@@ -165,12 +165,24 @@ def read_handles(connection: Connection, table: TableKey, chain: str) -> list[in
     """Return the handles of the rules of one chain, in their order."""
     request = (
         nfgenmsg(table[0])
-        + pack(NFTA_RULE_TABLE, table[1].encode() + b"\0")
-        + pack(NFTA_RULE_CHAIN, chain.encode() + b"\0")
+        + pack_name(NFTA_RULE_TABLE, table[1])
+        + pack_name(NFTA_RULE_CHAIN, chain)
     )
     found = connection.dump("nftables GETRULE", NFT_MSG_GETRULE, request, parse_handle)
     # A kernel that does not know the filter gives all rules.
     return [handle for key, name, handle in found if (key, name) == (table, chain)]
+
+
+def read_chain_handles(connection: Connection, table: TableKey, chain: str) -> tuple[int, int]:
+    """Return the handles of a table, 0 before v4.16, and of a chain of it; raises `NoData`."""
+    family, name = table
+    of_table = nfgenmsg(family) + pack_name(NFTA_TABLE_NAME, name)
+    of_chain = (
+        nfgenmsg(family) + pack_name(NFTA_CHAIN_TABLE, name) + pack_name(NFTA_CHAIN_NAME, chain)
+    )
+    found = parse_table(connection.ask("nftables GETTABLE", NFT_MSG_GETTABLE, of_table))
+    answer = nfnetlink_map(connection.ask("nftables GETCHAIN", NFT_MSG_GETCHAIN, of_chain))
+    return found.handle, int.from_bytes(answer[NFTA_CHAIN_HANDLE], "big")
 
 
 def parse_handle(payload: memoryview) -> tuple[TableKey, str, int]:

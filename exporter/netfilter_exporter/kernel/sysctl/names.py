@@ -264,6 +264,13 @@ def capability(key: str, present: Collection[str]) -> str | None:
     return None if optional else "conntrack"
 
 
+def module(key: str) -> str | None:
+    """Return the module that brings `key`; None where it is in the kernel itself."""
+    if key.startswith(CONNTRACK):
+        return "nf_conntrack"
+    return "br_netfilter" if key.startswith("net/bridge/") else None
+
+
 def unknown(key: str, present: Collection[str]) -> bool:
     """Tell whether `key`, which is not there, will not come either.
 
