@@ -186,6 +186,28 @@ def test_the_interpreter_has_the_capability_that_is_added():
     assert "pip" not in CONTAINERFILE[CONTAINERFILE.index("setcap") :]
 
 
+# -- what README says of them --------------------------------------------------------------------
+
+
+def test_the_tests_that_the_readme_names_exist():
+    """Each row of what was tried has a test that tries it again."""
+    text = (DEPLOY / "README.md").read_text()
+    _, tried = text.split("## Tried, and what happened")
+    rows = [row for row in tried.splitlines() if row.startswith("| ") and "**" not in row][1:]
+    assert len(rows) > 20
+    for row in rows:
+        named = re.findall(r"`([a-z]+/(?:test_\w+\.py)?)`", row.split("|")[-2])
+        assert named, row
+        assert [name for name in named if not (ROOT / "tests" / name).exists()] == []
+
+
+def test_the_readme_says_what_is_mounted():
+    """The table of what a container gets lists the mounts, and no other."""
+    text = (DEPLOY / "README.md").read_text()
+    table = text.split("## What a container gets")[1].split("* Never")[0]
+    assert set(re.findall(r"`(/[\w./-]+)`", table)) == READ
+
+
 # -- Prometheus --------------------------------------------------------------------------------
 
 
