@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import os
 import signal
 import socket
 import sys
@@ -57,8 +58,19 @@ def _run(chosen: Flags, found: Mapping[str, Collector]) -> int:
         _log.error("%s", error)
         return 1
     _log.info("netfilter_exporter %s, collectors: %s", __version__, ", ".join(chosen.collectors))
-    asyncio.run(_serve(chosen, config, web_file, found, listeners))
+    if asyncio.run(_serve(chosen, config, web_file, found, listeners)):
+        _exit_now()
     return 0
+
+
+def _exit_now() -> None:
+    """Exit with 0 without waiting for a thread that computes a hash, a second or more.
+
+    A daemon thread is no way out: bcrypt aborts the process where a hash is done while the
+    interpreter ends, as the thread is then unwound through Rust.
+    """
+    logging.shutdown()
+    os._exit(0)
 
 
 @contextlib.contextmanager
@@ -77,8 +89,8 @@ async def _serve(
     web_file: WebFile,
     found: Mapping[str, Collector],
     listeners: Sequence[socket.socket],
-) -> None:
-    await Daemon(chosen, config, web_file, found).serve(listeners)
+) -> bool:
+    return await Daemon(chosen, config, web_file, found).serve(listeners)
 
 
 def _load(chosen: Flags) -> Config:

@@ -68,8 +68,11 @@ class Daemon:
         host = self._host.configured(config)
         self._gatherer.reconfigure(host, self._chosen.options | config.collectors)
 
-    async def serve(self, listeners: Sequence[socket.socket]) -> None:
-        """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
+    async def serve(self, listeners: Sequence[socket.socket]) -> bool:
+        """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+
+        Returns whether a thread is left that computes a hash.
+        """
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -86,8 +89,9 @@ class Daemon:
         await stop.wait()
         _log.info("stopping")
         systemd.notify("STOPPING=1")
+        self._guard.close()
         await self._server.stop()
         self._scrapes.stop()
         if self._sampler:
             self._sampler.close()
-        self._guard.close()
+        return self._guard.hashing

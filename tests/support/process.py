@@ -55,13 +55,14 @@ def running(
     log: Path,
     *flags: str,
     prefix: Sequence[str] = (),
+    command: Sequence[str] = COMMAND,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Exporter]:
     """Run the exporter until the end of the block, with its log in the file `log`."""
     wanted = max(sum("listen-address" in flag for flag in flags), 1)
     with log.open("w") as file:
         process = subprocess.Popen(
-            [*prefix, *COMMAND, *flags],
+            [*prefix, *command, *flags],
             env={**ENVIRONMENT, **(environment or {})},
             stderr=file,
             text=True,

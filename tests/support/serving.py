@@ -74,13 +74,16 @@ class Running:
         self.server.start([self._listener])
         self._started.set()
         await self._stop.wait()
+        self.guard.close()
         await self.server.stop()
         scrapes.stop()
-        self.guard.close()
         gatherer.close()
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
+
+    def stopped(self) -> bool:
+        return not self._thread.is_alive()
 
     def close(self) -> None:
         if not self._loop.is_closed():

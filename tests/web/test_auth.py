@@ -1,7 +1,10 @@
 """web/auth.py and web/passwords.py: who may ask, and how often."""
 
 import base64
+import contextlib
+import socket
 import statistics
+import sys
 import threading
 import time
 
@@ -11,7 +14,8 @@ import pytest
 from netfilter_exporter.web import passwords
 from netfilter_exporter.web.auth import Bucket
 from netfilter_exporter.web.config import RateLimit
-from support.serving import PATIENCE, collector, eventually, receive_response
+from support.process import ANY_PORT, running
+from support.serving import PATIENCE, collector, eventually, receive_response, reset
 
 
 def hashed(password, cost=4):
@@ -93,25 +97,43 @@ class CountingBcrypt:
         return bcrypt.checkpw(password, hashed_password)
 
 
-@pytest.mark.parametrize("user", ["cheap", "dear", "nobody"])
+USERS = {b"cheap": hashed("secret", 4).encode(), b"dear": hashed("secret", 7).encode()}
+
+
+@pytest.fixture
+def rounds(monkeypatch):
+    """Return a function that checks a password, and returns the verdict and the rounds it took."""
+
+    def check(user, password):
+        counting = CountingBcrypt()
+        monkeypatch.setattr(passwords, "import_bcrypt", lambda: counting)
+        return passwords._check(USERS, user.encode(), password.encode()), counting.rounds
+
+    return check
+
+
+@pytest.mark.parametrize(("user", "cost"), [("cheap", 4), ("dear", 7)])
 @pytest.mark.parametrize("password", ["secret", "wrong", "", "x" * 100, "se\0cret"])
-def test_time_tells_nothing(monkeypatch, user, password):
-    """Right password, wrong one and unknown user take the rounds of the costliest hash there is."""
-    counting = CountingBcrypt()
-    monkeypatch.setattr(passwords, "import_bcrypt", lambda: counting)
-    users = {b"cheap": hashed("secret", 4).encode(), b"dear": hashed("secret", 7).encode()}
-    right = passwords._takes_as_long(users, users.get(user.encode()), password.encode())
-    assert right is (user != "nobody" and password == "secret")
-    assert counting.rounds == 2**7
+def test_a_user_waits_for_its_own_hash_alone(rounds, user, cost, password):
+    """Right or wrong, a check takes the rounds of the user's hash, not of the costliest one."""
+    assert rounds(user, password) == (password == "secret", 2**cost)
+
+
+def test_time_tells_nothing(rounds):
+    """A name that is unknown has the cost of one of the users, always the same."""
+    names = [f"nobody{number}" for number in range(30)]
+    taken = [rounds(name, "wrong") for name in names]
+    assert set(taken) == {(False, 2**4), (False, 2**7)}
+    assert [rounds(name, "other") for name in names] == taken
 
 
 def test_time_tells_nothing_by_the_clock(serve, web_config):
-    """A hash that is cheap takes as long as a dear one that nobody asked for."""
-    text = f"basic_auth_users: {{cheap: {hashed('secret', 4)}, dear: {hashed('secret', 10)}}}"
+    """Where all hashes cost the same, known and unknown users wait the same."""
+    text = f"basic_auth_users: {{alice: {hashed('secret', 10)}, bob: {hashed('secret', 10)}}}"
     server = serve(web_config=web_config(text))
-    users = ("cheap", "dear", "nobody")
+    users = ("alice", "bob", "nobody")
     times = [median_time(server, [basic(user, f"wrong {n}") for n in range(5)]) for user in users]
-    assert max(times) < 3 * min(times)  # 2^6 is what it would be
+    assert max(times) < 3 * min(times)
 
 
 def test_who_was_let_in_waits_no_more(serve, web_config):
@@ -122,54 +144,181 @@ def test_who_was_let_in_waits_no_more(serve, web_config):
         assert median_time(server, [basic("alice", password)] * 5) < first / 4
 
 
-def test_the_same_password_at_the_same_time_is_checked_once(serve, web_config, monkeypatch):
+@pytest.fixture
+def held(monkeypatch):
+    """Return checks as they begin, which wait until the event is set."""
+    going_on, begun = threading.Event(), []
+
+    def check(users, user, password, real=passwords._check):
+        begun.append(password)
+        assert going_on.wait(PATIENCE)
+        return real(users, user, password)
+
+    monkeypatch.setattr(passwords, "_check", check)
+    yield begun, going_on
+    going_on.set()
+
+
+def ask(peer, user, password):
+    head = f"GET /-/healthy HTTP/1.1\r\nHost: a\r\nAuthorization: {basic(user, password)}\r\n\r\n"
+    peer.sendall(head.encode())
+
+
+def status(peer):
+    return int(receive_response(peer)[0].split()[1])
+
+
+@pytest.fixture
+def connect(serve, web_config):
+    """Return a function that connects to a server with one user, from an address of loopback."""
+    with contextlib.ExitStack() as stack:
+        server = serve(web_config=web_config(f"basic_auth_users: {{alice: {hashed('secret')}}}"))
+
+        def make(source="127.0.0.1"):
+            address = ("127.0.0.1", server.port)
+            peer = socket.create_connection(address, PATIENCE, source_address=(source, 0))
+            return stack.enter_context(peer)
+
+        make.server = server
+        yield make
+
+
+def queued(server, count):
+    eventually(lambda: len(server.guard._passwords._queue) == count)
+
+
+def test_the_same_password_at_the_same_time_is_checked_once(connect, held):
     """Twenty scrapes after a start cost one hash."""
-    calls = []
-
-    def count(*arguments, real=passwords._takes_as_long):
-        calls.append(arguments)
-        return real(*arguments)
-
-    monkeypatch.setattr(passwords, "_takes_as_long", count)
-    server = serve(web_config=web_config(f"basic_auth_users: {{alice: {hashed('secret', 10)}}}"))
-    statuses = []
-
-    def ask():
-        statuses.append(server.get("/-/healthy", authorization=basic("alice", "secret"))[0])
-
-    threads = [threading.Thread(target=ask) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    assert statuses == [200] * 20
-    assert len(calls) == 1
-
-
-def test_guessing_hinders_nobody(serve, web_config, monkeypatch):
-    """While passwords are guessed, who is known is served at once, and the queue is bounded."""
-    queued = threading.Event()
-
-    def check(*arguments, real=passwords._takes_as_long):
-        queued.wait(PATIENCE)
-        return real(*arguments)
-
-    server = serve(web_config=web_config(f"basic_auth_users: {{alice: {hashed('secret', 10)}}}"))
-    right = basic("alice", "secret")
-    assert server.get(authorization=right)[0] == 200
-    monkeypatch.setattr(passwords, "_takes_as_long", check)
-    peers = [server.connect() for _ in range(40)]
-    for number, peer in enumerate(peers):
-        guess = basic("alice", f"guess {number}")
-        peer.sendall(f"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: {guess}\r\n\r\n".encode())
-    eventually(lambda: len(server.guard._passwords._pending) == 16)
-    queued.set()
-    assert median_time(server, [right] * 5) < 0.1
-    answers = [int(receive_response(peer)[0].split()[1]) for peer in peers]
-    assert set(answers) == {401, 503}
+    begun, going_on = held
+    peers = [connect() for _ in range(20)]
     for peer in peers:
-        peer.close()
-    assert server.get(authorization=right)[0] == 200
+        ask(peer, "alice", "secret")
+    eventually(lambda: len(connect.server.server._answering) == 20)
+    going_on.set()
+    assert [status(peer) for peer in peers] == [200] * 20
+    assert begun == [b"secret"]
+
+
+def guess(connect, count, source="127.0.0.1"):
+    """Have as many peers show a wrong password each."""
+    peers = [connect(source) for _ in range(count)]
+    for number, peer in enumerate(peers):
+        ask(peer, "alice", f"guess {number} of {source}")
+    return peers
+
+
+def test_guesses_do_not_hinder_who_is_known(connect, held):
+    """A password that was right before is right at once, however many are guessed."""
+    _, going_on = held
+    going_on.set()
+    known = connect()
+    ask(known, "alice", "secret")
+    assert status(known) == 200
+    going_on.clear()
+    guesses = guess(connect, 100)
+    queued(connect.server, 64)
+    ask(known, "alice", "secret")
+    assert status(known) == 200
+    going_on.set()
+    assert {status(peer) for peer in guesses} == {401, 503}
+
+
+def test_guesses_do_not_hinder_a_first_login_from_elsewhere(connect, held):
+    """Though the queue is full, another address has its turn after the check that is under way."""
+    begun, going_on = held
+    guesses = guess(connect, 100)
+    queued(connect.server, 64)
+    prometheus = connect("127.0.0.2")
+    ask(prometheus, "alice", "secret")
+    eventually(lambda: len(connect.server.guard._passwords._queue._lanes) == 2)
+    going_on.set()
+    assert status(prometheus) == 200
+    assert b"secret" in begun[:3]
+    assert {status(peer) for peer in guesses} == {401, 503}
+
+
+def test_a_guess_that_nobody_waits_for_makes_room(connect, held):
+    """From the same address too: peers that guess and leave do not keep a full queue."""
+    _, going_on = held
+    for peer in guess(connect, 70):
+        reset(peer)
+    eventually(lambda: not connect.server.server._answering)
+    late = connect()
+    ask(late, "alice", "secret")
+    eventually(lambda: connect.server.server._answering)
+    going_on.set()
+    assert status(late) == 200
+
+
+def test_who_leaves_during_the_check_is_known_afterwards(connect, held):
+    """A scrape that times out behind guesses is the last that does: the check goes on."""
+    begun, going_on = held
+    guess(connect, 20)
+    queued(connect.server, 19)
+    impatient = connect()
+    ask(impatient, "alice", "secret")
+    queued(connect.server, 20)
+    reset(impatient)
+    going_on.set()
+    eventually(lambda: b"secret" in begun)
+    queued(connect.server, 0)
+    later = connect()
+    ask(later, "alice", "secret")
+    assert status(later) == 200
+    assert begun.count(b"secret") == 1
+
+
+def test_guesses_do_not_use_up_the_limit_of_who_is_known(serve, web_config):
+    """With rate_limit, requests without a known password have a limit apart."""
+    text = f"basic_auth_users: {{alice: {hashed('secret')}}}\n"
+    server = serve(web_config=web_config(text + "rate_limit: {interval: 1h, burst: 5}\n"))
+    right = basic("alice", "secret")
+    assert server.get("/-/healthy", authorization=right)[0] == 200
+    guesses = [server.get("/", authorization=basic("alice", f"{n}"))[0] for n in range(10)]
+    assert guesses == [401] * 4 + [429] * 6
+    known = [server.get("/-/healthy", authorization=right)[0] for _ in range(6)]
+    assert known == [200] * 5 + [429]
+
+
+def test_stopping_waits_for_no_hash(connect, held):
+    """Who waits for a check gets 503 at once when the server stops."""
+    _, going_on = held
+    guesses = guess(connect, 10)
+    queued(connect.server, 9)
+    began = time.monotonic()
+    connect.server.stop()
+    assert [status(peer) for peer in guesses] == [503] * 10
+    eventually(connect.server.stopped)
+    assert time.monotonic() - began < 2
+    assert connect.server.guard.hashing
+    going_on.set()
+
+
+def test_the_process_ends_while_a_hash_is_computed(tmp_path, web_config):
+    """Not even bcrypt itself, which nothing can interrupt, keeps the process."""
+    module = tmp_path / "slow.py"
+    module.write_text(
+        "import sys, time\n"
+        "from netfilter_exporter import cli\n"
+        "from netfilter_exporter.web import passwords\n"
+        "passwords._check = lambda *_: time.sleep(60)\n"
+        "sys.exit(cli.main(sys.argv[1:]))\n"
+    )
+    file = web_config(f"basic_auth_users: {{alice: {hashed('secret')}}}")
+    flags = [ANY_PORT, f"--web.config.file={file}"]
+    command = [sys.executable, str(module)]
+    with running(tmp_path / "log", *flags, command=command) as exporter:
+        with socket.create_connection(("127.0.0.1", exporter.ports[0]), PATIENCE) as peer:
+            ask(peer, "alice", "secret")
+            time.sleep(0.3)
+            began = time.monotonic()
+            exporter.process.terminate()
+            assert status(peer) == 503
+        assert exporter.process.wait(PATIENCE) == 0
+        assert time.monotonic() - began < 3
+        assert "stopping" in exporter.logged()
+        assert "level=error" not in exporter.logged()
+        assert "Traceback" not in exporter.logged()
 
 
 def test_memory_of_guesses_is_bounded(serve, web_config, monkeypatch):

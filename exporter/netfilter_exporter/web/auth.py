@@ -7,7 +7,7 @@ import base64
 import binascii
 import time
 from collections.abc import Mapping
-from typing import Callable
+from typing import Callable, NamedTuple
 
 from netfilter_exporter.web.config import RateLimit
 from netfilter_exporter.web.connection import Answer, Application
@@ -22,6 +22,13 @@ _UNAUTHORIZED = Response(
 )
 
 
+class Credentials(NamedTuple):
+    """What a request shows."""
+
+    user: bytes
+    password: bytes
+
+
 class Guard:
     """An application that lets through to another what the file allows."""
 
@@ -29,28 +36,47 @@ class Guard:
         self._application = application
         self._file = file
         self._passwords = Passwords()
-        self._bucket = Bucket(RateLimit())
+        self._known = Bucket(RateLimit())
+        #: For requests without a password that was right before: guesses do not use up the limit
+        #: of those who are known.
+        self._unknown = Bucket(RateLimit())
+
+    @property
+    def hashing(self) -> bool:
+        """Whether a hash is being computed, which nothing can interrupt."""
+        return self._passwords.hashing
 
     def close(self) -> None:
+        """Let in only who is known; who waits for a hash gets 503 now."""
         self._passwords.close()
 
     def __call__(self, request: Request) -> Answer:
         config = self._file.current().config
-        if config.rate_limit != self._bucket.limit:
-            self._bucket = Bucket(config.rate_limit)
-        if not self._bucket.allows():
-            raise HttpError(429, "too many requests")
-        if not config.users and not config.http.headers:
-            return self._application(request)
         users = {name.encode(): hashed.encode() for name, hashed in config.users}
+        shown = _credentials(request) if users else None
+        known = not users or (shown is not None and self._passwords.remembers(users, *shown))
+        self._limit(config.rate_limit, known=known)
+        if not users and not config.http.headers:
+            return self._application(request)
         headers = dict(config.http.headers)
-        return asyncio.ensure_future(self._answer(request, users, headers))
+        return asyncio.ensure_future(self._answer(request, users, shown, headers))
+
+    def _limit(self, limit: RateLimit, *, known: bool) -> None:
+        """Take a token; raise `HttpError` 429 where there is none."""
+        if limit != self._known.limit:
+            self._known, self._unknown = Bucket(limit), Bucket(limit)
+        if not (self._known if known else self._unknown).allows():
+            raise HttpError(429, "too many requests")
 
     async def _answer(
-        self, request: Request, users: Mapping[bytes, bytes], headers: Mapping[str, str]
+        self,
+        request: Request,
+        users: Mapping[bytes, bytes],
+        shown: Credentials | None,
+        headers: Mapping[str, str],
     ) -> Response:
         try:
-            if users and not await self._knows(request, users):
+            if users and not (shown and await self._passwords.right(users, *shown, request.peer)):
                 response = _UNAUTHORIZED
             else:
                 answer = self._application(request)
@@ -61,15 +87,17 @@ class Guard:
         own = tuple(pair for pair in response.headers if pair[0] not in headers)
         return response._replace(headers=(*own, *headers.items()))
 
-    async def _knows(self, request: Request, users: Mapping[bytes, bytes]) -> bool:
-        scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "basic":
-            return False
-        try:
-            user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
-        except (binascii.Error, ValueError):
-            return False
-        return bool(colon) and await self._passwords.right(users, user, password)
+
+def _credentials(request: Request) -> Credentials | None:
+    """Return what the Authorization header of a request shows; None where it is not Basic."""
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+    except (binascii.Error, ValueError):
+        return None
+    return Credentials(user, password) if colon else None
 
 
 class Bucket:

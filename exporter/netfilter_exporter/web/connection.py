@@ -162,7 +162,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _take(self, head: bytes) -> None:
         try:
-            request = parse_request(head.removesuffix(b"\r"))
+            request = parse_request(head.removesuffix(b"\r"))._replace(peer=self._peer_address())
         except HttpError as error:
             self._refuse(error)
             return
@@ -181,6 +181,10 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self.answer = answer
             answer.add_done_callback(lambda done: self._answered(request, done))
+
+    def _peer_address(self) -> str:
+        name = self._transport.get_extra_info("peername")
+        return str(name[0]) if isinstance(name, tuple) else ""  # not that of a Unix socket
 
     def _answered(self, request: Request, answer: asyncio.Future[Response]) -> None:
         self.answer = None

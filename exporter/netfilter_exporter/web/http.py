@@ -54,6 +54,7 @@ class Request(NamedTuple):
     headers: Mapping[str, str]  #: names in lower case, repeated ones joined by commas
     keep_alive: bool = True
     has_body: bool = False
+    peer: str = ""  #: its address, or nothing where it has none
 
 
 class Response(NamedTuple):
