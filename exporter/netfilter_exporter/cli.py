@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve until a signal says stop, or do what is asked for once; return the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     if arguments and arguments[0] in _COMMANDS:
+        _release_reloads()
         main_of_command: Callable[[Sequence[str]], int]
         main_of_command = importlib.import_module(_COMMANDS[arguments[0]]).main
         return main_of_command(arguments[1:])
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = flags.parse(arguments, found)
     logs.setup(chosen.log_level, chosen.log_format)
     if chosen.config_check:
+        _release_reloads()
         return _check(chosen)
     with _reloads_held():
         return _run(chosen, found)
@@ -51,6 +53,7 @@ def _run(chosen: Flags, found: Mapping[str, Collector]) -> int:
     try:
         config = _load(chosen)
         if chosen.textfile_directory is not None:
+            _release_reloads()
             return _write(chosen, config, found)
         web_file = WebFile(chosen.web_config_file)
         listeners = _listeners(chosen)
@@ -80,7 +83,12 @@ def _reloads_held() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        _release_reloads()
+
+
+def _release_reloads() -> None:
+    """Let SIGHUP, which __main__.py holds from the start, do what it does by default: end this."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 async def _serve(

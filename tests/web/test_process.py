@@ -143,6 +143,87 @@ def test_a_reload_that_comes_too_early_waits(tmp_path):
     assert "read again" in lines[2]
 
 
+#: Runs before everything else in the interpreter, and kills when a module is about to be imported.
+SIGNALLING = """
+import os, signal, sys
+def signal_at(event, arguments):
+    if event == "import" and arguments[0] == {module!r}:
+        os.kill(os.getpid(), signal.SIGHUP)
+sys.addaudithook(signal_at)
+"""
+
+
+def signalled(tmp_path, module, *arguments):
+    """Run the command with a SIGHUP when it is about to import `module`."""
+    (tmp_path / "sitecustomize.py").write_text(SIGNALLING.format(module=module))
+    path = f"{tmp_path}:{ENVIRONMENT['PYTHONPATH']}"
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        env={**ENVIRONMENT, "PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("module", ["netfilter_exporter.cli", "asyncio", "yaml"])
+def test_a_reload_before_the_imports_waits(tmp_path, module):
+    """SIGHUP from the first import on ends nothing, and is not lost."""
+    process = signalled(tmp_path, module, "--web.listen-address=127.0.0.1:0")
+    try:
+        lines = list(itertools.islice(process.stderr, 3))
+    finally:
+        process.kill()
+        process.communicate()
+    assert "listening on" in lines[1]
+    assert "read again" in lines[2]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["check"], ["assets", "--help"], ["--config.check"]], ids=lambda a: a[0]
+)
+def test_a_hangup_ends_what_does_not_serve(tmp_path, arguments):
+    """A command of a terminal that is closed ends with it."""
+    process = signalled(tmp_path, "netfilter_exporter.cli", *arguments)
+    process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGHUP
+
+
+def test_a_storm_of_reloads_during_the_start(tmp_path):
+    """From the first moment in which the interpreter runs the command, a hundred a second."""
+    with running_at_once(tmp_path / "log") as process:
+        wait_until_held(process.pid)
+        for _ in range(200):
+            process.send_signal(signal.SIGHUP)
+            time.sleep(0.01)
+        assert process.poll() is None
+        assert "read again" in (tmp_path / "log").read_text()
+
+
+@contextlib.contextmanager
+def running_at_once(log):
+    """Start the command, and do not wait until it serves."""
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [*COMMAND, "--web.listen-address=127.0.0.1:0"], env=ENVIRONMENT, stderr=file
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until_held(pid):
+    """Wait until a process holds SIGHUP, by proc_pid_status(5)."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with open(f"/proc/{pid}/status", encoding="ascii") as file:
+            held = int(re.search(r"^SigBlk:\s*(\w+)$", file.read(), re.MULTILINE)[1], 16)
+        if held >> (signal.SIGHUP - 1) & 1:
+            return
+    pytest.fail("it never holds SIGHUP")
+
+
 def test_it_ends_while_a_collector_hangs(tmp_path):
     """A thread that does not come back does not keep the process."""
     module = tmp_path / "hanging.py"
