@@ -4,6 +4,9 @@ import subprocess
 
 import pytest
 
+from netfilter_exporter.check.context import NEEDS_HISTORY, NEEDS_ROLE
+from netfilter_exporter.check.proof import Proof
+from netfilter_exporter.rules.families import Family
 from support import checks, recording
 from support.host import FakeHost
 
@@ -17,7 +20,7 @@ STATES = {
     "nat-iptables-nft": ({}, "healthy"),
     "nat-nft": ({}, "healthy"),
     "both-backends": ({"NatBackendsMixed": "warning"}, "rules in nftables and in legacy tables"),
-    "forward-off": ({"NatForwardingDisabled": "critical"}, "ip_forward=0 with NAT rules"),
+    "forward-off": ({}, "rules do not make a host a router: only the role or history tells"),
     "iface-forward-off": ({}, "whether packets are lost needs the rise of a counter"),
     "nat-unreachable": ({"NatRulesUnreachable": "warning"}, "accept, return and drop come first"),
     "nat-unreachable-legacy": ({"NatRulesUnreachable": "warning"}, "ACCEPT and RETURN come first"),
@@ -43,6 +46,7 @@ REQUIRED = {
     "loaded-no-rules": {"ConntrackDisabled": "critical", "NatRulesGone": "critical"},
     "rules-flushed": {"ConntrackDisabled": "critical", "NatRulesGone": "critical"},
     "ipv4-module-missing": {"ConntrackDisabled": "critical", "NatRulesGone": "critical"},
+    "forward-off": {"NatForwardingDisabled": "critical"},
 }
 TRACKS_BY_ITSELF = {"4.9/loaded-no-rules", "4.9/rules-flushed"}
 
@@ -102,24 +106,30 @@ def test_where_nat_is_not_wanted(checked):
     assert not found.keys() & {"ConntrackDisabled", "NatRulesGone", "NatForwardingDisabled"}
     if not found:
         assert report.exit_code == 0
-        assert report.verdict == "NAT is not wanted here, and nothing is broken."
+        assert report.verdict == "No fault found: NAT is not wanted here."
 
 
 def test_history_is_never_ok(checked):
     """What only history tells is told as that, and is not among what was checked."""
     report = checked.report
     for name in "ConntrackStopped", "NatRulesLost", "NatTrafficDropped", "NatPortsExhausted":
-        assert checks.untold(report, name) == [
-            "cannot tell without history: only its alert in Prometheus can"
-        ]
+        assert checks.untold(report, name) == [NEEDS_HISTORY]
         assert "Netfilter" + name not in report.silent
-    if checked.state in REQUIRED:
-        assert checks.untold(report, "NatRulesGone") == [
-            "cannot tell without history: set nat: required",
-            "cannot tell without history: set nat: {ipv6: required}",
-        ]
+    if checked.state == "forward-off":
+        assert NEEDS_ROLE[Family.IPV4] in checks.untold(report, "NatForwardingDisabled")
+    elif checked.state in REQUIRED:
+        assert checks.untold(report, "NatRulesGone") == list(NEEDS_ROLE.values())
     if report.exit_code == 0:
-        assert report.verdict.startswith("NAT works: ")
+        assert report.verdict.startswith("No fault found: ")
+
+
+def test_nothing_is_called_working(checked):
+    """Rules and modules prove nothing: without an observed translation no host works."""
+    rules = any(line.startswith("IPv4 rules") for line in checked.report.works)
+    assert checked.report.proof is (Proof.CONFIGURED if rules else Proof.NONE)
+    assert not checked.report.verdict.startswith("NAT works")
+    if rules:
+        assert any("whether new IPv4" in line for line in checked.report.not_checked)
 
 
 def test_checking_changes_nothing(checked):

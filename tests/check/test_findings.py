@@ -6,13 +6,13 @@ import pytest
 
 from netfilter_exporter.check import report
 from netfilter_exporter.check.commands import MODULES_FILE
-from netfilter_exporter.check.context import NEEDS_HISTORY, Counters, counters
+from netfilter_exporter.check.context import NEEDS_HISTORY, NEEDS_ROLE, Counters, counters
 from netfilter_exporter.config import model as config
 from netfilter_exporter.config.model import ConfigError
 from netfilter_exporter.config.reload_status import ReloadStatus
 from netfilter_exporter.facts.rulesets import Ruleset, rulesets
 from netfilter_exporter.kernel.errors import ReadError
-from netfilter_exporter.rules.families import IPV4, IPV6, Backend, Hook
+from netfilter_exporter.rules.families import IPV4, IPV6, Backend, Family, Hook
 from netfilter_exporter.rules.model import Action, Chain, Rule, Table, Verdict
 from netfilter_exporter.rules.reachability import analyze
 from support import checks
@@ -172,7 +172,7 @@ def test_unreadable_rules_are_not_gone(fake_host):
     )
     report = checks.report_on(run)
     assert "NatRulesGone" not in checks.names(report)
-    assert checks.untold(report, "NatRulesGone") == ["cannot tell: no answer"]
+    assert checks.untold(report, "NatRulesGone") == ["Unknown: no answer"]
 
 
 def test_ctnetlink_is_missed_where_tracking_is_unproven(healthy):
@@ -183,7 +183,7 @@ def test_ctnetlink_is_missed_where_tracking_is_unproven(healthy):
     assert finding.severity.value == "info"
     assert "modprobe nf_conntrack_netlink" in finding.remedy
     assert report.exit_code == 3
-    assert report.verdict.startswith("Cannot tell whether NAT works: tracking is not proven")
+    assert report.verdict.startswith("Cannot determine whether NAT works: tracking is not proven")
 
 
 def test_ctnetlink_is_nobodys_matter_elsewhere(fake_host):
@@ -200,7 +200,7 @@ def test_who_switched_forwarding_off(fake_host):
     """A line of sysctl.d that asks for 0 is named, for it would win again at the next boot."""
     host = fake_host("6.1/forward-off")
     write(host, "etc/sysctl.d/99-hardening.conf", "# cis\nnet.ipv4.ip_forward = 0\n")
-    remedy = checks.one(checks.check(host), "NatForwardingDisabled").remedy
+    remedy = checks.one(checks.check(host, "nat: required"), "NatForwardingDisabled").remedy
     assert remedy[0] == "sysctl -w net.ipv4.ip_forward=1"
     assert (
         remedy[1] == r"printf '%s\n' 'net.ipv4.ip_forward = 1' >> /etc/sysctl.d/zz-netfilter.conf"
@@ -208,18 +208,36 @@ def test_who_switched_forwarding_off(fake_host):
     assert "/etc/sysctl.d/99-hardening.conf:2" in remedy[2]
 
 
-def test_ipv6_forwarding_is_judged_where_it_is_required(fake_host):
-    """IPv6 rules that nobody uses are left to history; required, they are critical."""
+def test_a_rule_is_no_role(fake_host):
+    """Without a role both families are left to history, and no remedy makes a router."""
     host = fake_host("6.1/forward-off")
-    assert checks.untold(checks.check(host), "NatForwardingDisabled") == [
-        "cannot tell without history: set nat: {ipv6: required}"
-    ]
-    report = checks.check(host, "nat: {ipv6: required}")
+    report = checks.check(host)
+    assert checks.untold(report, "NatForwardingDisabled") == list(NEEDS_ROLE.values())
+    assert not any("forward" in line for finding in report.findings for line in finding.remedy)
+    assert "NatForwardingDisabled" not in checks.names(checks.check(host, "nat: none"))
+    report = checks.check(host, "nat: required")
+    assert checks.untold(report, "NatForwardingDisabled") == [NEEDS_ROLE[Family.IPV6]]
+    report = checks.check(host, "nat: {ipv4: required, ipv6: required}")
     remedies = [f.remedy[0] for f in report.broken if f.alert.endswith("ForwardingDisabled")]
     assert remedies == [
         "sysctl -w net.ipv4.ip_forward=1",
         "sysctl -w net.ipv6.conf.all.forwarding=1",
     ]
+
+
+def test_the_switches_of_the_interfaces(fake_host):
+    """ip_forward=1 and every interface disabled: the remedy names the interfaces, dots and all."""
+    host = fake_host("6.1/forward-off")
+    write(host, "proc/sys/net/ipv4/ip_forward", "1\n")
+    write(host, "etc/sysctl.d/10-lan.conf", "net.ipv4.conf.lan0.forwarding = 0\n")
+    for name in ("all", "lan0", "wan0"):
+        write(host, f"proc/sys/net/ipv4/conf/{name}/forwarding", "0\n")
+    finding = checks.one(checks.check(host, "nat: required"), "NatForwardingDisabled")
+    assert finding.evidence["net.ipv4.ip_forward"] == 1
+    assert "sysctl -w net.ipv4.conf.lan0.forwarding=1" in finding.remedy
+    assert "sysctl -w net.ipv4.conf.wan0.forwarding=1" in finding.remedy
+    assert not any("ip_forward" in line for line in finding.remedy)
+    assert finding.remedy[-1] == "# /etc/sysctl.d/10-lan.conf:1 asks for 0: change that"
 
 
 # -- rules -------------------------------------------------------------------------------------
@@ -606,7 +624,7 @@ def test_a_defect_hides_nothing(healthy, monkeypatch):
     monkeypatch.setattr(report, "ALERTS", (broken, *report.ALERTS[1:]))
     made = checks.check(healthy)
     assert "ZeroDivisionError" in checks.untold(made, "ConntrackDisabled")[0]
-    assert made.verdict.startswith("NAT works")
+    assert made.verdict.startswith("No fault found: ")
 
 
 def test_a_configuration_that_was_bad_when_it_was_read_again(healthy):

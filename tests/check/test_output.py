@@ -12,7 +12,11 @@ import pytest
 from netfilter_exporter import cli
 from netfilter_exporter.check import command, document, text
 from netfilter_exporter.check.alerts import ALERTS
+from netfilter_exporter.check.context import Context
+from netfilter_exporter.check.proof import Proof, Translations
+from netfilter_exporter.check.report import evaluate
 from netfilter_exporter.kernel.system import System
+from netfilter_exporter.rules.families import Family
 from support import checks
 
 ESCAPE = "\x1b["
@@ -41,6 +45,14 @@ def run(fake_host, monkeypatch, capsys):
 
 
 @pytest.fixture
+def required(tmp_path):
+    """The flag for a configuration that says that the host must NAT."""
+    file = tmp_path / "required.yml"
+    file.write_text("nat: required\n")
+    return f"--config.file={file}"
+
+
+@pytest.fixture
 def report(fake_host):
     """A report that has everything."""
     return checks.check(fake_host("4.9/ipv4-module-forced-out"))
@@ -62,16 +74,16 @@ def terminal(monkeypatch):
 # -- text --------------------------------------------------------------------------------------
 
 
-def test_the_verdict_comes_first(run):
-    """The first line tells how it is; then what works, what is wrong, why, and what to do."""
-    code, out = run("6.1/forward-off")
+def test_the_verdict_comes_first(run, required):
+    """The first line is the verdict; then what is healthy, the problems, and what is unknown."""
+    code, out = run("6.1/forward-off", required)
     lines = out.splitlines()
     assert code == 2
     assert lines[0] == (
         "NAT is broken: IPv4: 5 NAT rules for forwarded traffic, and no interface forwards"
         " (and 1 more)"
     )
-    order = ["What works", "What is wrong", "What cannot be told"]
+    order = ["Healthy", "Problems", "Not checked"]
     assert [line for line in lines if line in order] == order
     at = lines.index("  CRITICAL NetfilterNatForwardingDisabled")
     assert lines[at + 2].startswith("    why: net.ipv4.ip_forward is 0")
@@ -81,10 +93,14 @@ def test_the_verdict_comes_first(run):
 @pytest.mark.parametrize(
     ("name", "code", "first"),
     [
-        ("6.1/nat-legacy", 0, r"NAT works: IPv4 4 rules, tracking proven\."),
+        (
+            "6.1/nat-legacy",
+            0,
+            r"No fault found: IPv4 4 rules, tracking proven\. No translation was obs",
+        ),
         ("6.1/nat-nft", 1, r"NAT needs attention: NAT rules name the interface wan1"),
         ("6.1/table-full", 2, r"NAT is broken: The table of connections is 100% full"),
-        ("6.1/idle", 3, r"Cannot tell whether NAT works: .*: set nat: required, or nat: none"),
+        ("6.1/idle", 3, r"Cannot determine whether NAT works: .*: set nat: required or nat: none"),
     ],
 )
 def test_the_exit_code_is_a_plugins(run, name, code, first):
@@ -109,12 +125,12 @@ def test_plain_lines_fit(report, width):
 
 def test_no_colour_in_a_pipe(run):
     """What is not a terminal gets plain text."""
-    assert ESCAPE not in run("6.1/forward-off")[1]
+    assert ESCAPE not in run("6.1/table-full")[1]
 
 
 def test_colour_on_a_terminal(fake_host, monkeypatch, terminal):
     """A terminal gets colour, unless it is asked not to."""
-    host = fake_host("6.1/forward-off")
+    host = fake_host("6.1/table-full")
     monkeypatch.setattr(command, "System", lambda _: host.system)
     shown = terminal()
     cli.main(["check", "--interval=0"])
@@ -130,9 +146,9 @@ def test_colour_on_a_terminal(fake_host, monkeypatch, terminal):
 # -- JSON --------------------------------------------------------------------------------------
 
 
-def test_json_is_stable(run):
+def test_json_is_stable(run, required):
     """The keys are those that README documents."""
-    code, out = run("6.1/forward-off", "--json")
+    code, out = run("6.1/forward-off", "--json", required)
     got = json.loads(out)
     assert list(got) == [
         "schema",
@@ -140,11 +156,14 @@ def test_json_is_stable(run):
         "exit_code",
         "verdict",
         "interval_seconds",
+        "proof",
         "works",
+        "not_checked",
         "findings",
         "silent",
     ]
     assert (got["schema"], got["status"], got["exit_code"], code) == (1, "critical", 2, 2)
+    assert got["proof"] == "configured"
     assert list(got["findings"][0]) == [
         "alert",
         "severity",
@@ -157,10 +176,13 @@ def test_json_is_stable(run):
     assert severities == sorted(severities, key=["critical", "warning", "info", "unknown"].index)
 
 
-def test_json_and_text_tell_the_same(run):
+def test_json_and_text_tell_the_same(run, required):
     """Every summary and every command of one is in the other."""
-    plain = " ".join(run("6.1/forward-off")[1].split())
-    for finding in json.loads(run("6.1/forward-off", "--json")[1])["findings"]:
+    plain = " ".join(run("6.1/forward-off", required)[1].split())
+    document = json.loads(run("6.1/forward-off", "--json", required)[1])
+    assert document["not_checked"]
+    assert all(line in plain for line in (*document["works"], *document["not_checked"]))
+    for finding in document["findings"]:
         assert finding["summary"] in plain
         assert all(" ".join(line.split()) in plain for line in finding["remedy"])
 
@@ -170,6 +192,43 @@ def test_every_alert_is_accounted_for(report):
     got = document.document(report)
     told = {finding["alert"] for finding in got["findings"]}
     assert len(told) + len(got["silent"]) == len(told | set(got["silent"])) == len(ALERTS)
+
+
+# -- proof ------------------------------------------------------------------------------------
+
+
+def test_proof_that_is_required(run):
+    """A fault keeps its code, a host without one is unknown until a translation was observed."""
+    code, out = run("6.1/nat-legacy", "--require-proof")
+    assert code == 3
+    assert out.startswith("Cannot determine whether NAT works: no translation was observed")
+    assert run("6.1/nat-legacy")[0] == 0
+    assert run("6.1/nat-nft", "--require-proof")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("translated", "proof", "code", "verdict"),
+    [
+        (3, Proof.OBSERVED, 0, "NAT works: 3 of 4 new IPv4 connections translated. Rules: IPv4"),
+        (0, Proof.CONFIGURED, 3, "Cannot determine whether NAT works: no translation"),
+    ],
+)
+def test_translations_that_were_observed(fake_host, translated, proof, code, verdict):
+    """One new connection that was translated proves NAT, and only that does."""
+    run = checks.scrape(fake_host("6.1/nat-legacy"))
+    observed = {Family.IPV4: Translations(4, translated)}
+    made = evaluate(Context(run, observed=observed), require_proof=True)
+    assert (made.proof, made.exit_code) == (proof, code)
+    assert made.verdict.startswith(verdict)
+    assert (made.not_checked == ()) is bool(translated)
+
+
+def test_no_proof_where_nat_is_not_wanted(run, tmp_path):
+    """A host that must not translate has nothing to prove."""
+    file = tmp_path / "none.yml"
+    file.write_text("nat: none\n")
+    code, out = run("6.1/idle", "--require-proof", f"--config.file={file}", "--json")
+    assert (code, json.loads(out)["proof"]) == (0, "none")
 
 
 # -- rates and watching ------------------------------------------------------------------------
@@ -208,7 +267,7 @@ def test_rates_are_measured_over_the_interval(fake_host, monkeypatch, capsys, na
 
 def test_watching_until_ctrl_c(fake_host, monkeypatch, capsys, naps):
     """--watch looks again and again, each a line of JSON; Ctrl-C ends it with the last code."""
-    host = fake_host("6.1/forward-off")
+    host = fake_host("6.1/table-full")
     monkeypatch.setattr(command, "System", lambda _: host.system)
     assert cli.main(["check", "--json", "--watch", "5"]) == 2
     lines = capsys.readouterr().out.splitlines()
@@ -284,7 +343,7 @@ def test_letters_that_the_terminal_lacks(fake_host, monkeypatch, report):
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     named = dataclasses.replace(report, verdict="NAT \u00dcbergang")
     monkeypatch.setattr("sys.stdout", out)
-    monkeypatch.setattr(command.report, "evaluate", lambda _: named)
+    monkeypatch.setattr(command.report, "evaluate", lambda _, **__: named)
     monkeypatch.setattr(command, "System", lambda _: fake_host("6.1/idle").system)
     assert cli.main(["check", "--interval=0"]) == 2
     out.seek(0)

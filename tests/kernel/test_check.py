@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support import inside
+from support.page import Page
 from support.router import WAN, Router
 
 MASQUERADE = "iptables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE"
@@ -80,6 +81,12 @@ def check(router, tmp_path):
     return command
 
 
+@pytest.fixture
+def page(router):
+    """Return a function that scrapes the exporter on the router."""
+    return lambda: Page(router.router.call(inside.scrape))
+
+
 def follow(router, finding):
     """Run those commands of a remedy that change nothing but the namespace."""
     ran = [line for line in finding["remedy"] if line.startswith(HARMLESS)]
@@ -89,13 +96,15 @@ def follow(router, finding):
 
 
 @pytest.mark.parametrize("rules", [MASQUERADE, f"nft -f - <<'EOF'\n{NFT}EOF"])
-def test_a_gateway_that_works(router, check, rules):
-    """Where packets are translated, it says so, and ends with 0."""
+def test_a_healthy_gateway(router, check, rules):
+    """Rules and tracking are no proof: no fault is found, and nothing is called working."""
     router.router.sh(rules)
     assert router.source() == WAN
     checked = check()
-    assert checked.document["verdict"] == "NAT works: IPv4 1 rule, tracking proven."
+    verdict = "No fault found: IPv4 1 rule, tracking proven. No translation was observed."
+    assert (checked.document["verdict"], checked.document["proof"]) == (verdict, "configured")
     assert (checked.code, checked.found) == (0, {})
+    assert check("--require-proof").code == 3
 
 
 def test_forwarding_that_was_switched_off(router, check):
@@ -108,6 +117,40 @@ def test_forwarding_that_was_switched_off(router, check):
     follow(router, checked.found["NatForwardingDisabled"])
     assert router.source() == WAN
     assert check().code == 0
+
+
+def test_the_switches_of_the_interfaces(router, check):
+    """With ip_forward=1 and every interface at 0, the printed commands make packets pass."""
+    router.router.sh(MASQUERADE)
+    router.router.sh("ip link add lan0.7 type veth peer name dmz")
+    keys = [f"net/ipv4/conf/{name}/forwarding" for name in ("lan0", "wan0", "lan0.7", "dmz")]
+    router.router.run("sysctl", "-qw", *(f"{key}=0" for key in keys))
+    assert router.router.run("sysctl", "-n", "net.ipv4.ip_forward") == "1\n"
+    assert router.source() is None
+    finding = check().found["NatForwardingDisabled"]
+    assert "sysctl -w net.ipv4.conf.lan0/7.forwarding=1" in finding["remedy"]
+    follow(router, finding)
+    assert router.router.run("sysctl", "-n", *keys).split() == ["1"] * len(keys)
+    assert router.source() == WAN
+    assert check().code == 0
+
+
+def test_one_way(router, page):
+    """ip_forward=0, the LAN's switch 1 and the uplink's 0: requests pass, replies are dropped."""
+    router.router.sh(MASQUERADE)
+    router.router.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
+    router.router.run("sysctl", "-qw", "net.ipv4.conf.lan0.forwarding=1")
+    assert router.source() == WAN
+    before = page()
+    assert before.total("forwarding_enabled", family="ipv4") == 1
+    assert before.total("interface_forwarding_disabled", interface="wan0") == 1
+    assert before.total("interface_forwarding_disabled", interface="lan0") is None
+    assert router.answers(times=3) == 0
+    dropped = page().total("ip_in_address_errors_total", family="ipv4")
+    assert dropped - before.total("ip_in_address_errors_total", family="ipv4") >= 3
+    router.router.run("sysctl", "-qw", "net.ipv4.conf.wan0.forwarding=1")
+    assert router.answers(times=3) == 3
+    assert page().total("interface_forwarding_disabled") is None
 
 
 @pytest.mark.parametrize(
@@ -236,6 +279,6 @@ def test_nobody_can_say_that_it_works(router, tmp_path):
         env={**os.environ, "PYTHONPATH": path, "HOME": str(tmp_path)},
     )
     first, *rest = done.stdout.splitlines()
-    assert first.startswith(("Cannot tell whether NAT works", "Connection tracking needs"))
+    assert first.startswith(("Cannot determine whether NAT works", "Connection tracking needs"))
     assert any("denied" in line for line in rest)
     assert done.returncode in {1, 3}

@@ -175,6 +175,35 @@ def heard(address: str, port: int) -> str | None:
     return str(sender[0])
 
 
+def answer(address: str, port: int) -> None:
+    """Send the next datagram back to whom it came from; nothing where none comes."""
+    opened = _listener(address, port)
+    with contextlib.suppress(socket.timeout):
+        content, sender = opened.recvfrom(64)
+        opened.sendto(content, sender)
+
+
+_asking: dict[int, socket.socket] = {}
+
+
+def ask(address: str, port: int, number: int) -> None:
+    """Send a datagram from a new socket, which `answered` closes."""
+    kind = socket.AF_INET6 if ":" in address else socket.AF_INET
+    opened = _asking[number] = socket.socket(kind, socket.SOCK_DGRAM)
+    opened.settimeout(0.5)
+    opened.connect((address, port))
+    opened.send(b"x")
+
+
+def answered(number: int) -> bool:
+    """Tell whether the datagram of `ask` was answered."""
+    with _asking.pop(number) as opened:
+        try:
+            return opened.recv(64) == b"x"
+        except (socket.timeout, ConnectionError):
+            return False
+
+
 def send(address: str, port: int, times: int = 1) -> None:
     """Send datagrams from one socket."""
     kind = socket.AF_INET6 if ":" in address else socket.AF_INET

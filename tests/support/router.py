@@ -44,3 +44,11 @@ class Router:
         self.client.call(inside.send, address, port)
         found: str | None = self.server.call(inside.heard, address, port)
         return found
+
+    def answers(self, address: str = SERVER, port: int = PORT, times: int = 1) -> int:
+        """Return how many of so many requests of the client the server's answers come back for."""
+        self.server.call(inside.listen, address, port)
+        asking = [self.client.call(inside.ask, address, port, number) for number in range(times)]
+        for _ in asking:
+            self.server.call(inside.answer, address, port)
+        return sum(self.client.call(inside.answered, number) for number in range(times))

@@ -67,6 +67,12 @@ def test_a_word_sets_ipv4_and_leaves_ipv6_to_history():
     assert good("nat-word").nat == Nat(Role.REQUIRED, Role.AUTO)
 
 
+def test_a_host_that_must_not_nat_must_not_in_any_family():
+    """`nat: none` is for both families: what it ends, it ends."""
+    nat = parse("nat: none", "x").nat
+    assert [nat.role(family) for family in Family] == [Role.NONE, Role.NONE]
+
+
 def test_each_family_has_its_role():
     """A mapping sets both, and the role is found by family."""
     nat = good("nat-families").nat

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Callable, NamedTuple
 
-from netfilter_exporter.check import exporter, modules, rules, sysctls, table, tracking
+from netfilter_exporter.check import (
+    exporter,
+    forwarding,
+    modules,
+    rules,
+    sysctls,
+    table,
+    tracking,
+)
 from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.findings import Found, Severity
 
@@ -27,7 +35,7 @@ ALERTS = (
     Alert("NetfilterConntrackStopped", (_WARNING,)),
     Alert("NetfilterNatRulesGone", (_CRITICAL, _WARNING), tracking.nat_rules_gone),
     Alert("NetfilterNatRulesLost", (_WARNING,)),
-    Alert("NetfilterNatForwardingDisabled", (_CRITICAL,), tracking.nat_forwarding_disabled),
+    Alert("NetfilterNatForwardingDisabled", (_CRITICAL,), forwarding.nat_forwarding_disabled),
     Alert("NetfilterNatInterfaceForwardingDisabled", (_WARNING,)),
     Alert("NetfilterNatRulesUnreachable", (_WARNING,), rules.nat_rules_unreachable),
     Alert("NetfilterNatInterfaceMissing", (_WARNING,), rules.nat_interface_missing),

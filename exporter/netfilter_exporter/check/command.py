@@ -47,12 +47,12 @@ class Checker:
             snapshot.close()
         return self._before is not None
 
-    def report(self) -> Report:
+    def report(self, *, require_proof: bool = False) -> Report:
         """Report what is wrong now, and what has happened since the last check."""
         run = self._gatherer.gather(self._collectors)
         context = Context(run, self._before)
         try:
-            made = report.evaluate(context)
+            made = report.evaluate(context, require_proof=require_proof)
             self._before = context.now
         finally:
             run.snapshot.close()
@@ -85,7 +85,7 @@ def _run(checker: Checker, args: argparse.Namespace) -> int:
             time.sleep(args.interval)
         while True:
             started = time.monotonic()
-            made = checker.report()
+            made = checker.report(require_proof=args.require_proof)
             code = made.exit_code
             _show(made, args)
             if args.watch is None:
@@ -148,6 +148,11 @@ def _parser() -> argparse.ArgumentParser:
         type=_seconds(0),
         default=_INTERVAL,
         help="over which rates are measured, 0: they are not (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--require-proof",
+        action="store_true",
+        help="exit with 3 unless a translation was observed",
     )
     parser.add_argument("--no-color", action="store_true", help="no colour on a terminal either")
     path_flags.add_paths(parser)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from netfilter_exporter.check.proof import Observed, Proof, prove
 from netfilter_exporter.check.services import Manager, managers
 from netfilter_exporter.collection import Outcome, Run
 from netfilter_exporter.config.model import Config, Role
@@ -26,12 +27,12 @@ from netfilter_exporter.rules.reachability import RulesetFacts
 FAMILY = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 
 #: What is said of an alert that nothing else can decide.
-NEEDS_HISTORY = "cannot tell without history: only its alert in Prometheus can"
+NEEDS_HISTORY = "Not checked here: requires history; evaluated by the Prometheus alert"
 
 #: What is said of an alert that the configured role would decide.
 NEEDS_ROLE = {
-    Family.IPV4: "cannot tell without history: set nat: required",
-    Family.IPV6: "cannot tell without history: set nat: {ipv6: required}",
+    Family.IPV4: "Requires a configured role: set nat: required or nat: none",
+    Family.IPV6: "Requires a configured role: set nat: {ipv6: required} or nat: {ipv6: none}",
 }
 
 
@@ -64,12 +65,18 @@ class Readable(NamedTuple):
 class Context:
     """One look at the host; what cannot be read raises `ReadError`, as in a snapshot."""
 
-    def __init__(self, run: Run, before: Counters | None = None) -> None:
-        """`before` are the counters of an earlier check, without which there are no rates."""
+    def __init__(
+        self, run: Run, before: Counters | None = None, observed: Observed | None = None
+    ) -> None:
+        """`before` are the counters of an earlier check, without which there are no rates.
+
+        `observed` are the translations that were sampled since then.
+        """
         self.snapshot = run.snapshot
         self.outcomes: Mapping[str, Outcome] = run.outcomes
         self.config: Config = run.snapshot.host.config
         self._before = before
+        self.observed: Observed = observed or {}
 
     # -- the role --------------------------------------------------------------------------
 
@@ -133,6 +140,11 @@ class Context:
     def forward_drops(self, family: Family) -> bool:
         """Tell whether a forward chain has the policy drop."""
         return any(family in ruleset.facts.forward_drops for ruleset in self.rulesets)
+
+    @functools.cached_property
+    def proof(self) -> Proof:
+        """How much is proven of NAT on this host."""
+        return prove(self.observed, sum(self.rules(family) for family in Family))
 
     # -- tracking --------------------------------------------------------------------------
 

@@ -20,7 +20,9 @@ def document(report: Report) -> dict[str, Any]:
         "exit_code": report.exit_code,
         "verdict": report.verdict,
         "interval_seconds": None if report.seconds is None else round(report.seconds, 3),
+        "proof": report.proof.value,
         "works": list(report.works),
+        "not_checked": list(report.not_checked),
         "findings": [_finding(finding) for finding in report.findings],
         "silent": list(report.silent),
     }

@@ -73,9 +73,9 @@ Row = tuple[str, str, Outcome]  #: name, help and outcome of a collector
 def render(report: Report, collectors: Iterable[Row], metrics: str) -> bytes:
     """Return the page; `metrics` is the path of the metrics."""
     sections = (
-        *_section("What works", _list(report.works)),
-        *_section("What is wrong", [line for f in report.broken for line in _finding(f)]),
-        *_section("What cannot be told", _untold(report)),
+        *_section("Healthy", _list(report.works)),
+        *_section("Problems", [line for f in report.broken for line in _finding(f)]),
+        *_section("Not checked", _not_checked(report)),
         *_section("Collectors", _collectors(collectors)),
     )
     return _PAGE.format(
@@ -117,7 +117,11 @@ def _finding(finding: Finding) -> Iterator[str]:
     yield "</article>"
 
 
-def _untold(report: Report) -> Iterator[str]:
+def _not_checked(report: Report) -> Iterator[str]:
+    if report.not_checked:
+        yield "<ul>"
+        yield from (f"<li>{escape(line)}</li>" for line in report.not_checked)
+        yield "</ul>"
     grouped = by_summary(report.untold)
     if grouped:
         yield "<dl>"

@@ -1,4 +1,4 @@
-"""All checks together: what is told of the host, and how it ends."""
+"""All checks together: what is reported of the host, and the exit code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 
 from netfilter_exporter.check.alerts import ALERTS, Alert
-from netfilter_exporter.check.context import FAMILY, NEEDS_HISTORY, NEEDS_ROLE, Context
+from netfilter_exporter.check.context import FAMILY, NEEDS_HISTORY, Context
 from netfilter_exporter.check.findings import (
     Finding,
     Found,
@@ -15,6 +15,8 @@ from netfilter_exporter.check.findings import (
     finding,
     unknown,
 )
+from netfilter_exporter.check.proof import Proof
+from netfilter_exporter.check.verdict import doubt, not_checked, verdict
 from netfilter_exporter.facts.conntrack import conntrack_entries, conntrack_limit
 from netfilter_exporter.facts.forwarding import ipv4_forwarding
 from netfilter_exporter.kernel.errors import NoData, ReadError, defect
@@ -35,7 +37,9 @@ class Report:
 
     verdict: str  #: one line
     exit_code: int  #: 0 ok, 1 warning, 2 critical, 3 unknown
-    works: tuple[str, ...]
+    proof: Proof
+    works: tuple[str, ...]  #: what was checked and is healthy
+    not_checked: tuple[str, ...]  #: what was not, apart from alerts
     findings: tuple[Finding, ...]  #: the worst first
     silent: tuple[str, ...]  #: the alerts that were checked and found nothing
     seconds: float | None  #: over which rates were measured
@@ -59,8 +63,11 @@ def by_summary(findings: Iterable[Finding]) -> dict[str, list[str]]:
     return alerts
 
 
-def evaluate(context: Context) -> Report:
-    """Run every check; what one of them cannot read never keeps the others from being told."""
+def evaluate(context: Context, *, require_proof: bool = False) -> Report:
+    """Run every check; what one of them cannot read never hides what the others find.
+
+    With `require_proof`, NAT that was not observed to translate is unknown.
+    """
     findings: list[Finding] = []
     silent: list[str] = []
     for alert in ALERTS:
@@ -70,12 +77,13 @@ def evaluate(context: Context) -> Report:
         findings += found
     findings.sort(key=lambda one: one.severity.rank)
     worst = findings[0].severity if findings else Severity.UNKNOWN
-    doubt = _doubt(context)
-    code = _EXIT.get(worst, UNKNOWN if doubt else OK)
+    why = doubt(context, require_proof=require_proof)
     return Report(
-        printable(_verdict(context, findings, doubt)),
-        code,
+        printable(verdict(context, findings, why)),
+        _EXIT.get(worst, UNKNOWN if why else OK),
+        context.proof,
         tuple(printable(line) for line in _works(context)),
+        tuple(printable(line) for line in not_checked(context)),
         tuple(findings),
         tuple(silent),
         context.seconds,
@@ -91,55 +99,12 @@ def _findings(alert: Alert, context: Context) -> Iterator[Found]:
     except NoData:  # what it is about is not there, and that is certain
         return
     except ReadError as error:
-        yield unknown(f"cannot tell: {error}")
+        yield unknown(f"Unknown: {error}")
     except Exception as error:  # a defect of ours must not hide what the others found
-        yield unknown(f"cannot tell: {defect(alert.name, error)}")
+        yield unknown(f"Unknown: {defect(alert.name, error)}")
 
 
-# -- the verdict -------------------------------------------------------------------------------
-
-
-def _doubt(context: Context) -> str:
-    """Return why it cannot be told whether NAT works, or nothing."""
-    for family in Family:
-        unread = context.unread(family)
-        if unread and not context.unwanted(family):
-            return f"the rules could not all be read: {unread}"
-    doing = context.doing_nat
-    if not doing and context.undecided(Family.IPV4):
-        return f"there is no NAT rule: {NEEDS_ROLE[Family.IPV4]}, or nat: none"
-    unproven = (context.unproven(family) for family in doing)
-    return next((f"tracking is not proven: {error}" for error in unproven if error), "")
-
-
-def _verdict(context: Context, findings: list[Finding], doubt: str) -> str:
-    broken = [f for f in findings if f.severity in _EXIT]
-    if broken:
-        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        is_nat = context.doing_nat or "Nat" in broken[0].alert
-        subject = "NAT" if is_nat else "Connection tracking"
-        state = "is broken" if broken[0].severity is Severity.CRITICAL else "needs attention"
-        return f"{subject} {state}: {broken[0].summary.rstrip('.')}{more}"
-    if doubt:
-        return f"Cannot tell whether NAT works: {doubt}"
-    doing = context.doing_nat
-    if not doing:
-        return "NAT is not wanted here, and nothing is broken."
-    parts = (f"{FAMILY[family]} {count(context.rules(family), 'rule')}" for family in doing)
-    idle = [FAMILY[family] for family in doing if _is_idle(context, family)]
-    but = f" {' and '.join(idle)} is not forwarded." if idle else ""
-    return f"NAT works: {', '.join(parts)}, tracking proven.{but}"
-
-
-def _is_idle(context: Context, family: Family) -> bool:
-    """Tell whether rules for forwarded traffic have none, which is no fault in IPv6."""
-    try:
-        return context.forwarded_rules(family) > 0 and not context.forwards(family)
-    except ReadError:
-        return False
-
-
-# -- what works --------------------------------------------------------------------------------
+# -- what is healthy ----------------------------------------------------------------------------
 
 
 def _works(context: Context) -> Iterator[str]:

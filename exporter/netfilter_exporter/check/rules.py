@@ -226,7 +226,7 @@ def expected_missing(context: Context) -> Iterator[Found]:
     """The configuration says that it must exist, and it does not."""
     for kind, name, is_there in expected.presence(context.snapshot):
         if is_there is None and kind == "module":
-            yield unknown(f"cannot tell whether the module {name} is there")
+            yield unknown(f"Unknown: whether the module {name} is present")
         elif is_there is False:
             yield Found(
                 f"The {kind} {name} is missing, which the configuration expects.",

@@ -27,17 +27,19 @@ class _Text:
     def lines(self, report: Report) -> Iterator[str]:
         yield self._paint(report.verdict, _BY_EXIT[report.exit_code])
         if report.works:
-            yield from self._heading("What works")
+            yield from self._heading("Healthy")
             for line in report.works:
                 yield from self._wrapped(line, "  ok  ", "      ", _GREEN)
         if report.broken:
-            yield from self._heading("What is wrong")
+            yield from self._heading("Problems")
             for number, finding in enumerate(report.broken):
                 if number:
                     yield ""
                 yield from self._finding(finding)
-        if report.untold:
-            yield from self._heading("What cannot be told")
+        if report.not_checked or report.untold:
+            yield from self._heading("Not checked")
+            for line in report.not_checked:
+                yield from self._wrapped(line, "  - ", "    ")
             yield from self._untold(report.untold)
         yield ""
         yield from self._wrapped(f"{len(report.silent)} other alerts checked: nothing found.")

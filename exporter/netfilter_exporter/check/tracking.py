@@ -1,4 +1,4 @@
-"""Checks of what makes NAT work at all: tracking, rules, forwarding."""
+"""Checks of what makes NAT work at all: tracking and rules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from netfilter_exporter.check.shell import Line
 from netfilter_exporter.facts.capabilities import capabilities
 from netfilter_exporter.facts.conntrack import conntrack_entries, conntrack_present
 from netfilter_exporter.facts.modules import kernel_modules
-from netfilter_exporter.facts.sysctls import sysctl_comparisons, sysctls
+from netfilter_exporter.facts.sysctls import sysctls
 from netfilter_exporter.facts.tracking import exempts_all
 from netfilter_exporter.kernel.errors import ReadError, raise_worst
 from netfilter_exporter.kernel.modules.model import ModuleState
@@ -19,10 +19,6 @@ from netfilter_exporter.kernel.sysctl import names as sysctl_names
 from netfilter_exporter.rules.families import Family
 
 _ENABLE = sysctl_names.CONNTRACK + "enable"
-_FORWARDING = {
-    Family.IPV4: sysctl_names.IP_FORWARD,
-    Family.IPV6: sysctl_names.IPV6_FORWARDING,
-}
 
 
 # -- NetfilterConntrackDisabled ----------------------------------------------------------------
@@ -42,7 +38,7 @@ def conntrack_disabled(context: Context) -> Iterator[Found]:
                 yield _untracked(context, family, rules)
         else:
             error = context.unread(family)
-            yield unknown(f"cannot tell: {error}" if error else NEEDS_ROLE[family])
+            yield unknown(f"Unknown: {error}" if error else NEEDS_ROLE[family])
 
 
 def _switched_off(context: Context) -> Iterator[Found]:
@@ -159,47 +155,6 @@ def nat_rules_gone(context: Context) -> Iterator[Found]:
         else:
             yield unknown(NEEDS_ROLE[family])
     raise_worst(errors)
-
-
-# -- NetfilterNatForwardingDisabled ------------------------------------------------------------
-
-
-def nat_forwarding_disabled(context: Context) -> Iterator[Found]:
-    """There are rules for forwarded traffic, and nothing is forwarded."""
-    for family in Family:
-        rules = context.forwarded_rules(family)
-        if not rules or context.unwanted(family) or context.forwards(family):
-            continue
-        if family is Family.IPV4 or context.required(family):
-            yield _not_forwarding(context, family, rules)
-        else:  # many a host has IPv6 rules that nobody uses
-            yield unknown(NEEDS_ROLE[family])
-
-
-_KEEP_ROUTES = (
-    shell.comment("a router ignores router advertisements: where the default route comes by"),
-    shell.comment("one, first: sysctl -w net/ipv6/conf/INTERFACE/accept_ra=2"),
-)
-
-
-def _not_forwarding(context: Context, family: Family, rules: int) -> Found:
-    name = sysctl_names.to_name(_FORWARDING[family])
-    value = sysctls(context.snapshot).values.get(_FORWARDING[family], 0)
-    blame = tuple(
-        shell.comment(
-            f"{comparison.desired.origin} asks for {comparison.desired.value}: change that"
-        )
-        for comparison in sysctl_comparisons(context.snapshot).comparisons
-        if comparison.desired.name == name and comparison.desired.value == 0
-    )
-    return Found(
-        f"{FAMILY[family]}: {count(rules, 'NAT rule')} for forwarded traffic, and no interface"
-        " forwards.",
-        f"{name} is {value}: packets for other hosts are dropped before any rule sees them."
-        " Mostly 'sysctl --system' or a hardening file has reset it.",
-        {"family": family.value, "forwarded_rules": rules, name: value},
-        commands.set_sysctl(name, 1) + (_KEEP_ROUTES if family is Family.IPV6 else ()) + blame,
-    )
 
 
 # -- NetfilterConntrackNetlinkMissing ----------------------------------------------------------

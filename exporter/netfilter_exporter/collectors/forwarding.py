@@ -58,9 +58,11 @@ def _enabled(snapshot: Snapshot) -> Iterable[Sample]:
 
 
 def _interfaces_disabled(snapshot: Snapshot) -> Iterable[Sample]:
-    if not forwarding.read_ipv4_switch(snapshot.paths):
+    # NetworkManager's shared mode leaves ip_forward at 0 and enables single interfaces.
+    interfaces = ipv4_forwarding(snapshot)
+    if not (any(interfaces.values()) or forwarding.read_ipv4_switch(snapshot.paths)):
         return
-    for name, forwards in sorted(ipv4_forwarding(snapshot).items()):
+    for name, forwards in sorted(interfaces.items()):
         if not forwards and not forwarding.is_bridge_port(snapshot.paths, name):
             yield (name,), 1
 
@@ -85,8 +87,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "interface_forwarding_disabled",
-            "1 for an interface that drops what it should forward, while ip_forward is 1: neither"
-            " lo nor a bridge port.",
+            "1 for an IPv4 interface with forwarding disabled, while ip_forward is 1 or another"
+            " interface forwards. Neither lo nor a bridge port.",
             source="RTM_GETNETCONF",
             samples=_interfaces_disabled,
             labels=("interface",),

@@ -120,7 +120,9 @@ def parse(text: str, file: str) -> Config:
 def _nat(node: yaml.Node, place: Place) -> Nat:
     if isinstance(node, yaml.MappingNode):
         return Nat(**fields(node, place, {"ipv4": _ROLE, "ipv6": _ROLE}))
-    return Nat(ipv4=_ROLE(node, place))
+    role = _ROLE(node, place)
+    # A host that must not translate must not in any family; few translate IPv6.
+    return Nat(ipv4=role, ipv6=role) if role is Role.NONE else Nat(ipv4=role)
 
 
 def _rule(node: yaml.Node, place: Place) -> ExpectedRule:

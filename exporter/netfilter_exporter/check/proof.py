@@ -1,0 +1,35 @@
+"""What proves that NAT works: translations that were observed, not rules that are listed."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from netfilter_exporter.rules.families import Family
+
+
+class Proof(enum.Enum):
+    """How much is proven; the value is `proof` in the JSON document."""
+
+    OBSERVED = "observed"  #: at least one new connection was translated in the interval
+    CONFIGURED = "configured"  #: translating rules are loaded, no translation was observed
+    NONE = "none"  #: no translating rule is loaded
+
+
+class Translations(NamedTuple):
+    """New connections of one family that were sampled between two checks."""
+
+    connections: int
+    translated: int
+
+
+#: By family; a family that was not sampled is absent.
+Observed = Mapping[Family, Translations]
+
+
+def prove(observed: Observed, rules: int) -> Proof:
+    """Return what `observed` and the number of translating `rules` of the host prove."""
+    if any(seen.translated for seen in observed.values()):
+        return Proof.OBSERVED
+    return Proof.CONFIGURED if rules else Proof.NONE

@@ -1,0 +1,101 @@
+"""The verdict: one line that claims no more than what was seen, and what was not checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from netfilter_exporter.check.context import FAMILY, NEEDS_ROLE, Context
+from netfilter_exporter.check.findings import Finding, Severity, count
+from netfilter_exporter.check.proof import Proof
+from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.rules.families import Family
+
+_BROKEN = {Severity.CRITICAL: "is broken", Severity.WARNING: "needs attention"}
+
+
+def doubt(context: Context, *, require_proof: bool) -> str:
+    """Return why the host cannot be called free of faults, or nothing."""
+    return next(_doubts(context, require_proof=require_proof), "")
+
+
+def _doubts(context: Context, *, require_proof: bool) -> Iterator[str]:
+    for family in Family:
+        unread = context.unread(family)
+        if unread and not context.unwanted(family):
+            yield f"not all rules could be read: {unread}"
+    doing = context.doing_nat
+    if not doing and context.undecided(Family.IPV4):
+        yield f"no translating rule is loaded. {NEEDS_ROLE[Family.IPV4]}"
+    for family in doing:
+        if error := context.unproven(family):
+            yield f"tracking is not proven: {error}"
+    idle = [family for family in doing if _is_idle(context, family) and context.undecided(family)]
+    if idle and not any(_is_forwarded(context, family) for family in doing):
+        yield f"{FAMILY[idle[0]]} forwarding is disabled. {NEEDS_ROLE[idle[0]]}"
+    if require_proof and doing and context.proof is not Proof.OBSERVED:
+        yield "no translation was observed, and --require-proof requires one"
+
+
+def verdict(context: Context, findings: Sequence[Finding], doubt: str) -> str:
+    """Return one line; `findings` are sorted, the worst first."""
+    broken = [finding for finding in findings if finding.severity in _BROKEN]
+    if broken:
+        return _broken(context, broken)
+    if doubt:
+        return f"Cannot determine whether NAT works: {doubt.rstrip('.')}."
+    if not context.doing_nat:
+        return "No fault found: NAT is not wanted here."
+    return _faultless(context)
+
+
+def _broken(context: Context, broken: Sequence[Finding]) -> str:
+    first = broken[0]
+    more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+    subject = "NAT" if context.doing_nat or "Nat" in first.alert else "Connection tracking"
+    return f"{subject} {_BROKEN[first.severity]}: {first.summary.rstrip('.')}{more}"
+
+
+def _faultless(context: Context) -> str:
+    doing = context.doing_nat
+    rules = ", ".join(
+        f"{FAMILY[family]} {count(context.rules(family), 'rule')}" for family in doing
+    )
+    idle = [FAMILY[family] for family in doing if _is_idle(context, family)]
+    but = f" {' and '.join(idle)} is not forwarded." if idle else ""
+    if context.proof is Proof.OBSERVED:
+        return f"NAT works: {', '.join(_translated(context))}. Rules: {rules}.{but}"
+    return f"No fault found: {rules}, tracking proven. No translation was observed.{but}"
+
+
+def _translated(context: Context) -> Iterator[str]:
+    for family, seen in context.observed.items():
+        if seen.translated:
+            connections = count(seen.connections, f"new {FAMILY[family]} connection")
+            yield f"{seen.translated} of {connections} translated"
+
+
+def not_checked(context: Context) -> Iterator[str]:
+    """Yield what this check did not check, apart from alerts."""
+    for family in context.doing_nat:
+        seen = context.observed.get(family)
+        name = FAMILY[family]
+        if seen is None:
+            yield f"whether new {name} connections are translated (none was sampled)"
+        elif not seen.translated:
+            yield f"whether {name} NAT works (new connections: {seen.connections}, translated: 0)"
+
+
+def _is_idle(context: Context, family: Family) -> bool:
+    """Return whether rules for forwarded traffic have none."""
+    try:
+        return context.forwarded_rules(family) > 0 and not context.forwards(family)
+    except ReadError:
+        return False
+
+
+def _is_forwarded(context: Context, family: Family) -> bool:
+    """Return whether rules for forwarded traffic have traffic that is forwarded."""
+    try:
+        return context.forwarded_rules(family) > 0 and context.forwards(family)
+    except ReadError:
+        return False
