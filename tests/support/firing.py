@@ -24,7 +24,7 @@ from support.page import Page
 
 INTERVAL = 15  #: seconds between two pages
 #: Seconds from the first scrape that can see the fault to when alerts are asked for.
-MOMENTS = (105, 300, 600, 900, 1200, 1800)
+MOMENTS = (105, 240, 300, 600, 900, 1200, 1800)
 _AFTERWARDS = 1800  #: seconds for which the last interval is repeated
 _HISTORY = "netfilter-history"
 _TARGET = {"job": "netfilter"}

@@ -120,7 +120,7 @@ def test_a_process_that_takes_no_looks_has_no_data():
 def test_flags_win_over_the_configuration():
     """Networks are only in the configuration."""
     networks = Networks(private=(ipaddress.ip_network("198.51.100.0/24"),))
-    config = Config(flows=Flows(30, None, networks))
-    assert settings(config.flows) == Settings(30.0, Settings().sample_size, networks)
-    assert settings(config.flows, Flows(2, 1 << 16)) == Settings(2.0, 1 << 16, networks)
+    config = Config(flows=Flows(30, None, 20, networks))
+    assert settings(config.flows) == Settings(30.0, Settings().sample_size, 0.02, networks)
+    assert settings(config.flows, Flows(2, 1 << 16)) == Settings(2.0, 1 << 16, 0.02, networks)
     assert settings(Flows()) == Settings()

@@ -10,7 +10,7 @@ import pytest
 from netfilter_exporter.flows import look as look_module
 from netfilter_exporter.flows.look import Look, Looker
 from netfilter_exporter.flows.observer import Settings
-from netfilter_exporter.flows.sampler import CPU_SHARE, FlowSampler
+from netfilter_exporter.flows.sampler import FlowSampler
 from netfilter_exporter.kernel.conntrack.flow import Reading
 from netfilter_exporter.kernel.errors import Denied, Inconclusive, NoData, ReadError, TimedOut
 from netfilter_exporter.kernel.files import Paths
@@ -242,7 +242,7 @@ def test_looks_stay_below_their_share(monkeypatch):
     times = iter([0.0, 0.3])
     monkeypatch.setattr(time, "thread_time", lambda: next(times))
     found.look()
-    assert found._interval == pytest.approx(0.3 / CPU_SHARE)
+    assert found._interval == pytest.approx(0.3 / 0.005)
     times = iter([1.0, 1.01])
     found.look()
     assert found._interval == 15.0

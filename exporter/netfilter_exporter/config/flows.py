@@ -21,6 +21,8 @@ from netfilter_exporter.flows.networks import Network, Networks
 INTERVAL = range(1, 301)
 #: Bytes: what holds fewer than 30 entries proves nothing, and more delays packets.
 SAMPLE_SIZE = range(16 << 10, (512 << 10) + 1)
+#: Thousandths of one CPU.
+CPU_PERMILLE = range(1, 1001)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Flows:
 
     interval: int | None = None  #: seconds
     sample_size: int | None = None  #: bytes
+    cpu_permille: int | None = None  #: thousandths of one CPU
     networks: Networks = dataclasses.field(default_factory=Networks)
 
 
@@ -48,7 +51,8 @@ def read_flows(node: yaml.Node, place: Place) -> Flows:
     for one, other in networks.overlaps():
         problem = f"{one} is private and {other} is global, and they overlap"
         raise place.error(node, problem, "networks that are one of both")
-    return Flows(values.get("interval"), values.get("sample_size"), networks)
+    numbers = {key: values.get(key) for key in ("interval", "sample_size", "cpu_permille")}
+    return Flows(**numbers, networks=networks)
 
 
 def _network(node: yaml.Node, place: Place) -> Network:
@@ -69,6 +73,7 @@ _OUTBOUND: dict[str, Reader] = {"from": _NETWORKS, "to": _NETWORKS}
 _FLOWS: dict[str, Reader] = {
     "interval": whole_number(INTERVAL),
     "sample_size": whole_number(SAMPLE_SIZE),
+    "cpu_permille": whole_number(CPU_PERMILLE),
     "private": _NETWORKS,
     "global": _NETWORKS,
     "outbound": _outbound,

@@ -42,6 +42,7 @@ def settings(config: Flows, flags: Flows = Flows()) -> Settings:  # noqa: B008 -
     return Settings(
         interval=float(flags.interval or config.interval or default.interval),
         sample_size=flags.sample_size or config.sample_size or default.sample_size,
+        cpu_share=config.cpu_permille / 1000 if config.cpu_permille else default.cpu_share,
         networks=config.networks,
     )
 

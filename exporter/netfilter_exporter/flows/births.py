@@ -101,28 +101,35 @@ class Ledger:
         else:
             self._waiting[key] = birth
 
+    def unsettled(self) -> dict[Class, float]:
+        """Return the births whose reply is awaited, as if none came."""
+        found: dict[Class, float] = {}
+        for birth in self._waiting.values():
+            class_ = _class(birth, Replied.NO)
+            found[class_] = found.get(class_, 0.0) + birth.weight
+        return found
+
     def sources(self) -> Counter[Class]:
         """Return the distinct sources of the outbound births judged within WINDOW.
 
         Each source counts once, in the class of its latest birth.
         """
-        seen: set[bytes] = set()
-        towards: Counter[bytes] = Counter()
+        latest = {witness.source: witness.class_ for witness in self._witnesses}
+        towards: dict[bytes, set[bytes]] = {}
+        for _, class_, source, destination in self._witnesses:
+            if latest[source] == class_:
+                towards.setdefault(source, set()).add(destination)
         found: Counter[Class] = Counter()
-        for _, class_, source, destination in reversed(self._witnesses):
-            if source in seen:
-                continue
-            seen.add(source)
-            if class_.replied is Replied.NO:
-                towards[destination] += 1
-                if towards[destination] > SOURCES_OF_ONE_DESTINATION:
-                    continue
-            found[class_] += 1
+        room: Counter[bytes] = Counter()
+        # Those with the fewest destinations first, so that most find room.
+        for source, destinations in sorted(towards.items(), key=lambda each: len(each[1])):
+            if latest[source].replied is not Replied.NO or _takes(room, destinations):
+                found[latest[source]] += 1
         return found
 
     def _count(self, birth: Birth, replied: Replied, now: float) -> None:
         flow = birth.flow
-        class_ = Class(flow.kind.family, birth.scope, flow.translated, replied)
+        class_ = _class(birth, replied)
         self.estimated[class_] = self.estimated.get(class_, 0.0) + birth.weight
         if replied is Replied.UNKNOWN:
             return
@@ -130,6 +137,19 @@ class Ledger:
         if birth.scope is Scope.OUTBOUND and self._remembered[class_] < _REMEMBERED:
             self._remembered[class_] += 1
             self._witnesses.append(_Witness(now, class_, flow.source, flow.destination))
+
+
+def _takes(room: Counter[bytes], destinations: set[bytes]) -> bool:
+    """Count a source for one of its destinations, if one has room for it."""
+    for destination in destinations:
+        if room[destination] < SOURCES_OF_ONE_DESTINATION:
+            room[destination] += 1
+            return True
+    return False
+
+
+def _class(birth: Birth, replied: Replied) -> Class:
+    return Class(birth.flow.kind.family, birth.scope, birth.flow.translated, replied)
 
 
 def _verdict(birth: Birth, replied: bool | None, now: float) -> Replied | None:

@@ -25,6 +25,7 @@ class Settings:
 
     interval: float = 15.0  #: seconds between two looks, at least
     sample_size: int = SAMPLE_SIZE  #: bytes of the table, at most
+    cpu_share: float = 0.005  #: part of one CPU that looks may take: the interval grows with cost
     networks: Networks = dataclasses.field(default_factory=Networks)
 
 

@@ -15,9 +15,6 @@ from netfilter_exporter.flows.observer import Observer, Sample, Settings
 from netfilter_exporter.flows.scope import AskRoute
 from netfilter_exporter.kernel.errors import NoData, ReadError, TimedOut, defect
 
-#: Part of one CPU that looks may take: the interval grows with their cost.
-CPU_SHARE = 0.005
-
 #: A look that is older than so many intervals, and this, says nothing of now.
 _STALE_INTERVALS, _STALE_SECONDS = 3, 10.0
 
@@ -77,7 +74,7 @@ class FlowSampler:
             self._observer.forget()
             self._found = defect("flows", error)
         cost = time.thread_time() - began
-        self._interval = max(settings.interval, cost / CPU_SHARE)
+        self._interval = max(settings.interval, cost / settings.cpu_share)
 
     def _look(self, settings: Settings) -> Sample:
         self._observer.configure(settings.networks)

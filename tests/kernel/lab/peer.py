@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -54,6 +55,25 @@ def exchange(
     finally:
         for each in opened:
             each.close()
+
+
+def outbound(sources: Sequence[str], destinations: Sequence[str], count: int, wait: float) -> int:
+    """Start `count` new TCP connections, source by source; return how many were answered in time.
+
+    They are paced over `wait` seconds, and given up then.
+    """
+    opened = []
+    for number in range(count):
+        each = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        each.bind((sources[number % len(sources)], 0))
+        _begin(each, destinations[number % len(destinations)], ECHO_PORT)
+        opened.append(each)
+        time.sleep(wait / count)
+    _, connected, _ = select.select([], opened, [], 0.05)
+    answered = sum(each.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 for each in connected)
+    for each in opened:
+        each.close()
+    return answered
 
 
 def _begin(opened: socket.socket, address: str, port: int) -> bool:
@@ -130,11 +150,22 @@ class Peer:
         """Have it send `count` datagrams of one flow that nobody answers."""
         self._ask(address=address, burst=count)
 
+    def forged(self, address: str, count: int) -> None:
+        """Have it send `count` SYNs to an address, from forged private sources."""
+        self._ask(address=address, forged=count)
+
     def hold(self, address: str, count: int) -> None:
         """Have it open `count` TCP connections and keep them, as long as it lives."""
         self._ask(address=address, hold=count)
 
-    def _ask(self, **request: str | int) -> int:
+    def outbound(
+        self, sources: Sequence[str], destinations: Sequence[str], count: int, wait: float
+    ) -> int:
+        """Have it start TCP connections, see `outbound`; return how many were answered."""
+        lists = {"sources": list(sources), "destinations": list(destinations)}
+        return self._ask(**lists, count=count, wait=wait)
+
+    def _ask(self, **request: str | float | list[str]) -> int:
         self._ours.sendall(json.dumps(request).encode() + b"\n")
         return int(self._reader.readline())
 
@@ -159,6 +190,10 @@ def _serve(namespace: str, commands: socket.socket) -> None:
             held += _held(request["address"], request["hold"])
         elif "burst" in request:
             _burst(request["address"], request["burst"])
+        elif "forged" in request:
+            _forged(request["address"], request["forged"])
+        elif "sources" in request:
+            answered = outbound(**request)
         else:
             answered = exchange(**request)
         commands.sendall(b"%d\n" % answered)
@@ -171,6 +206,28 @@ def _burst(address: str, count: int) -> None:
         for _ in range(count):
             with contextlib.suppress(OSError):
                 opened.send(b"x")
+
+
+def _forged(address: str, count: int) -> None:
+    """Send SYNs with sources of 10.128.0.0/9: half the world's private addresses."""
+    syn = struct.pack(">HHIIBBHHH", 0, ECHO_PORT, 0, 0, 5 << 4, 2, 1024, 0, 0)
+    destination = socket.inet_aton(address)
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as opened:
+        for number in range(count):
+            source = struct.pack(">I", (10 << 24) + (1 << 23) + number * 7919)
+            port = struct.pack(">H", 1024 + number)
+            segment = port + syn[2:]
+            total = _checksum(source + destination + struct.pack(">HH", 6, len(segment)) + segment)
+            segment = segment[:16] + struct.pack(">H", total) + segment[18:]
+            head = struct.pack(">BBHHHBBH", 0x45, 0, 40, 0, 0, 64, 6, 0) + source + destination
+            with contextlib.suppress(OSError):
+                opened.sendto(head + segment, (address, 0))
+
+
+def _checksum(data: bytes) -> int:
+    words = sum(struct.unpack(f">{len(data) // 2}H", data))
+    words = (words & 0xFFFF) + (words >> 16)
+    return ~(words + (words >> 16)) & 0xFFFF
 
 
 def _held(address: str, count: int) -> list[socket.socket]:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from lab.exporter import Exporter
@@ -23,9 +24,15 @@ ROUTER_WAN, ROUTER_WAN6 = "203.0.113.1", "fd00:2::1"
 PUBLISHED = 8080  #: the router's port that is forwarded to the client
 VIRTUAL = "198.51.100.1"  #: no host's; OUTPUT may send it to the server
 
+#: Of kind outbound: other hosts of the LAN, and hosts of the internet; see `population`.
+SOURCES = tuple(f"10.0.1.{host}" for host in range(20, 25))
+DESTINATIONS = tuple(f"203.0.113.{host}" for host in range(20, 24))
+
+_BIRTHS, _PACE = 15, 0.4
 _FLOWS = 3
 _MANY = 12
 _BULK = 200
+_FORGED = 60
 
 
 class CommandFailed(Exception):
@@ -97,6 +104,33 @@ class Router:
         flush()
         unload({name for name in loaded() if not name.startswith("veth")})
 
+    def population(self) -> None:
+        """Give the client and the server the addresses of several hosts."""
+        for namespace, addresses in zip(self.namespaces, (SOURCES, DESTINATIONS)):
+            self.sh(*(f"ip -n {namespace} addr add {a}/24 dev eth0" for a in addresses))
+
+    def settle(self, seconds: float = 6.0) -> None:
+        """Go on with flows of kind outbound, until those without a reply are old enough."""
+        assert self.client
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.client.outbound(SOURCES, DESTINATIONS, _BIRTHS, _PACE)
+
+    def twins(self) -> None:
+        """Start flows that stay untranslated or unanswered though NAT works."""
+        assert self.client
+        assert self.server
+        nowhere = [f"203.0.113.{host}" for host in range(100, 130)]
+        for _ in range(2):
+            self.client.outbound(SOURCES, DESTINATIONS, _BIRTHS, _PACE)
+            pods = [f"10.0.1.{host}" for host in (130, 131, 132)]
+            self.client.outbound(pods, DESTINATIONS, _BIRTHS, _PACE)
+            self.client.outbound([CLIENT], nowhere, _MANY, _PACE)  # scans
+            self.client.outbound(SOURCES, ["192.168.50.2"], _BIRTHS, _PACE)  # site to site
+            self.client.forged(SERVER, _FORGED)
+            self.server.outbound([SERVER], [ROUTER_WAN], _BIRTHS, _PACE)  # nothing listens
+            exchange(SERVER, ECHO_PORT, _FLOWS, patient=True)
+
     def modules(self) -> set[str]:
         """Return the names in /proc/modules."""
         return set(loaded())
@@ -110,6 +144,8 @@ class Router:
 
         out, out6: from the client to the server; in: from the server to what the router
         publishes for the client; local: from the router to an address that OUTPUT translates;
+        outbound: as many as a page stands for at one a second, of several
+        sources to several destinations, see `population`;
         host: from the router itself to the server; many: more than a handful to one address, as
         out; bulk: a load from the client that nobody answers.
         """
@@ -118,6 +154,11 @@ class Router:
         if kind == "bulk":
             self.client.burst(SERVER, _BULK)
             return True
+        if kind == "outbound":
+            answered = self.client.outbound(SOURCES, DESTINATIONS, _BIRTHS, _PACE)
+            if 0 < answered < _BIRTHS:
+                raise CommandFailed(f"{kind}: {answered} of {_BIRTHS} connections were answered")
+            return answered > 0
         if kind == "many":
             return self.client.flows(SERVER, ECHO_PORT, _MANY, tcp=False, patient=expected) == _MANY
         if kind == "out":

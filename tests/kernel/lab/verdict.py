@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lab.scenario import AtLeast, Expectations, Expected, Rises, Scenario
-from support.firing import Firing
+from support.firing import MOMENTS, Firing
 from support.inhibition import Alert
 from support.page import PREFIX, Page
 
@@ -31,6 +31,11 @@ PROMPT = frozenset(
         "NetfilterNatRulesGone",
     }
 )
+
+
+#: What new connections show is seen within four minutes; alerts are asked for at these moments.
+SEEN_BY_FLOWS = frozenset({"NetfilterNatUntranslated"})
+_FOUR_MINUTES = MOMENTS.index(240)
 
 
 class Verdict(enum.Enum):
@@ -139,6 +144,8 @@ def _absent(scenario: Scenario, firing: Firing) -> Iterator[str]:
     """Yield the alerts that should fire and do not, or not in time."""
     missing = scenario.alerts - _names(firing.after[-1])
     late = (scenario.alerts & PROMPT) - _names(firing.after[0])
+    later = (scenario.alerts & SEEN_BY_FLOWS) - _names(firing.after[_FOUR_MINUTES])
+    yield from (f"no alert within four minutes: {name}" for name in sorted(later - missing))
     yield from (f"no alert: {name}" for name in sorted(missing))
     yield from (f"no alert within two minutes: {name}" for name in sorted(late - missing))
 

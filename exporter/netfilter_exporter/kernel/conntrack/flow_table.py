@@ -10,6 +10,7 @@ Until v6.17 a dump of ctnetlink holds a reference to one entry between two recei
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from typing import Callable
@@ -29,8 +30,14 @@ FILE = "net/nf_conntrack"
 SAMPLE_SIZE = 320 << 10
 
 #: Seconds of CPU after which a reading ends, whatever it has: the kernel may walk entries of other
-#: namespaces, which show only here.
+#: namespaces, which show only here. On a machine that parses so many lines in so many seconds; on
+#: a slower one longer.
 _CPU_LIMIT = 0.007
+_PACE_LINES, _PACE_SECONDS = 64, 0.00025
+_PACE_LINE = (
+    b"ipv4     2 tcp      6 9 SYN_SENT src=10.0.0.1 dst=192.0.2.1 sport=1 dport=2 [UNREPLIED]"
+    b" src=192.0.2.1 dst=10.0.0.1 sport=2 dport=1 mark=0 zone=0 use=2\n"
+)
 
 #: The kernel takes 1.5 times as long as parsing. From so many times on, and so many seconds, a
 #: reading is laborious.
@@ -44,6 +51,14 @@ SPARSE = 1 / 8
 _CHUNK = 1 << 16
 
 Clock = Callable[[], float]
+
+
+@functools.cache
+def _cpu_limit() -> float:
+    """Return the seconds of CPU that a reading may take here."""
+    began = time.thread_time()
+    flow_lines.reading(_PACE_LINES * _PACE_LINE, complete=True)
+    return _CPU_LIMIT * max((time.thread_time() - began) / _PACE_SECONDS, 1.0)
 
 
 def is_sparse(entries: int, buckets: int) -> bool:
@@ -62,7 +77,7 @@ def read_ctnetlink(connection: Connection, size: int, clock: Clock = time.thread
             "ctnetlink CT_GET",
             IPCTNL_MSG_CT_GET,
             nfgenmsg(NFPROTO_UNSPEC),
-            lambda taken: taken >= size or clock() - began >= _CPU_LIMIT,
+            lambda taken: taken >= size or clock() - began >= _cpu_limit(),
         )
     finally:
         connection.close()
@@ -94,7 +109,7 @@ def read_procfs(paths: Paths, size: int, clock: Clock = time.thread_time) -> Rea
 
 def _head(descriptor: int, size: int, clock: Clock) -> tuple[bytes, bool]:
     """Return the first bytes of a file, and whether that is all."""
-    end = clock() + _CPU_LIMIT
+    end = clock() + _cpu_limit()
     chunks: list[bytes] = []
     taken = 0
     while taken < size and clock() < end:

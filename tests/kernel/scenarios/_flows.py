@@ -1,0 +1,59 @@
+"""Gateways whose new connections are sampled, and what is true of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lab.scenario import AtLeast, Rises
+from scenarios._hosts import NFT_MASQUERADE, probed
+
+#: Looks every second, and as long as they take: an emulated CPU is not to be spared. A page of the
+#: lab stands for 15 s, and takes about half a second.
+CONFIG = """
+flows: {interval: 1, cpu_permille: 1000}
+"""
+
+UNTRANSLATED = frozenset({"NetfilterNatUntranslated"})
+UNANSWERED = frozenset({"NetfilterNatUnanswered"})
+
+#: So few buckets that the table is dense: ctnetlink is asked then.
+DENSE = 256
+_BUCKETS = Path("/proc/sys/net/netfilter/nf_conntrack_buckets")
+
+
+def gateway(router: Any) -> None:
+    """An nftables gateway before several hosts; its table is sparse, so it is read from procfs."""
+    router.population()
+    probed(router)
+    router.nft(NFT_MASQUERADE)
+
+
+def dense_gateway(router: Any) -> None:
+    """The same with a dense table; only where the table is the guest's alone."""
+    gateway(router)
+    if router.emulated:
+        router.sysctl("net.netfilter.nf_conntrack_buckets", DENSE)
+
+
+#: In place of masquerade.
+SNAT = """
+flush chain ip nat postrouting
+add rule ip nat postrouting oifname "wan" snat to 203.0.113.30
+"""
+
+
+def births(translated: str, replied: str) -> str:
+    """Return the selector of new outbound connections."""
+    labels = f'family="ipv4",scope="outbound",translated="{translated}",replied="{replied}"'
+    return f"flows_new_total{{{labels}}}"
+
+
+def sources(translated: str, replied: str) -> str:
+    """Return the selector of their sources."""
+    return births(translated, replied).replace("flows_new_total", "flow_birth_sources")
+
+
+BEFORE = {births("none", "no"): 0}
+LOST = {births("none", "no"): Rises(30), sources("none", "no"): AtLeast(3)}
+SILENT = {births("source", "no"): Rises(30), sources("source", "no"): AtLeast(3)}

@@ -1,0 +1,19 @@
+from lab.scenario import Scenario
+from scenarios._flows import BEFORE, CONFIG, LOST, UNTRANSLATED, gateway
+
+
+def fault(router):
+    router.run("nft insert rule ip nat postrouting ip saddr 10.0.0.0/8 accept")
+    router.settle()
+
+
+SCENARIO = Scenario(
+    about="A forgotten exemption accepts the whole LAN before masquerade.",
+    setup=gateway,
+    fault=fault,
+    works={"outbound": (True, False)},
+    before=BEFORE,
+    after=LOST,
+    alerts=UNTRANSLATED,
+    config=CONFIG,
+)

@@ -1,0 +1,24 @@
+from lab.scenario import Scenario
+from scenarios._flows import BEFORE, CONFIG, LOST, UNTRANSLATED, dense_gateway
+
+
+def fault(router):
+    router.nft(
+        """
+flush chain ip nat postrouting
+add rule ip nat postrouting oifname "wan" meta mark 0x7 masquerade
+"""
+    )
+    router.settle()
+
+
+SCENARIO = Scenario(
+    about="Masquerade waits for a mark that nothing sets.",
+    setup=dense_gateway,
+    fault=fault,
+    works={"outbound": (True, False)},
+    before=BEFORE,
+    after=LOST,
+    alerts=UNTRANSLATED,
+    config=CONFIG,
+)

@@ -1,0 +1,24 @@
+from lab.scenario import Scenario
+from scenarios._flows import BEFORE, CONFIG, LOST, UNTRANSLATED, dense_gateway
+
+
+def fault(router):
+    router.nft(
+        """
+flush chain ip nat postrouting
+add rule ip nat postrouting ip saddr 192.168.7.0/24 oifname "wan" masquerade
+"""
+    )
+    router.settle()
+
+
+SCENARIO = Scenario(
+    about="The LAN was renumbered, and masquerade still names the old one.",
+    setup=dense_gateway,
+    fault=fault,
+    works={"outbound": (True, False)},
+    before=BEFORE,
+    after=LOST,
+    alerts=UNTRANSLATED,
+    config=CONFIG,
+)

@@ -1,0 +1,26 @@
+from lab.scenario import Scenario
+from scenarios._flows import BEFORE, CONFIG, SILENT, SNAT, UNANSWERED, dense_gateway
+
+
+def setup(router):
+    dense_gateway(router)
+    router.sh("ip addr add 203.0.113.30/24 dev wan")
+    router.nft(SNAT)
+
+
+def fault(router):
+    _, server = router.namespaces
+    router.sh("ip addr del 203.0.113.30/24 dev wan", f"ip -n {server} neigh flush dev eth0")
+    router.settle()
+
+
+SCENARIO = Scenario(
+    about="The same where the table is dense, and read through ctnetlink.",
+    setup=setup,
+    fault=fault,
+    works={"outbound": (True, False)},
+    before=BEFORE,
+    after=SILENT,
+    alerts=UNANSWERED,
+    config=CONFIG,
+)
