@@ -15,7 +15,6 @@ from netfilter_exporter.config.yaml_reader import ConfigError
 from netfilter_exporter.web import tls as tls_module
 from netfilter_exporter.web.connection import Limits
 from netfilter_exporter.web.http import Response
-from netfilter_exporter.web.tls import TlsSide
 from netfilter_exporter.web.web_file import WebFile
 from support.serving import PATIENCE, collector, eventually, receive_all, receive_response
 
@@ -211,25 +210,6 @@ def test_names_of_clients(start, client, allowed, served, version):
             get(server, context)
     assert bool(asked) is served
     eventually(lambda: not server.server._waiting)
-
-
-@pytest.mark.parametrize(
-    ("names", "admitted"),
-    [
-        ((("DNS", "a.example"),), True),
-        ((("email", "prometheus@example"),), True),
-        ((("URI", "spiffe://example/prometheus"),), True),
-        ((("IP Address", "2001:DB8:0:0:0:0:0:1\n"),), True),  # as Python 3.9 has it
-        ((("DNS", "b.example"),), False),
-        ((), False),
-    ],
-)
-def test_every_kind_of_name(names, admitted):
-    """DNS names, addresses, e-mail addresses and URIs are compared as a whole."""
-    allowed = {"a.example", "prometheus@example", "spiffe://example/prometheus", "2001:db8::1"}
-    side = TlsSide(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), frozenset(allowed))
-    assert side.admits({"subjectAltName": names}) is admitted
-    assert side.admits(None) is False
 
 
 # -- reading again -----------------------------------------------------------------------------

@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import logging
 import re
-import sys
 import time
-from collections.abc import Mapping
-from typing import Any, Callable, NamedTuple, Protocol, Union, cast
+from typing import Callable, NamedTuple, Protocol, Union, cast
 
 from netfilter_exporter.web.http import (
     HttpError,
@@ -24,8 +22,6 @@ _log = logging.getLogger(__name__)
 _HEAD_END = re.compile(rb"\n\r?\n")
 
 Answer = Union[Response, "asyncio.Future[Response]"]
-#: Whether a client with this certificate, or with none, may stay.
-Admission = Callable[[Union[Mapping[str, Any], None]], bool]
 Application = Callable[[Request], Answer]
 
 
@@ -63,9 +59,8 @@ class ConnectionRegistry(Protocol):
 class Connection(asyncio.BufferedProtocol):
     """One connection: waits for a head, has it answered, waits for the next."""
 
-    def __init__(self, server: ConnectionRegistry, admits: Admission | None = None) -> None:
+    def __init__(self, server: ConnectionRegistry) -> None:
         self._server = server
-        self._admits = admits
         self._limits = server.limits
         self._received = bytearray()
         self._searched = 0  #: how much of it is known to hold no end of a head
@@ -82,11 +77,6 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        if self._admits and not self._admits(transport.get_extra_info("peercert")):
-            _log.info("a client's certificate has none of client_allowed_sans")
-            self._ending = True
-            self.abort()
-            return
         # So that pause_writing() and resume_writing() mean "something unsent" and "all sent".
         self._transport.set_write_buffer_limits(high=1, low=0)
         self._server.idle(self)
@@ -100,9 +90,6 @@ class Connection(asyncio.BufferedProtocol):
             self.answer.cancel()
         self._ending = True
         self._received.clear()
-        if sys.version_info < (3, 11):
-            # asyncio's TLS takes one for unclosed that its peer has closed.
-            self._transport.close()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's name
         return self._server.receive_buffer
@@ -116,7 +103,10 @@ class Connection(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         """Keep a connection whose peer is done sending until all its requests are answered."""
         self._half_closed = True
-        return self._owes() and self._transport.can_write_eof()
+        if self._owes():
+            return True
+        self._allow_end()  # where there is TLS, even a close waits for the peer
+        return False
 
     def pause_writing(self) -> None:
         self._unsent = True
@@ -147,7 +137,7 @@ class Connection(asyncio.BufferedProtocol):
             self._searched = 0
             self._take(head)
         elif self._half_closed:
-            self._transport.close()
+            self._end(more_may_come=False)
         else:
             self._searched = max(len(self._received) - 2, 0)
             if not self._in_head:
@@ -189,7 +179,7 @@ class Connection(asyncio.BufferedProtocol):
     def _answered(self, request: Request, answer: asyncio.Future[Response]) -> None:
         self.answer = None
         if answer.cancelled() or self._transport.is_closing():
-            return  # connection_lost() was called, or will be: asyncio's TLS takes no byte more
+            return  # connection_lost() was called, or will be: the transport takes no byte more
         try:
             response = answer.result()
         except Exception:
@@ -233,9 +223,8 @@ class Connection(asyncio.BufferedProtocol):
         """
         self._ending = True
         self._received.clear()
-        # Where there is TLS, even a close waits for the peer's word.
-        self._allow(self._limits.write_seconds if self._unsent else self._limits.linger_seconds)
-        if more_may_come and not self._half_closed and self._transport.can_write_eof():
+        self._allow_end()
+        if more_may_come and not self._half_closed:
             with contextlib.suppress(OSError):  # the peer is gone already
                 self._transport.write_eof()
         else:
@@ -244,6 +233,9 @@ class Connection(asyncio.BufferedProtocol):
     def abort(self) -> None:
         """Drop the connection and what is unsent."""
         self._transport.abort()
+
+    def _allow_end(self) -> None:
+        self._allow(self._limits.write_seconds if self._unsent else self._limits.linger_seconds)
 
     def _allow(self, seconds: float) -> None:
         self._stop_timer()

@@ -10,24 +10,17 @@ import asyncio
 import logging
 import resource
 import socket
-import sys
-from asyncio import sslproto
 from collections.abc import Iterable
-from typing import Any, Callable
+from typing import Callable
 
 from netfilter_exporter.web.connection import Application, Connection, Limits
 from netfilter_exporter.web.tls import TlsSide
+from netfilter_exporter.web.tls_layer import TlsLayer
 
 _log = logging.getLogger(__name__)
 
 _SOON = 0.01
 _ACCEPTS_AT_ONCE = 64  #: then the peers that are already here have their turn
-
-
-class _TlsLayer(sslproto.SSLProtocol):
-    """asyncio's, with a buffer that holds a record: its own is 256 KiB, for each connection."""
-
-    max_size = 16 * 1024
 
 
 class Server:
@@ -105,7 +98,7 @@ class Server:
                 return
             connection.setblocking(False)
             tls = self.tls()
-            peer = Connection(self, tls.admits if tls else None)
+            peer = Connection(self)
             self._opening[peer] = asyncio.ensure_future(self._open(connection, peer, tls))
             self._bound()
 
@@ -120,30 +113,22 @@ class Server:
     async def _open(self, connection: socket.socket, peer: Connection, tls: TlsSide | None) -> None:
         """Make `connection` that of `peer`, after the TLS handshake where there is one."""
         loop = asyncio.get_running_loop()
-        shaken: asyncio.Future[None] = loop.create_future()
-        layer = self._tls_layer(peer, tls, shaken) if tls else None
+        layer = TlsLayer(peer, tls, self.receive_buffer) if tls else None
         transport = None
         try:
             transport, _ = await loop.connect_accepted_socket(lambda: layer or peer, connection)
             if layer:
-                await shaken
-        except OSError as error:  # ssl.SSLError is one, and a timeout of the handshake
+                await asyncio.wait_for(layer.handshake, self.limits.handshake_seconds)
+        except (OSError, asyncio.TimeoutError) as error:  # ssl.SSLError is an OSError
             _log.debug("connection refused: %s", error)
+            if transport:
+                transport.abort()
         except asyncio.CancelledError:
             if transport:
                 transport.abort()
             raise
         finally:
             self._opening.pop(peer, None)
-
-    def _tls_layer(
-        self, peer: Connection, tls: TlsSide, shaken: asyncio.Future[None]
-    ) -> sslproto.SSLProtocol:
-        timeouts: dict[str, Any] = {"ssl_handshake_timeout": self.limits.handshake_seconds}
-        if sys.version_info >= (3, 11):
-            timeouts["ssl_shutdown_timeout"] = self.limits.linger_seconds
-        loop = asyncio.get_running_loop()
-        return _TlsLayer(loop, peer, tls.context, shaken, server_side=True, **timeouts)
 
     # -- who waits ---------------------------------------------------------------------------
 

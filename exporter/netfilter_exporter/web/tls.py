@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import ssl
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from netfilter_exporter.config.yaml_reader import ConfigError
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.files import read_bytes
+from netfilter_exporter.web.certificate import alternative_names, canonical
 from netfilter_exporter.web.tls_config import (
     CIPHER_SUITES,
     ClientAuth,
@@ -49,9 +49,11 @@ class TlsSide(NamedTuple):
     context: ssl.SSLContext
     allowed_sans: frozenset[str] = frozenset()  #: of clients; empty where any will do
 
-    def admits(self, certificate: Mapping[str, Any] | None) -> bool:
-        """Tell whether a client may stay; `certificate` is verified, in the form of ssl."""
-        return not self.allowed_sans or not self.allowed_sans.isdisjoint(_names(certificate or {}))
+    def admits(self, certificate: bytes | None) -> bool:
+        """Return whether a client may stay; `certificate` is its verified one, in DER."""
+        if not self.allowed_sans:
+            return True
+        return not self.allowed_sans.isdisjoint(alternative_names(certificate or b""))
 
 
 def files(tls: Tls) -> list[str]:
@@ -69,13 +71,15 @@ def make(tls: Tls) -> TlsSide:
     if not tls.prefer_server_cipher_suites:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_alpn_protocols(["http/1.1"])
+    # Each connection of TLS 1.3 verifies the client's certificate anew, its dates too.
+    context.num_tickets = 0
     _load_certificate(context, tls)
     if tls.client_ca:
         _load_client_ca(context, tls, tls.client_ca)
     context.verify_mode = _VERIFY[tls.client_auth_type]
     _choose_ciphers(context, tls)
     _choose_curves(context, tls)
-    return TlsSide(context, frozenset(map(_canonical, tls.client_allowed_sans)))
+    return TlsSide(context, frozenset(map(canonical, tls.client_allowed_sans)))
 
 
 def _error(tls: Tls, key: str, problem: str) -> ConfigError:
@@ -167,16 +171,3 @@ def _reason(error: Exception) -> str:
         return str(error)
     reason = error.reason or ""
     return _REASONS.get(reason, reason.lower().replace("_", " ") or "not PEM")
-
-
-def _names(certificate: Mapping[str, Any]) -> frozenset[str]:
-    """Return the Subject Alternative Names of a certificate."""
-    return frozenset(_canonical(name) for _, name in certificate.get("subjectAltName", ()))
-
-
-def _canonical(name: str) -> str:
-    """Return an IP address in its one short form; OpenSSL writes IPv6 in full."""
-    try:
-        return str(ipaddress.ip_address(name.strip()))
-    except ValueError:
-        return name
