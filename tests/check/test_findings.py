@@ -175,10 +175,20 @@ def test_unreadable_rules_are_not_gone(fake_host):
     assert checks.untold(report, "NatRulesGone") == ["Unknown: no answer"]
 
 
-def test_ctnetlink_is_missed_where_tracking_is_unproven(healthy):
-    """Without nf_conntrack_netlink a NAT host's tracking is unproven: said, and not called ok."""
+def test_rules_imply_tracking(healthy):
+    """A gateway on which nobody ran conntrack(8): its rules imply tracking, and it is said so."""
     remove_lines(healthy, "proc/modules", "nf_conntrack_netlink")
     report = checks.check(healthy)
+    assert (report.exit_code, checks.names(report)) == (0, {})
+    assert "tracking implied by the rules" in report.verdict
+    assert "IPv4 connections are tracked (implied by the rules)" in report.works
+
+
+def test_ctnetlink_is_missed_where_tracking_is_unproven(fake_host):
+    """Where rules imply nothing, tracking is unproven without it: said, and not called ok."""
+    host = fake_host("4.14/nat-legacy")
+    remove_lines(host, "proc/modules", "nf_conntrack_netlink")
+    report = checks.check(host)
     finding = checks.one(report, "ConntrackNetlinkMissing")
     assert finding.severity.value == "info"
     assert "modprobe nf_conntrack_netlink" in finding.remedy

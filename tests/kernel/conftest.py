@@ -1,5 +1,6 @@
 """Tests of the running kernel, in network namespaces of their own."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -19,18 +20,33 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture
-def namespaces():
-    """Return a function that makes a network namespace; all are gone after the test."""
+@contextlib.contextmanager
+def _namespaces():
     made = []
 
     def make():
         made.append(Namespace())
         return made[-1]
 
-    yield make
-    for namespace in made:
-        namespace.close()
+    try:
+        yield make
+    finally:
+        for namespace in made:
+            namespace.close()
+
+
+@pytest.fixture
+def namespaces():
+    """Return a function that makes a network namespace; all are gone after the test."""
+    with _namespaces() as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def module_namespaces():
+    """The same for all tests of a module."""
+    with _namespaces() as make:
+        yield make
 
 
 @pytest.fixture

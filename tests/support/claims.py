@@ -71,14 +71,23 @@ def _interfaces(host: FakeHost) -> Iterator[Claim]:
 
 
 def _tracking(host: FakeHost) -> Iterator[Claim]:
-    """Tell what the probe told, but for a full table: there only a hook dump can tell."""
+    """Tell what the probe told, but for a full table: there a hook dump can tell, or a rule."""
     full = _full(host)
     for family, short in _SHORT.items():
         tracked = _TRACKED[host.facts[f"tracked_{family.value}"]]
         if full:
             hooks = host.recording.hooks(short)
-            tracked = None if hooks is None else int(b"_conntrack_in" in hooks)
+            tracked = int(b"_conntrack_in" in hooks) if hooks else _implied(host, family)
         yield Claim("conntrack_tracking", {"family": family.value}, tracked)
+
+
+def _implied(host: FakeHost, family: Family) -> int | None:
+    """Return 1 where a rule holds the hooks of a family, of which this kernel has no module."""
+    short = _SHORT[family]
+    rules = sum(_count(host, f"nat_rules_{backend}_{short}") for backend in ("legacy", "nft"))
+    loaded = host.path("proc/modules")
+    halves = loaded.exists() and f"nf_conntrack_{family.value} " in loaded.read_text()
+    return 1 if rules and not halves else None
 
 
 def _conntrack(host: FakeHost) -> Iterator[Claim]:

@@ -19,13 +19,14 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from netfilter_exporter import collectors
 from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.document import document
 from netfilter_exporter.check.report import evaluate
 from netfilter_exporter.collection import Gatherer
+from netfilter_exporter.config import model as config
 from netfilter_exporter.config.model import parse
 from netfilter_exporter.exporter_metrics import page_families
 from netfilter_exporter.exposition import Exposition
@@ -62,6 +63,29 @@ def scrape(names: Sequence[str] = (), times: int = 1) -> str:
         chosen = [c for name, c in collectors.load().items() if not names or name in names]
         text, _ = Exposition().render(page_families(_gatherer().gather(chosen)), accept="")
     return text.decode()
+
+
+class Checked(NamedTuple):
+    """What `check` found, and the page of the same scrape."""
+
+    code: int
+    verdict: str
+    found: tuple[tuple[str, str, str], ...]  #: short name, severity and summary of each finding
+    page: str
+
+
+def check(configuration: str) -> Checked:
+    """Check the host as this process sees it, with the text of a configuration file."""
+    gatherer = Gatherer(Host(System(), config.parse(configuration, "check.yml")))
+    try:
+        run = gatherer.gather(collectors.load().values())
+        report = evaluate(Context(run))
+        text, _ = Exposition().render(page_families(run), accept="")
+        run.snapshot.close()
+    finally:
+        gatherer.close()
+    found = ((f.alert[len("Netfilter") :], f.severity.value, f.summary) for f in report.broken)
+    return Checked(report.exit_code, report.verdict, tuple(found), text.decode())
 
 
 def ruleset(source: str) -> RulesetFacts:

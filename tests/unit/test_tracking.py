@@ -15,8 +15,9 @@ from netfilter_exporter.kernel.errors import Inconclusive, ReadError, Status
 from netfilter_exporter.rules.families import Family
 from support import wire
 
-COUNT = "proc/sys/net/netfilter/nf_conntrack_count"
-LIMIT = "proc/sys/net/netfilter/nf_conntrack_max"
+NETFILTER = "proc/sys/net/netfilter"
+COUNT = f"{NETFILTER}/nf_conntrack_count"
+LIMIT = f"{NETFILTER}/nf_conntrack_max"
 
 
 class Tracking:
@@ -60,8 +61,9 @@ def test_nothing_is_sent_into_a_table_that_is_nearly_full(fake_host, entries, li
     host.path(LIMIT).write_text(f"{limit}\n")
     tracking = Tracking(host)
     assert bool(host.kernel.sent) is sends
-    assert ("ipv4" in tracking.told) is sends
+    assert tracking.told["ipv4"] == 1
     assert tracking.sources["probe_ipv4"] == ("ok" if sends else "inconclusive")
+    assert tracking.sources.get("implied_ipv4") == (None if sends else "ok")
     assert tracking.outcome.success
 
 
@@ -84,13 +86,63 @@ def test_nothing_is_sent_where_conntrack_is_not_there(fake_host):
 
 def test_nothing_is_sent_where_asking_would_load_a_module(fake_host):
     """Where ctnetlink is not loaded nothing can be proven, and nothing is loaded to prove it."""
-    host = fake_host("6.1/nat-legacy")
-    modules = host.path("proc/modules")
-    lines = modules.read_text().splitlines(keepends=True)
-    modules.write_text("".join(line for line in lines if "conntrack_netlink " not in line))
+    host = without_ctnetlink(fake_host("4.14/nat-legacy"))
     tracking = Tracking(host)
     assert (host.kernel.sent, host.kernel.harm, tracking.told) == ([], [], {})
     assert tracking.sources["probe_ipv4"] == "no_data"
+
+
+def without_ctnetlink(host):
+    """Take nf_conntrack_netlink out of the loaded modules."""
+    modules = host.path("proc/modules")
+    lines = modules.read_text().splitlines(keepends=True)
+    modules.write_text("".join(line for line in lines if "conntrack_netlink " not in line))
+    return host
+
+
+def test_a_rule_implies_tracking(fake_host):
+    """Without hook list and probe, a translating rule does: in its family, never the opposite."""
+    host = without_ctnetlink(fake_host("6.1/nat-legacy"))
+    tracking = Tracking(host)
+    assert (host.kernel.sent, host.kernel.harm, tracking.told) == ([], [], {"ipv4": 1})
+    assert (tracking.sources["implied_ipv4"], tracking.sources["implied_ipv6"]) == ("ok", "no_data")
+
+
+def test_a_rule_never_clears_a_proof(fake_host):
+    """A miss of the probe stays a 0, whatever rules are listed."""
+    host = fake_host("6.1/nat-legacy")
+    host.kernel.track = lambda _: None
+    tracking = Tracking(host)
+    assert tracking.told["ipv4"] == 0
+    assert "implied_ipv4" not in tracking.sources
+
+
+@pytest.mark.parametrize(
+    ("state", "change", "status"),
+    [
+        ("4.9/nat-legacy", {}, "unsupported"),
+        ("4.14/nat-legacy", {}, "unsupported"),
+        ("5.10/rules-flushed", {}, "no_data"),
+        ("5.10/notrack", {}, "inconclusive"),
+        ("5.10/nat-legacy", {"proc/sys/kernel/tainted": "8\n"}, "inconclusive"),
+        ("5.10/nat-legacy", {f"{NETFILTER}/nf_conntrack_enable": "0\n"}, "inconclusive"),
+    ],
+)
+def test_where_rules_imply_nothing(fake_host, state, change, status):
+    """An IPv4 half as a module, no rule, notrack, a forced removal, a switch: no sample."""
+    host = without_ctnetlink(fake_host(state))
+    for path, content in change.items():
+        host.path(path).write_text(content)
+    tracking = Tracking(host)
+    assert "ipv4" not in tracking.told
+    assert tracking.sources["implied_ipv4"] == status
+
+
+def test_unread_rules_imply_nothing(fake_host):
+    """A rule that exempts packets may be among those that could not be read."""
+    host = without_ctnetlink(fake_host("6.1/nat-legacy"))
+    host.kernel.getsockopt = refuse
+    assert Tracking(host).sources["implied_ipv4"] == "inconclusive"
 
 
 @pytest.mark.parametrize(
@@ -133,13 +185,14 @@ def test_a_hit_with_unread_rules_is_proof(fake_host):
 
 
 def test_a_refused_datagram_proves_nothing(fake_host):
-    """EPERM on sending is a full table, or a filter: no sample."""
+    """EPERM on sending is a full table, or a filter: then the rules decide, where there are any."""
     host = fake_host("6.1/nat-legacy")
     host.kernel.probe = lambda _: host.recording.exchanges["ctnetlink-get-probe-ip"]._replace(
         send_refused=True
     )
     tracking = Tracking(host)
-    assert tracking.told == {}
+    assert tracking.told == {"ipv4": 1}
+    assert tracking.sources["implied_ipv4"] == "ok"
     assert tracking.sources["probe_ipv4"] == tracking.sources["probe_ipv6"] == "inconclusive"
     assert tracking.outcome.success
 

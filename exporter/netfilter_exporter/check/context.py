@@ -16,7 +16,7 @@ from netfilter_exporter.facts.conntrack import statistics
 from netfilter_exporter.facts.forwarding import ipv4_forwarding
 from netfilter_exporter.facts.rulesets import rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
-from netfilter_exporter.facts.tracking import tracks
+from netfilter_exporter.facts.tracking import is_only_implied, tracks
 from netfilter_exporter.kernel import forwarding
 from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.rules.families import Backend, Family
@@ -154,6 +154,10 @@ class Context:
             return tracks(self.snapshot, family)
         except ReadError:
             return None
+
+    def implied(self, family: Family) -> bool:
+        """Tell whether nothing but rules shows that packets are tracked."""
+        return is_only_implied(self.snapshot, family)
 
     def unproven(self, family: Family) -> ReadError | None:
         """Return why neither can be proven."""

@@ -128,7 +128,8 @@ def _rules(context: Context) -> Iterator[str]:
 def _tracked(context: Context) -> Iterator[str]:
     for family in Family:
         if context.tracked(family):
-            yield f"{FAMILY[family]} connections are tracked (proven)"
+            how = "implied by the rules" if context.implied(family) else "proven"
+            yield f"{FAMILY[family]} connections are tracked ({how})"
 
 
 def _forwards(context: Context) -> Iterator[str]:

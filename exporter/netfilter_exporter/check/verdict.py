@@ -64,7 +64,9 @@ def _faultless(context: Context) -> str:
     but = f" {' and '.join(idle)} is not forwarded." if idle else ""
     if context.proof is Proof.OBSERVED:
         return f"NAT works: {', '.join(_translated(context))}. Rules: {rules}.{but}"
-    return f"No fault found: {rules}, tracking proven. No translation was observed.{but}"
+    implied = any(context.implied(family) for family in doing)
+    tracking = "tracking implied by the rules" if implied else "tracking proven"
+    return f"No fault found: {rules}, {tracking}. No translation was observed.{but}"
 
 
 def _translated(context: Context) -> Iterator[str]:

@@ -31,10 +31,12 @@ COLLECTOR = Collector(
     metrics=(
         Metric(
             "conntrack_tracking",
-            "Whether packets are proven to be tracked (1) or proven not to be (0); also 0 where a"
-            " notrack rule without a match exempts all that is received. Absent where neither can"
-            " be proven, and netfilter_source_status says why.",
-            source="nfnetlink_hook, or a datagram on loopback looked up with IPCTNL_MSG_CT_GET",
+            "Whether packets are proven to be tracked (1) or proven not to be (0). Also 0 where a"
+            " notrack rule without a match exempts all that is received, and 1 where neither hooks"
+            " nor the probe answer and a translating rule implies it. Absent where none of these"
+            " decides: netfilter_source_status says why.",
+            source="nfnetlink_hook, or a datagram on loopback looked up with IPCTNL_MSG_CT_GET, or"
+            " NAT rules",
             samples=_tracking,
             labels=("family",),
         ),

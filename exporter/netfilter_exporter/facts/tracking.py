@@ -9,13 +9,21 @@ from netfilter_exporter.facts.conntrack import (
     conntrack_limit,
     conntrack_present,
 )
-from netfilter_exporter.facts.modules import netfilter
+from netfilter_exporter.facts.modules import kernel_modules, netfilter
 from netfilter_exporter.facts.rulesets import rulesets
 from netfilter_exporter.facts.snapshot import Snapshot, source
+from netfilter_exporter.facts.sysctls import sysctls
 from netfilter_exporter.kernel.conntrack import hooks as hook_lists
 from netfilter_exporter.kernel.conntrack import probe
-from netfilter_exporter.kernel.errors import Inconclusive, NoData, Unsupported
+from netfilter_exporter.kernel.errors import Inconclusive, NoData, ReadError, Unsupported
+from netfilter_exporter.kernel.modules.model import ModuleState
+from netfilter_exporter.kernel.sysctl.names import CONNTRACK
 from netfilter_exporter.rules.families import Family
+from netfilter_exporter.rules.model import Action
+
+#: Of nf_conntrack_ipv4 and nf_conntrack_ipv6, where nf_conntrack has the code of both.
+_WITHOUT_HALVES = frozenset({ModuleState.MERGED, ModuleState.ABSENT})
+_SWITCH = CONNTRACK + "enable"  #: of some vendors' kernels
 
 
 @source(60)
@@ -37,18 +45,84 @@ def probe_ipv6(snapshot: Snapshot) -> bool:
     return _probe(snapshot, Family.IPV6)
 
 
+@source(52)
+def implied_ipv4(snapshot: Snapshot) -> bool:
+    """Whether a rule that is loaded implies that IPv4 packets are tracked: True, or it raises."""
+    return _imply(snapshot, Family.IPV4)
+
+
+@source(54)
+def implied_ipv6(snapshot: Snapshot) -> bool:
+    """Whether a rule that is loaded implies that IPv6 packets are tracked: True, or it raises."""
+    return _imply(snapshot, Family.IPV6)
+
+
 def tracks(snapshot: Snapshot, family: Family) -> bool:
     """Tell whether packets of `family` are tracked; raises `ReadError` where it is not proven.
 
     Nothing is sent where there is nothing to find, nor where the hooks can be listed. Where
-    they cannot, or it is unknown whether asking for them loads a module, a datagram is.
+    they cannot, or it is unknown whether asking for them loads a module, a datagram is. Only where
+    neither gives an answer, rules can imply that packets are tracked.
     """
     if not conntrack_present(snapshot) or exempts_all(snapshot, family):
         return False
     try:
+        return _proves(snapshot, family)
+    except (Inconclusive, NoData, Unsupported):
+        if _is_implied(snapshot, family):
+            return True
+        raise
+
+
+def is_only_implied(snapshot: Snapshot, family: Family) -> bool:
+    """Tell whether nothing but rules shows that packets of `family` are tracked."""
+    if not conntrack_present(snapshot) or exempts_all(snapshot, family):
+        return False
+    try:
+        _proves(snapshot, family)
+    except (Inconclusive, NoData, Unsupported):
+        return _is_implied(snapshot, family)
+    except ReadError:
+        return False
+    return False
+
+
+def _is_implied(snapshot: Snapshot, family: Family) -> bool:
+    try:
+        return implied_ipv4(snapshot) if family is Family.IPV4 else implied_ipv6(snapshot)
+    except ReadError:
+        return False
+
+
+def _proves(snapshot: Snapshot, family: Family) -> bool:
+    try:
         return hooks(snapshot)[family]
     except (Inconclusive, NoData, Unsupported):
         return probe_ipv4(snapshot) if family is Family.IPV4 else probe_ipv6(snapshot)
+
+
+def _imply(snapshot: Snapshot, family: Family) -> bool:
+    """Return True where a translating rule holds the hooks of connection tracking.
+
+    Making such a rule calls nf_ct_netns_get (net/netfilter/nf_conntrack_proto.c; nft_masq_init,
+    nft_nat_init, xt_nat_checkentry and masquerade_tg_check), which registers the hooks of the
+    family in the namespace until the rule is deleted. Where nf_conntrack_ipv4 is a module, it can
+    be removed by force, and before 4.10 nothing was registered by rules.
+    """
+    found = [each.facts for each in rulesets(snapshot) if family in each.families]
+    facts = [each for each in found if each is not None]
+    if len(facts) < len(found):
+        raise Inconclusive("not all rules could be read")
+    if not any(each.rules[family, action] for each in facts for action in Action):
+        raise NoData(f"{family.value}: no translating rule")
+    if any(family in each.exempting for each in facts):
+        raise Inconclusive(f"{family.value}: notrack or zone rules exempt packets")
+    modules = kernel_modules(snapshot)
+    if modules.known[f"nf_conntrack_{family.value}"].state not in _WITHOUT_HALVES:
+        raise Unsupported("rules do not imply tracking in this kernel")
+    if modules.forced_unload or sysctls(snapshot).values.get(_SWITCH) == 0:
+        raise Inconclusive("a module was removed by force, or tracking is disabled")
+    return True
 
 
 def exempts_all(snapshot: Snapshot, family: Family) -> bool:

@@ -62,6 +62,8 @@ class RulesetFacts:
     interfaces: set[tuple[Family, str, str]] = dataclasses.field(default_factory=set)
     #: families of which no packet is tracked that is received
     untracked: set[Family] = dataclasses.field(default_factory=set)
+    #: families of which a notrack or zone rule may match packets
+    exempting: set[Family] = dataclasses.field(default_factory=set)
     #: families of which a notrack or zone rule may touch loopback
     loopback_untracked: set[Family] = dataclasses.field(default_factory=set)
     #: families of which a forward base chain has the policy drop
@@ -178,6 +180,7 @@ def _add_untracked(facts: RulesetFacts, graph: Graph, bases: Iterable[str]) -> N
                 for family in _ordered(reach.live):
                     facts.notrack[family] += len(group.chains)
             if hit.rule.notrack or hit.rule.zone:
+                facts.exempting |= reach.families
                 facts.loopback_untracked |= reach.loopback
             zones = zones or hit.rule.zone
     # A packet that was given a zone before has a template, which notrack leaves alone.
