@@ -13,7 +13,7 @@ from netfilter_exporter.collection import Outcome, Run
 from netfilter_exporter.config.model import Config, Role
 from netfilter_exporter.facts.capabilities import capabilities, capabilities_needed
 from netfilter_exporter.facts.conntrack import statistics
-from netfilter_exporter.facts.forwarding import ipv4_forwarding
+from netfilter_exporter.facts.forwarding import ipv4_forwarding, ipvs_nat
 from netfilter_exporter.facts.rulesets import rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.facts.tracking import is_only_implied, tracks
@@ -87,8 +87,24 @@ class Context:
     @functools.cached_property
     def doing_nat(self) -> tuple[Family, ...]:
         """The families in which this host translates, or has to; none that it must not."""
-        doing = (family for family in Family if self.rules(family) or self.required(family))
-        return tuple(family for family in doing if not self.unwanted(family))
+        return tuple(
+            family
+            for family in Family
+            if self.rules(family) or self.required(family) or family in self.ipvs
+            if not self.unwanted(family)
+        )
+
+    @functools.cached_property
+    def ipvs(self) -> frozenset[Family]:
+        """The families that IPVS translates, without a rule and without connection tracking."""
+        try:
+            return ipvs_nat(self.snapshot)
+        except ReadError:
+            return frozenset()
+
+    def needs_rules(self, family: Family) -> bool:
+        """Tell whether the configuration requires NAT, and nothing but rules can do it."""
+        return self.required(family) and family not in self.ipvs
 
     def unwanted(self, family: Family) -> bool:
         """Tell whether the configuration says that this host must not NAT."""

@@ -31,6 +31,8 @@ def conntrack_disabled(context: Context) -> Iterator[Found]:
         rules = context.rules(family)
         if context.unwanted(family):
             continue
+        if family in context.ipvs and not rules:
+            continue
         if rules or context.required(family):
             if error := context.unproven(family):
                 yield unknown(f"{FAMILY[family]} tracking is not proven: {error}")
@@ -144,7 +146,7 @@ def nat_rules_gone(context: Context) -> Iterator[Found]:
             continue
         if unread:
             errors.append(unread)
-        elif context.required(family):
+        elif context.needs_rules(family):
             yield Found(
                 f"{FAMILY[family]}: NAT is required, and there is no translating rule.",
                 "Every ruleset of this network namespace was read. A reload of the firewall, or"
@@ -152,7 +154,7 @@ def nat_rules_gone(context: Context) -> Iterator[Found]:
                 {"family": family.value, "rules": 0},
                 restore_rules(context),
             )
-        else:
+        elif family not in context.ipvs:
             yield unknown(NEEDS_ROLE[family])
     raise_worst(errors)
 

@@ -57,16 +57,26 @@ def _broken(context: Context, broken: Sequence[Finding]) -> str:
 
 def _faultless(context: Context) -> str:
     doing = context.doing_nat
-    rules = ", ".join(
-        f"{FAMILY[family]} {count(context.rules(family), 'rule')}" for family in doing
-    )
+    rules = ", ".join(_means(context, family) for family in doing)
     idle = [FAMILY[family] for family in doing if _is_idle(context, family)]
     but = f" {' and '.join(idle)} is not forwarded." if idle else ""
     if context.proof is Proof.OBSERVED:
         return f"NAT works: {', '.join(_translated(context))}. Rules: {rules}.{but}"
-    implied = any(context.implied(family) for family in doing)
-    tracking = "tracking implied by the rules" if implied else "tracking proven"
-    return f"No fault found: {rules}, {tracking}. No translation was observed.{but}"
+    return f"No fault found: {rules}{_tracking(context)}. No translation was observed.{but}"
+
+
+def _means(context: Context, family: Family) -> str:
+    rules = context.rules(family)
+    by_ipvs = family in context.ipvs
+    means = [count(rules, "rule")] if rules or not by_ipvs else []
+    return f"{FAMILY[family]} {' and '.join([*means, *(['IPVS'] if by_ipvs else [])])}"
+
+
+def _tracking(context: Context) -> str:
+    families = [family for family in context.doing_nat if context.rules(family)]
+    if any(context.implied(family) for family in families):
+        return ", tracking implied by the rules"
+    return ", tracking proven" if families else ""
 
 
 def _translated(context: Context) -> Iterator[str]:

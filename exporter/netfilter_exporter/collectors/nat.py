@@ -9,7 +9,7 @@ from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
 from netfilter_exporter.config.model import Role
 from netfilter_exporter.facts import expected
 from netfilter_exporter.facts.capabilities import capabilities_needed
-from netfilter_exporter.facts.forwarding import interfaces
+from netfilter_exporter.facts.forwarding import interfaces, ipvs_nat
 from netfilter_exporter.facts.rulesets import nftables, readable, rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel.errors import raise_worst
@@ -85,6 +85,12 @@ def _expected(snapshot: Snapshot) -> Iterable[Sample]:
         role = snapshot.host.config.nat.role(family)
         if role is not Role.AUTO:
             yield (family.value,), int(role is Role.REQUIRED)
+
+
+def _ipvs(snapshot: Snapshot) -> Iterable[Sample]:
+    for family in Family:
+        if family in ipvs_nat(snapshot):
+            yield (family.value,), 1
 
 
 def _expected_present(snapshot: Snapshot) -> Iterable[Sample]:
@@ -182,6 +188,13 @@ COLLECTOR = Collector(
             "From the configuration: 1 if this host must NAT, 0 if it must not; absent: not said.",
             source="--config.file: nat",
             samples=_expected,
+            labels=("family",),
+        ),
+        Metric(
+            "nat_ipvs",
+            "1 for a family that IPVS translates, which needs no rule. Absent otherwise.",
+            source="/proc/net/ip_vs",
+            samples=_ipvs,
             labels=("family",),
         ),
         Metric(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from netfilter_exporter.facts.snapshot import Snapshot, fact
-from netfilter_exporter.kernel import forwarding, snmp
+from netfilter_exporter.kernel import forwarding, ipvs, snmp
 from netfilter_exporter.kernel.errors import NoData
 from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
 from netfilter_exporter.rules.families import Family
@@ -41,3 +41,9 @@ def ipv4_forwarding(snapshot: Snapshot) -> Mapping[str, bool]:
         for name, index in interfaces(snapshot).items()
         if index in found and name != "lo"
     }
+
+
+@fact
+def ipvs_nat(snapshot: Snapshot) -> frozenset[Family]:
+    """The families that IPVS translates, which needs no rule."""
+    return ipvs.read_families(snapshot.paths)

@@ -35,6 +35,14 @@ class Paths(NamedTuple):
 
 def read_bytes(path: str, limit: int = LIMIT) -> bytes:
     """Return the whole file; raise `ReadError` when it is missing, denied or over `limit` bytes."""
+    content = read_head(path, limit + 1)
+    if len(content) > limit:
+        raise ReadError(f"{path}: larger than {limit} bytes")
+    return content
+
+
+def read_head(path: str, size: int) -> bytes:
+    """Return the first `size` bytes of a file, or all of it; raise `ReadError` as `read_bytes`."""
     try:
         descriptor = os.open(path, _FLAGS)
     except OSError as error:
@@ -42,12 +50,9 @@ def read_bytes(path: str, limit: int = LIMIT) -> bytes:
     try:
         # A pseudo-file ends only where a read gives nothing: a short read is not its end.
         chunks = []
-        size = 0
-        while chunk := os.read(descriptor, _CHUNK):
-            size += len(chunk)
-            if size > limit:
-                raise ReadError(f"{path}: larger than {limit} bytes")
+        while size > 0 and (chunk := os.read(descriptor, min(size, _CHUNK))):
             chunks.append(chunk)
+            size -= len(chunk)
         return b"".join(chunks)
     except OSError as error:
         raise from_oserror(error, path) from None
