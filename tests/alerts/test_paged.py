@@ -8,13 +8,13 @@ from typing import Callable
 import pytest
 
 from support import alerting, needs, promstack
+from support import limit as limits
 from support.alerting import Notice
 from support.namespace import Namespace
 from support.process import running
 from support.router import SERVER, Router
 
 VERSIONS = ["2.42", "3"]
-LIMIT = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
 #: The highest count of the table that the router's flows must leave to the host itself.
 HOST_MAY_USE = 500
@@ -56,7 +56,7 @@ def _fill(router):
     """Let the client open flows until the table is 97 % full."""
     limit = max(int(COUNT.read_text()) * 2, HOST_MAY_USE)
     router.router.sh("sysctl -q net.netfilter.nf_conntrack_udp_timeout=600")
-    LIMIT.write_text(str(limit))
+    limits.LIMIT.write_text(str(limit))
     used = int(router.router.run("cat", str(COUNT)))
     router.client.call(_send_from_many_ports, SERVER, int(limit * 0.97) - used)
 
@@ -70,7 +70,7 @@ def _send_from_many_ports(address, count):
 def _faults(limit):
     def empty(router):
         router.router.run("conntrack", "-F")
-        LIMIT.write_text(limit)
+        limits.LIMIT.write_text(limit)
 
     ipv4 = "net.ipv4.ip_forward"
     return (
@@ -160,9 +160,10 @@ def router():
 @pytest.fixture
 def limit():
     """The limit of all namespaces, which is put back."""
-    before = LIMIT.read_text()
-    yield before
-    LIMIT.write_text(before)
+    with limits.kept():
+        before = limits.LIMIT.read_text()
+        yield before
+        limits.LIMIT.write_text(before)
 
 
 def _rootfs(folder):

@@ -10,7 +10,7 @@ from typing import Any, Callable, NamedTuple
 
 import boards
 import hosts as scene
-from support import prometheus
+from support import limit, prometheus
 from support.namespace import Namespace
 from support.router import Router
 
@@ -68,7 +68,7 @@ def unprivileged() -> tuple[str, ...]:
 @contextlib.contextmanager
 def fleet(version: str, folder: Path, rules: Path) -> Iterator[Fleet]:
     """Yield a healthy fleet of six hosts; one may read next to nothing."""
-    with scene.watched(folder) as (hosts, router):
+    with limit.kept(), scene.watched(folder) as (hosts, router):
         hosts.add(GATEWAY, namespace=router.router, config=WISHES)
         hosts.add(EDGE, config=WISHES)
         hosts.add(CONTAINERS, config=ANYWHERE)

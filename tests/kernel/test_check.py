@@ -6,11 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from support import inside
+from support import inside, limit
 from support.page import Page
 from support.router import WAN, Router
 
@@ -28,7 +27,6 @@ iptables-legacy -w -t nat -N OUT
 iptables-legacy -w -t nat -A POSTROUTING -j OUT
 iptables-legacy -w -t nat -A OUT -j MASQUERADE
 """
-LIMIT = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 
 #: What may be run of a remedy: it changes the namespace of the test alone.
 HARMLESS = ("sysctl -w net.ipv", "nft delete rule", "nft add table", "iptables-legacy -t nat -D")
@@ -238,12 +236,10 @@ def test_notrack_is_worth_a_word(router, check):
 @pytest.fixture
 def small_table():
     """A limit of the table that is soon reached; it is one for the whole machine, and put back."""
-    before = LIMIT.read_text()
-    if not os.access(LIMIT, os.W_OK):
+    if not os.access(limit.LIMIT, os.W_OK):
         pytest.skip("not in the initial network namespace: the limit cannot be set")
-    LIMIT.write_text("100")
-    yield
-    LIMIT.write_text(before)
+    with limit.changed(100):
+        yield
 
 
 @pytest.mark.usefixtures("small_table")

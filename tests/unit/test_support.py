@@ -3,6 +3,7 @@
 import errno
 import gzip
 import re
+import threading
 import time
 
 import pytest
@@ -20,7 +21,7 @@ from netfilter_exporter.kernel.netlink.messages import (
     nfgenmsg,
 )
 from netfilter_exporter.rules.families import Family
-from support import archive, recording
+from support import archive, limit, recording
 from support.archive import Entry
 from support.host import deny
 
@@ -228,3 +229,25 @@ def test_a_denied_folder_denies_what_is_below(tmp_path, monkeypatch):
     with pytest.raises(Denied):
         files.exists(str(tmp_path / "a" / "b"))
     assert files.read_int(str(tmp_path / "ab")) == 1
+
+
+def test_turns_are_taken_with_the_limit(tmp_path, monkeypatch):
+    """Whoever changes the limit of all namespaces waits for those who keep it, and goes first."""
+    value = tmp_path / "nf_conntrack_max"
+    value.write_text("262144")
+    monkeypatch.setattr(limit, "LIMIT", value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    seen = []
+
+    def lower():
+        with limit.changed(100):
+            seen.append(value.read_text())
+
+    with limit.kept(), limit.kept():
+        thread = threading.Thread(target=lower)
+        thread.start()
+        thread.join(0.2)
+        assert (thread.is_alive(), seen) == (True, [])
+    thread.join(5)
+    with limit.kept():
+        assert (seen, value.read_text()) == (["100"], "262144")

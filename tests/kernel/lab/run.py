@@ -23,7 +23,7 @@ from lab.build import Builder
 from lab.kernels import Kernel
 from lab.scenario import SCRAPES, Scenario, load
 from lab.verdict import Outcome, Verdict, judge, parse_page
-from support import firing
+from support import firing, limit
 
 #: Seconds without a word from a guest; scenarios take 5 to 30.
 _PATIENCE = 240.0
@@ -90,7 +90,11 @@ def on_this_kernel(names: Sequence[str], folder: Path) -> Column:
     chosen = {
         name: None if each is None or each.needs_boot else each for name, each in chosen.items()
     }
-    found = {name: _run_here(name) for name, scenario in chosen.items() if scenario}
+    found = {}
+    for name, scenario in chosen.items():
+        if scenario:
+            with limit.kept():
+                found[name] = _run_here(name)
     label = ".".join(map(str, version))
     return Column(label, _judged(chosen, found, folder / HERE), time.monotonic() - began)
 
