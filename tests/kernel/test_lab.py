@@ -62,9 +62,17 @@ def _lab(tmp_path_factory, request):
         found = Lab(tmp_path_factory.mktemp("lab"), pool, suites, names)
         yield found
         table = matrix.table(found.columns())
-        request.config.pluginmanager.get_plugin("terminalreporter").write(f"\n\n{table}\n")
+        _show(request.config, f"\n\n{table}\n")
         if request.config.getoption("--update-golden"):
             readme.write("matrix", table)
+
+
+def _show(config, text):
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter:
+        reporter.write(text)
+    else:  # beside other processes, one of which prints
+        config.workeroutput["shown"] = text
 
 
 @pytest.mark.parametrize("name", load())

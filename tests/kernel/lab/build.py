@@ -6,7 +6,6 @@ import fcntl
 import hashlib
 import inspect
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,12 +16,10 @@ from typing import Callable
 from lab import cpio, kernels, userland
 from lab.kernels import Kernel
 from lab.userland import World
-from support import debian
+from support import debian, wheel
 
 TESTS = Path(__file__).resolve().parents[2]
 _SOURCES = TESTS / "kernel"
-#: A wheel that is already there, as tests/run builds it; else one is built of the tree.
-WHEEL = "NETFILTER_EXPORTER_WHEEL"
 
 
 def cache() -> Path:
@@ -92,22 +89,10 @@ class Builder:
         return self._cached(world.name, made_of, build)
 
     def _install_wheel(self) -> Path:
-        found = os.environ.get(WHEEL)
-        wheel = Path(found) if found else self._build_wheel()
-        userland.install_wheel(wheel, self._root / "tree", self._folder / "wheel")
+        built = wheel.wheel(self._folder)
+        userland.install_wheel(built, self._root / "tree", self._folder / "wheel")
         _pack(self._folder / "wheel", self._folder / "wheel.cpio")
         return self._folder / "wheel.cpio"
-
-    def _build_wheel(self) -> Path:
-        """Build it from a copy, for building writes into the source."""
-        source, dist = self._folder / "source", self._folder / "dist"
-        left_out = (".git", ".venv*", "tests", "build", "*.egg-info", ".*_cache", "__pycache__")
-        shutil.copytree(
-            TESTS.parent, source, symlinks=True, ignore=shutil.ignore_patterns(*left_out)
-        )
-        pip = (sys.executable, "-m", "pip", "wheel", "-q", "--no-deps")
-        userland.run(*pip, "-w", str(dist), str(source))
-        return next(dist.glob("*.whl"))
 
     def _cached(self, name: str, made_of: Iterable[str], build: Callable[[Path], None]) -> Path:
         """Return the folder that `build` fills, made once for what it is made of."""
