@@ -14,6 +14,7 @@ from netfilter_exporter.kernel.errors import Inconclusive, TimedOut, Unsupported
 from netfilter_exporter.kernel.netlink.attributes import attribute_map, pack
 from netfilter_exporter.kernel.netlink.messages import (
     HEADER,
+    NETLINK_NETFILTER,
     NETLINK_ROUTE,
     NFGENMSG,
     NLM_F_ACK,
@@ -22,7 +23,7 @@ from netfilter_exporter.kernel.netlink.messages import (
 from netfilter_exporter.kernel.netlink.transport import Transport
 from netfilter_exporter.kernel.nft.tables import NFT_MSG_GETRULE
 from netfilter_exporter.rules.families import Family
-from support import wire
+from support import unanswered, wire
 from support.recording import Exchange, Recording
 
 #: include/uapi/linux/netfilter/nfnetlink_conntrack.h, with the subsystem on top.
@@ -86,6 +87,14 @@ class KernelDouble:
     def interfaces(self) -> Mapping[str, int]:
         return self._interfaces
 
+    def _without_answer(self, protocol: int, type_: int, flags: int, payload: bytes) -> list[bytes]:
+        number = unanswered.refusal(self._recording, protocol, type_)
+        if number is None:
+            self.unknown.append(
+                f"protocol {protocol} type {type_:#06x} flags {flags:#x} payload {payload.hex()}"
+            )
+        return [wire.error(number or errno.EINVAL)]
+
     # -- NETLINK_NETFILTER -----------------------------------------------------------------
 
     def _answer_netfilter(self, type_: int, flags: int, payload: bytes) -> list[bytes]:
@@ -100,8 +109,7 @@ class KernelDouble:
             payload = bytes(NFGENMSG.size)
         answer = self._answers.get((type_, flags & ~NLM_F_ACK, payload))
         if answer is None:
-            self.unknown.append(f"type {type_:#06x} flags {flags:#x} payload {payload.hex()}")
-            return [wire.error(errno.EINVAL)]
+            return self._without_answer(NETLINK_NETFILTER, type_, flags, payload)
         if self._recording.modular and wire.errno_of(answer[0]) == errno.EINVAL:
             self.harm.append(f"asked type {type_:#06x}: the kernel would load its subsystem")
         return list(answer)
@@ -147,10 +155,12 @@ class KernelDouble:
     # -- NETLINK_ROUTE ---------------------------------------------------------------------
 
     def _answer_route(self, type_: int, flags: int, payload: bytes) -> list[bytes]:
+        answer = self._answers.get((type_, flags & ~NLM_F_ACK, payload))
+        if answer is not None:
+            return list(answer)
         family = _NFPROTO.get(payload[0]) if payload else None
         if type_ != RTM_GETNETCONF or not flags & NLM_F_DUMP or family is None:
-            self.unknown.append(f"route type {type_} flags {flags:#x} payload {payload.hex()}")
-            return [wire.error(errno.EOPNOTSUPP)]
+            return self._without_answer(NETLINK_ROUTE, type_, flags, payload)
         return [b"".join(self._netconf(payload[0], family)), wire.done()]
 
     def _netconf(self, number: int, family: Family) -> Iterator[bytes]:

@@ -35,6 +35,12 @@ class Recording(NamedTuple):
     facts: Mapping[str, str]
     exchanges: Mapping[str, Exchange]  #: by file name, without .hex
     commands: str  #: those that made the state
+    interfaces: Mapping[str, int]  #: the index of each; nothing where that was not recorded
+
+    @property
+    def recorder(self) -> int:
+        """Return which recorder it is of: tests/record knows more questions from time to time."""
+        return int(self.facts.get("recorder", 0))
 
     @property
     def modular(self) -> bool:
@@ -64,14 +70,19 @@ def load(name: str) -> Recording:
         kernel,
         state,
         files=(*_entries(f"{kernel}/static"), *(e for e in entries if _of_machine(e.path))),
-        facts=dict(line.split("=", 1) for line in texts["facts.txt"].splitlines()),
+        facts=_values(texts["facts.txt"]),
         exchanges={
             Path(path).stem: parse_exchange(text)
             for path, text in texts.items()
             if path.startswith("netlink/")
         },
         commands=texts["commands.txt"],
+        interfaces={k: int(v) for k, v in _values(texts.get("interfaces.txt", "")).items()},
     )
+
+
+def _values(text: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in text.splitlines())
 
 
 def parse_exchange(text: str) -> Exchange:

@@ -10,22 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab import witness
 from netfilter_exporter.kernel import files
 from netfilter_exporter.kernel.errors import Denied, Inconclusive, ReadError, Unsupported
 from netfilter_exporter.kernel.netlink.attributes import attribute_map, nest, pack
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import (
+    HEADER,
     NETLINK_NETFILTER,
     NETLINK_ROUTE,
     NetlinkError,
     nfgenmsg,
 )
 from netfilter_exporter.rules.families import Family
-from support import archive, limit, recording
+from support import archive, limit, recording, unanswered
 from support.archive import Entry
 from support.host import deny
 
 GETGEN, GETTABLE = 0x0A10, 0x0A01
+RTM_GETROUTE = 26
 GET_INFO = 64
 PATHS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
 
@@ -88,9 +91,9 @@ def test_packing_keeps_the_modes_of_files_tsv(tmp_path):
 
 
 def test_all_states_are_here():
-    """Each of the 89 recorded states can be loaded, and tells which it is."""
+    """Each recorded state can be loaded, and tells which it is."""
     names = recording.names()
-    assert len(names) == 89
+    assert len(names) >= 90
     for name in names:
         kernel, state = name.split("/")
         facts = recording.load(name).facts
@@ -251,3 +254,36 @@ def test_turns_are_taken_with_the_limit(tmp_path, monkeypatch):
     thread.join(5)
     with limit.kept():
         assert (seen, value.read_text()) == (["100"], "262144")
+
+
+def test_an_older_recording_refuses_a_new_question(fake_host, monkeypatch):
+    """Where it is declared that a recording has no answer, the question is unsupported."""
+    monkeypatch.setattr(unanswered, "QUESTIONS", {(NETLINK_ROUTE, RTM_GETROUTE): 1})
+    old = fake_host("6.1/nat-nft")
+    with pytest.raises(NetlinkError) as met:
+        connect(old, NETLINK_ROUTE).ask("route", RTM_GETROUTE, b"\x02" + bytes(11))
+    assert (met.value.errno, old.kernel.unknown) == (errno.EOPNOTSUPP, [])
+
+
+def test_a_newer_recording_has_to_answer(fake_host, monkeypatch):
+    """A question is excused in recordings that are older than it, and nowhere else."""
+    monkeypatch.setattr(unanswered, "QUESTIONS", {(NETLINK_ROUTE, RTM_GETROUTE): 1})
+    new = fake_host("6.18/nat-vmap")
+    with pytest.raises(NetlinkError):
+        connect(new, NETLINK_ROUTE).ask("route", RTM_GETROUTE, b"\x02" + bytes(11))
+    assert len(new.kernel.unknown) == 1
+
+
+def test_each_declared_question_is_answered_somewhere():
+    """A question that no recorded host answers would be tested by none."""
+    for question, since in unanswered.QUESTIONS.items():
+        assert 0 < since <= witness.RECORDER
+        newer = [each for each in map(recording.load, recording.names()) if each.recorder >= since]
+        assert any(question in answered(each) for each in newer), question
+
+
+def answered(recorded):
+    """Return the questions that a recording answers."""
+    requests = [e.request for e in recorded.exchanges.values() if e.request]
+    types = {HEADER.unpack_from(request)[1] for request in requests}
+    return {(NETLINK_NETFILTER if type_ >= 1 << 8 else NETLINK_ROUTE, type_) for type_ in types}

@@ -10,8 +10,11 @@
     scenario.py   what a scenario is
     verdict.py    on the host again: what the pages say, held against what was done
     matrix.py     the table: scenario by kernel
+    record.py     writes recordings of hosts for tests/fixtures
+    witness.py    in the guest: brings it into a state, and tells what the kernel says
+    tap.py        in the guest: stands between the exporter and the kernel
 
-guest.py, router.py and exporter.py also run scenarios in a namespace of the running kernel.
+guest.py, router.py, exporter.py and witness.py also work in a namespace of the running kernel.
 
 And a host of Debian's with systemd, on which the exporter is deployed:
 

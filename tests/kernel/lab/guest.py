@@ -3,8 +3,9 @@
     python -m lab.guest JOB.json OUTPUT
     python -m lab.guest --here SCENARIO PREFIX
 
-The job is a list of scenarios. Each result is one line that `results.packed` makes, after one that
-says what begins. The second form runs one scenario in the network namespace that it is started in.
+The job is a list of scenarios, or a state that `lab.witness` records. Each result is one line that
+`results.packed` makes, after one that says what begins. The second form runs one scenario in the
+network namespace that it is started in.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
+from lab import witness
 from lab.exporter import Exporter
 from lab.results import packed
 from lab.router import ROUTER_WAN, Router, flush, loaded, unload
@@ -102,6 +104,10 @@ def main(job: str, output: str) -> int:
     wanted = set(loaded())
     with open(output, "w") as out:
         _say(out, f"ready {os.uname().release}")
+        if isinstance(names, dict):
+            _say(out, f"result {packed(witness.record(names, _PREFIX))}")
+            _say(out, "end")
+            return 0
         for name in names:
             _say(out, f"begin {name}")
             result = run_scenario(scenarios[name], _PREFIX)

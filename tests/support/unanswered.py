@@ -1,0 +1,28 @@
+"""Questions to the kernel that older recordings do not answer: the one place that says so.
+
+Who adds a question to the exporter counts `RECORDER` in tests/kernel/lab/witness.py up, records
+hosts that answer it with tests/record, and adds a line here. Recordings of an older recorder then
+answer as a kernel that does not know the question, which the exporter calls unsupported. Nothing
+else is excused: a question that is missing here, or in a recording that should have it, fails the
+test of that host's page.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+
+from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER, NETLINK_ROUTE
+from support.recording import Recording
+
+#: (netlink protocol, message type) -> the first recorder whose recordings answer it.
+QUESTIONS: Mapping[tuple[int, int], int] = {}
+
+#: What a kernel says of a message that it does not know: nfnetlink_rcv_msg and rtnetlink_rcv_msg.
+_UNKNOWN = {NETLINK_NETFILTER: errno.EINVAL, NETLINK_ROUTE: errno.EOPNOTSUPP}
+
+
+def refusal(recording: Recording, protocol: int, type_: int) -> int | None:
+    """Return the error that a recording answers a question with; None where it has to answer."""
+    since = QUESTIONS.get((protocol, type_))
+    return _UNKNOWN[protocol] if since is not None and recording.recorder < since else None
