@@ -36,7 +36,7 @@ def _group(item):
 def _begins(item):
     """Return when to begin: the lab, which waits most of the time, then what takes minutes."""
     folder = item.path.parent.name
-    order = (LAB, "pythons", "lint", "deploy", "alerts", "grafana", "web", KERNEL)
+    order = (LAB, "pythons", "coverage", "lint", "deploy", "alerts", "grafana", "web", KERNEL)
     group = LAB if _group(item) == LAB else folder
     return order.index(group) if group in order else len(order)
 

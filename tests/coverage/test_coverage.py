@@ -1,0 +1,35 @@
+"""How much of the exporter the tests go through that need neither root nor the network."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from support.wheel import ROOT
+
+TESTS = ("tests/unit", "tests/golden", "tests/check", "tests/web")
+
+
+def run(*command, folder):
+    left_out = ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT")
+    variables = {name: value for name, value in os.environ.items() if name not in left_out}
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env={**variables, "COVERAGE_FILE": f"{folder}/coverage"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.timeout(1200)
+def test_branches_are_covered(tmp_path):
+    """Lines and branches, at least as many as setup.cfg wants; the report names the others."""
+    chosen = ("-m", "not e2e", "-p", "no:xdist", "-o", f"cache_dir={tmp_path}/cache", *TESTS)
+    run("coverage", "run", "-m", "pytest", "-q", "--timeout=600", *chosen, folder=tmp_path)
+    run("coverage", "report", folder=tmp_path)
