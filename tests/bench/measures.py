@@ -16,8 +16,8 @@ from machine import Server
 
 from support import debian
 
-_PORT = 9899
-_FLAGS = ("--log.level=error", f"--web.listen-address=127.0.0.1:{_PORT}")
+PORT, NODE_PORT = 9899, 9898
+_FLAGS = ("--log.level=error", f"--web.listen-address=127.0.0.1:{PORT}")
 
 
 class Steady(NamedTuple):
@@ -46,7 +46,7 @@ class Kept(NamedTuple):
 
 def exporter(name: str, *flags: str) -> Server:
     """Start the exporter in a namespace."""
-    return Server(name, _PORT, [sys.executable, "-m", "netfilter_exporter", *_FLAGS, *flags], {})
+    return Server(name, PORT, [sys.executable, "-m", "netfilter_exporter", *_FLAGS, *flags], {})
 
 
 def node_exporters() -> Mapping[str, Path | str]:
@@ -64,7 +64,9 @@ def _fetch(suite: str) -> Path | str:
 
 def node_exporter(name: str, program: Path) -> Server:
     """Start a node_exporter in a namespace, with what it collects by default."""
-    return Server(name, 9898, [str(program), "--web.listen-address=127.0.0.1:9898"], {})
+    return Server(
+        name, NODE_PORT, [str(program), f"--web.listen-address=127.0.0.1:{NODE_PORT}"], {}
+    )
 
 
 def steady(servers: Mapping[str, Server], rounds: int, scrapes: int) -> dict[str, Steady]:
