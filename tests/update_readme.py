@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Rewrites the tables of metrics and of alerts in README.md, from the code and from the rules."""
+"""Rewrites what is made of the code: the tables in README.md, and the flags in the man page."""
 
 import sys
 
 from netfilter_exporter import assets
 from netfilter_exporter.collectors import load
-from support import readme
+from support import man_page, readme
 from support.alert_table import alert_table
 from support.metric_table import metric_table
 
@@ -13,6 +13,7 @@ from support.metric_table import metric_table
 def main() -> int:
     readme.write("metrics", metric_table(load()))
     readme.write("alerts", alert_table(assets.load_rules(assets.files()[assets.RULES])))
+    man_page.PATH.write_text(man_page.current(man_page.PATH.read_text()))
     return 0
 
 
