@@ -19,6 +19,7 @@ STATES = {
     "nat-legacy": ({}, "healthy"),
     "nat-iptables-nft": ({}, "healthy"),
     "nat-nft": ({}, "healthy"),
+    "nat-vmap": ({}, "healthy"),
     "both-backends": ({"NatBackendsMixed": "warning"}, "rules in nftables and in legacy tables"),
     "forward-off": ({}, "rules do not make a host a router: only the role or history tells"),
     "iface-forward-off": ({}, "whether packets are lost needs the rise of a counter"),
