@@ -66,6 +66,9 @@ def _reload_time(run: Run) -> float | None:
     return reload_status.success_time if reload_status else None
 
 
+#: Maximum number of samples of the exporter itself, its process included.
+BUDGET = 45
+
 ROWS: tuple[Metric[Run], ...] = (
     Metric(
         "exporter_build_info",

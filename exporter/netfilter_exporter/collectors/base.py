@@ -17,6 +17,9 @@ T = TypeVar("T")
 
 PREFIX = "netfilter_"
 
+#: Maximum number of samples on the page of a NAT gateway with modules.
+PAGE_BUDGET = 420
+
 #: More label sets than this of what rules and interfaces name are counted, not exported.
 SERIES_LIMIT = 64
 
@@ -61,6 +64,11 @@ class Collector:
     help: str
     metrics: tuple[Metric[Snapshot], ...]
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)  #: with their help
+    #: Maximum number of samples on a NAT gateway with modules, without options. Those of all
+    #: collectors and of the exporter itself add up to at most PAGE_BUDGET.
+    budget: int = 10
+    #: Netlink dumps (message types) that a scrape may repeat where nothing has changed.
+    dumps: frozenset[int] = frozenset()
 
 
 def value(read: Callable[[T], float | None]) -> Callable[[T], Iterable[Sample]]:

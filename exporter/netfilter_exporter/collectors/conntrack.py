@@ -39,6 +39,7 @@ COLLECTOR = Collector(
     "conntrack",
     "connection tracking: entries, limits, drops",
     options={PER_CPU: "serve the statistics of each CPU, not their sums"},
+    budget=18,
     metrics=(
         Metric(
             "conntrack_present",

@@ -65,6 +65,7 @@ def _offloaded(snapshot: Snapshot) -> Iterable[Sample]:
 COLLECTOR = Collector(
     "flows",
     "a sample of the flow table: states, new connections, whether they are translated and answered",
+    budget=60,
     metrics=(
         Metric(
             "flow_sample_entries",

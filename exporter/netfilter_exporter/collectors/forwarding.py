@@ -76,6 +76,8 @@ def _policy_drop(snapshot: Snapshot) -> Iterable[Sample]:
 COLLECTOR = Collector(
     "forwarding",
     "IP forwarding, by family and interface, and its counters",
+    budget=20,
+    dumps=frozenset({forwarding.RTM_GETNETCONF}),
     metrics=(
         Metric(
             "forwarding_enabled",

@@ -109,6 +109,7 @@ def _capability_needed(snapshot: Snapshot) -> Iterable[Sample]:
 COLLECTOR = Collector(
     "nat",
     "NAT rules in nftables and iptables, and whether they can work",
+    budget=95,
     metrics=(
         Metric(
             "nat_readable",

@@ -53,6 +53,7 @@ def _mismatch(snapshot: Snapshot) -> Iterable[Sample]:
 COLLECTOR = Collector(
     "sysctl",
     "sysctls of connection tracking and forwarding, and what is asked of them",
+    budget=70,
     metrics=(
         Metric(
             "sysctl",

@@ -9,6 +9,7 @@ from netfilter_exporter.collectors.base import Collector, Metric, Sample, each, 
 from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.facts.tracking import tracks
+from netfilter_exporter.kernel.conntrack import hooks
 from netfilter_exporter.rules.families import Family
 
 
@@ -28,6 +29,8 @@ def _netlink_available(snapshot: Snapshot) -> float | None:
 COLLECTOR = Collector(
     "tracking",
     "proof that connections are tracked",
+    budget=4,
+    dumps=frozenset({hooks.NFNL_MSG_HOOK_GET}),
     metrics=(
         Metric(
             "conntrack_tracking",

@@ -77,7 +77,9 @@ _FILES = (
     "/sys/module/*/refcnt",
     "/sys/module/*/taint",
 )
-_MODULE = re.compile(r"/sys/module/(nf_|nft_|nfnetlink|xt_|x_tables|ip[6_tv]|bridge|br_netfilter|ebt)")
+_MODULE = re.compile(
+    r"/sys/module/(nf_|nft_|nfnetlink|xt_|x_tables|ip[6_tv]|bridge|br_netfilter|ebt)"
+)
 #: What the exporter opens and no recording needs: of processes, of Python, and of all symbols.
 _LEFT_OUT = ("/proc/[0-9]*", "/proc/self/*", "/proc/kallsyms", "/proc/config.gz", "/sys/devices/*")
 _MOST = 1 << 16  #: bytes of a file
