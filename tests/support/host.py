@@ -40,7 +40,7 @@ class FakeHost:
             xtables=self.kernel.xtables,
             loopback=self.kernel.loopback,
             interfaces=self.kernel.interfaces,
-            processes=lambda: self.processes,
+            processes=lambda _: self.processes,
         )
 
     @property

@@ -217,4 +217,5 @@ class Context:
     @functools.cached_property
     def managers(self) -> tuple[Manager, ...]:
         """Who writes the rules of this host."""
-        return managers(self.snapshot.paths, self.snapshot.system.processes())
+        paths = self.snapshot.paths
+        return managers(paths, self.snapshot.system.processes(paths.procfs))

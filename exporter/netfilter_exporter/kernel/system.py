@@ -23,10 +23,11 @@ def read_interfaces() -> Mapping[str, int]:
     return {names.decode(os.fsencode(name)): index for index, name in socket.if_nameindex()}
 
 
-def read_processes() -> frozenset[str]:
-    """Return the names of the processes that can be seen."""
+def read_processes(procfs: str) -> frozenset[str]:
+    """Return the names of the processes in a procfs, as far as they can be seen."""
     import psutil  # noqa: PLC0415 - a tenth of the start, and only `check` asks
 
+    psutil.PROCFS_PATH = procfs  # else a container's own processes
     return frozenset(process.info["name"] for process in psutil.process_iter(["name"]))
 
 
@@ -39,5 +40,5 @@ class System:
     xtables: Callable[[Family], Xtables] = XtablesSocket
     loopback: Callable[[Family], Loopback] = LoopbackPair
     interfaces: Callable[[], Mapping[str, int]] = read_interfaces
-    processes: Callable[[], frozenset[str]] = read_processes
+    processes: Callable[[str], frozenset[str]] = read_processes
     clock: Callable[[], float] = time.monotonic
