@@ -9,7 +9,7 @@ import pytest
 
 from netfilter_exporter.kernel.errors import Malformed
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER, nfgenmsg
-from netfilter_exporter.kernel.nft.tables import NFT_MSG_GETRULE
+from netfilter_exporter.kernel.nft.uapi import NFT_MSG_GETRULE
 from netfilter_exporter.rules.families import NFPROTO_UNSPEC, Family, Hook
 from netfilter_exporter.rules.model import Action
 from netfilter_exporter.rules.reachability import BaseChain

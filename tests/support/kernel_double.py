@@ -21,7 +21,7 @@ from netfilter_exporter.kernel.netlink.messages import (
     NLM_F_DUMP,
 )
 from netfilter_exporter.kernel.netlink.transport import Transport
-from netfilter_exporter.kernel.nft.tables import NFT_MSG_GETRULE
+from netfilter_exporter.kernel.nft.uapi import NFT_MSG_GETRULE
 from netfilter_exporter.rules.families import Family
 from support import unanswered, wire
 from support.recording import Exchange, Recording

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from netfilter_exporter.rules.detail import NO_FORM
 from netfilter_exporter.rules.families import IPV4, Backend, Family, Hook
 from netfilter_exporter.rules.model import Action, Chain, Rule, Table, Verdict
 
@@ -15,6 +16,11 @@ HOOKS = {
     "out": Hook.OUTPUT,
     "post": Hook.POSTROUTING,
 }
+
+
+def plain(rule: Rule) -> Rule:
+    """Return what a rule does, without how its detail is decoded."""
+    return rule._replace(form=NO_FORM)
 
 
 def verdict(name: str) -> Rule:

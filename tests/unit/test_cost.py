@@ -18,6 +18,7 @@ from netfilter_exporter.kernel.errors import ReadError, Status
 from netfilter_exporter.kernel.netlink.messages import HEADER, NLM_F_DUMP
 from netfilter_exporter.kernel.nft import tables as nftables
 from netfilter_exporter.kernel.nft.tables import Reading
+from netfilter_exporter.kernel.nft.uapi import NFT_MSG_GETRULE
 from netfilter_exporter.kernel.xtables import tables as xtables
 from netfilter_exporter.rules.families import BOTH
 from netfilter_exporter.rules.model import Rule, Verdict
@@ -107,7 +108,7 @@ def test_a_steady_scrape_lists_no_rules(watch, name, monkeypatch):
     """
     watched = watch(name)
     watched.scrape()
-    assert nftables.NFT_MSG_GETRULE in dumps(watched)
+    assert NFT_MSG_GETRULE in dumps(watched)
     assert xtables.IPT_SO_GET_ENTRIES in watched.options
     monkeypatch.setattr(xtables, "parse_table", None)
     page = watched.scrape()

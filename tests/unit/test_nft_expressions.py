@@ -7,17 +7,18 @@ from hypothesis import given
 
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.nft import expressions as nft_expressions
-from netfilter_exporter.kernel.nft.expressions import interface_match
-from netfilter_exporter.kernel.nft.tables import parse_rule
+from netfilter_exporter.kernel.nft.rules import parse_rule
+from netfilter_exporter.kernel.rule_parts import interface_match
 from netfilter_exporter.rules.families import BOTH, IPV4, IPV6
 from netfilter_exporter.rules.model import Action, Rule, Verdict
 from support import corpus, nft
+from support.rules import plain
 
 
 def parse(*expressions, **parts):
     """Return the rule that a message of these expressions makes."""
     message = memoryview(nft.rule(*expressions, **parts))
-    return parse_rule(message).make(message)[2]
+    return plain(parse_rule(message).make(message)[2])
 
 
 PAYLOAD = nft.expression("payload", nft.number(1, 1), nft.number(2, 1))

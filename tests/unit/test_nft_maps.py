@@ -7,17 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfilter_exporter.kernel.errors import ReadError
-from netfilter_exporter.kernel.nft.maps import (
+from netfilter_exporter.kernel.nft.maps import Maps, Use, elements, parse_element, parse_set
+from netfilter_exporter.kernel.nft.uapi import (
     NFT_MSG_GETSET,
     NFT_MSG_GETSETELEM,
     NFT_SET_ANONYMOUS,
     NFT_SET_CONSTANT,
     NFT_SET_TIMEOUT,
-    Maps,
-    Use,
-    elements,
-    parse_element,
-    parse_set,
 )
 from netfilter_exporter.kernel.parser_cache import ParserCache
 from support import corpus, nft

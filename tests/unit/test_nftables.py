@@ -9,17 +9,20 @@ from hypothesis import strategies as st
 from netfilter_exporter.kernel.errors import Denied, ReadError, Status
 from netfilter_exporter.kernel.netlink.messages import NLM_F_DUMP_INTR, NetlinkError
 from netfilter_exporter.kernel.nft import tables as nftables
-from netfilter_exporter.kernel.nft.maps import NFT_MSG_GETSET, NFT_MSG_GETSETELEM, Maps
-from netfilter_exporter.kernel.nft.tables import (
+from netfilter_exporter.kernel.nft.chains import parse_chain
+from netfilter_exporter.kernel.nft.maps import Maps
+from netfilter_exporter.kernel.nft.rules import parse_rule
+from netfilter_exporter.kernel.nft.tables import parse_table
+from netfilter_exporter.kernel.nft.uapi import (
     NFT_MSG_GETCHAIN,
     NFT_MSG_GETGEN,
     NFT_MSG_GETRULE,
+    NFT_MSG_GETSET,
+    NFT_MSG_GETSETELEM,
     NFT_MSG_GETTABLE,
-    parse_chain,
-    parse_rule,
-    parse_table,
 )
 from netfilter_exporter.kernel.parser_cache import LIMIT, ParserCache
+from netfilter_exporter.rules.detail import RuleDetail
 from netfilter_exporter.rules.families import BOTH, IPV4, Hook
 from netfilter_exporter.rules.model import Action, Rule, Verdict
 from support import corpus, nft, wire
@@ -52,6 +55,12 @@ def outcome(parse, content):
         return str(error)
 
 
+def of_detail(rule, values):
+    """Return all that is decoded of a rule."""
+    detail = RuleDetail(rule.form, values)
+    return [*detail.matches, *([detail.nat] if rule.form.nat else [])]
+
+
 # -- messages ------------------------------------------------------------------------------------
 
 
@@ -60,9 +69,11 @@ def test_any_bytes_make_a_rule_or_an_error(content):
     """No bytes make anything but a rule of some chain, or a ReadError."""
     found = outcome(lambda m: parse_rule(m).make(m), content)
     if not isinstance(found, str):
-        (family, table), chain, rule, handle = found
-        assert (type(family), type(table), type(chain), type(rule)) == (int, str, str, Rule)
-        assert handle >= 0
+        (family, table), chain, rule, values, handle = found
+        assert (type(family), type(table), type(chain), type(rule)) == (int, str, bytes, Rule)
+        assert len(values) == rule.form.size
+        assert bool(handle) is bool(rule.maps)
+        assert all(detail is not None for detail in of_detail(rule, values))
 
 
 @given(corpus.mutated(CHAINS) | corpus.mutated(corpus.payloads("nft-gettable-unspec")))
@@ -121,8 +132,8 @@ def test_where_rules_lead_is_no_part_of_their_shape():
         jump = nft.rule(nft.load(16), nft.cmp(b"\6"), nft.immediate(nft.JUMP, f"to{number}"))
         vmap = nft.rule(nft.vmap(f"__map{number}"), chain=f"chain{number}")
         assert recognise(memoryview(jump))[2].targets == (f"to{number}",)
-        _, chain, rule, _ = recognise(memoryview(vmap))
-        assert (chain, rule.maps) == (f"chain{number}", (f"__map{number}",))
+        _, chain, rule, *_ = recognise(memoryview(vmap))
+        assert (chain, rule.maps) == (f"chain{number}\0".encode(), (f"__map{number}",))
     assert [len(known) for known in recognise._known.values()] == [1, 1]
 
 
@@ -169,7 +180,7 @@ def test_a_reading_is_put_together():
         "c": Hook.POSTROUTING,
         "user": None,
     }
-    assert table.chains["user"].rules == [Rule(action=Action.MASQUERADE)]
+    assert table.rules("user") == [Rule(action=Action.MASQUERADE)]
     assert [request.type for request in script.requests] == [
         NFT_MSG_GETGEN,
         NFT_MSG_GETTABLE,
@@ -208,14 +219,14 @@ def test_rules_that_say_nothing_about_nat_are_not_asked_for(base, asked):
 def test_a_table_has_its_families_and_flags(family, families):
     """An inet table is met by both families; a dormant one says so."""
     table = parse_table(memoryview(nft.table(flags=1, family=family)))
-    (built,) = nftables.build([table], [], [], {})
+    (built,) = nftables.build([table], {}, {})
     assert (built.families, built.dormant) == (families, True)
 
 
 def test_tables_that_no_ip_packet_meets_are_left_out():
     """netdev, bridge and arp tables translate nothing."""
     table = parse_table(memoryview(nft.table(family=nft.NETDEV)))
-    assert nftables.build([table], [], [], {}) == []
+    assert nftables.build([table], {}, {}) == []
 
 
 def test_a_ruleset_that_changes_meanwhile_is_read_again():

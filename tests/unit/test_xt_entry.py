@@ -13,6 +13,7 @@ from netfilter_exporter.kernel.xtables.entry import LAYOUTS, parse_entry
 from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.model import Rule, Verdict
 from support import corpus, xt
+from support.rules import plain
 
 NAMES = {152: "a", 304: "b"}
 COMMENT = ("comment", b"why".ljust(256, b"\0"))
@@ -98,7 +99,9 @@ def test_where_rules_lead_is_no_part_of_their_shape():
     for start, name in names.items():
         content = entry(xt.Rule(start, protocol=6), source=struct.pack(">I", start))
         expected = Rule(conditional=True, verdict=Verdict.JUMP, targets=(name,))
-        assert parse(memoryview(content)) == expected
+        rule, values = parse(memoryview(content))
+        assert plain(rule) == expected
+        assert values[:4] == struct.pack(">I", start)
     ((_, known),) = parse._known.items()
     assert len(known) == 1
 
@@ -107,7 +110,7 @@ def test_a_verdict_is_told_from_a_chain():
     """The sign of the number decides: below zero it is a verdict."""
     parse = remembering(Family.IPV4)
     made = [xt.Rule(152), xt.Rule(xt.DROP), xt.Rule(304), xt.Rule(xt.ACCEPT), xt.Rule(456)]
-    found = [parse(memoryview(entry(rule))) for rule in made]
+    found = [parse(memoryview(entry(rule)))[0] for rule in made]
     assert [(rule.verdict, rule.targets) for rule in found] == [
         (Verdict.JUMP, ("a",)),
         (Verdict.DROP, ()),

@@ -25,6 +25,7 @@ from netfilter_exporter.kernel.xtables.tables import (
 from netfilter_exporter.rules.families import Family, Hook
 from netfilter_exporter.rules.model import Action, Rule, Verdict
 from support import corpus, recording, xt
+from support.rules import plain
 
 RECORDED = [
     recording.load(name).exchanges
@@ -44,7 +45,8 @@ def parse(family, name="nat", **chains):
 
 def rules(family, *made, **chains):
     """Return the parsed rules of POSTROUTING."""
-    return parse(family, base={4: made}, **chains).chains["POSTROUTING"].rules
+    found = parse(family, base={4: made}, **chains).rules("POSTROUTING")
+    return [plain(rule) for rule in found]
 
 
 # -- chains --------------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel import names
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.netlink.connection import Connection
-from netfilter_exporter.kernel.nft import tables
+from netfilter_exporter.kernel.nft.handles import read_chain_handles, read_handles
 from netfilter_exporter.kernel.nft.maps import TableKey
+from netfilter_exporter.kernel.nft.tables import read_generation
 from netfilter_exporter.rules.families import FAMILIES_OF, Family
 
 
@@ -29,8 +30,8 @@ def read(
         rule = _of_rule(connection, key, chain, position) if position else 0
         # nft is given the names of the others, unless it cannot be.
         known = names.is_text(table) and names.is_text(chain)
-        found = (0, 0) if known else tables.read_chain_handles(connection, key, chain)
-        if tables.read_generation(connection) != generation:
+        found = (0, 0) if known else read_chain_handles(connection, key, chain)
+        if read_generation(connection) != generation:
             return Handles()
     except ReadError:
         return Handles()
@@ -38,5 +39,5 @@ def read(
 
 
 def _of_rule(connection: Connection, table: TableKey, chain: str, position: int) -> int:
-    found = tables.read_handles(connection, table, chain)
+    found = read_handles(connection, table, chain)
     return found[position - 1] if position <= len(found) else 0

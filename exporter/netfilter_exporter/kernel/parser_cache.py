@@ -11,8 +11,9 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
+import operator
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Callable, Generic, TypeVar
 
 T = TypeVar("T")
@@ -48,16 +49,39 @@ class ParserCache(Generic[T]):
     def __call__(self, message: memoryview) -> T:
         """Return the result of the message; raises what the parser raises."""
         known = self._known[len(message)]
-        for place, (unpack, read, make) in enumerate(known):
+        for entry in known:
+            unpack, read, make = entry
             if unpack(message) == read:
-                if place:  # the most frequent ones come to the front
-                    known[place - 1], known[place] = known[place], known[place - 1]
+                if entry is not known[0]:  # the most frequent ones come to the front
+                    place = known.index(entry)
+                    known[place - 1], known[place] = entry, known[place - 1]
                 return make(message)
         parsed = self._parse(message)
         if len(known) < LIMIT:
             unpack = unpacker_of_others(len(message), parsed.ignored)
             known.append((unpack, unpack(message), parsed.make))
         return parsed.make(message)
+
+
+class Picker:
+    """Unpacks groups of parts of a message at once; parts may be in several groups."""
+
+    def __init__(self, size: int, *groups: Sequence[slice]) -> None:
+        self._groups = groups
+        self._parts = sorted({(part.start, part.stop) for parts in groups for part in parts})
+        self.unpack = unpacker(size, (slice(*part) for part in self._parts))
+
+    def at(self, part: slice) -> int:
+        """Return which one of what is unpacked `part` is."""
+        return self._parts.index((part.start, part.stop))
+
+    def group(self, number: int) -> Callable[[tuple[bytes, ...]], tuple[bytes, ...]]:
+        """Return what selects a group from what was unpacked, in the order that was given."""
+        places = [self.at(part) for part in self._groups[number]]
+        first = places[0] if places else 0
+        if places == list(range(first, first + len(places))):
+            return operator.itemgetter(slice(first, first + len(places)))
+        return operator.itemgetter(*places)
 
 
 def unpacker(size: int, parts: Iterable[slice]) -> Unpack:

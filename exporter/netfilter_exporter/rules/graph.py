@@ -81,6 +81,8 @@ class Graph:
         self.termination = Termination(table)
         self.summaries: dict[str, ChainSummary] = {}
         self._of_rules: dict[tuple[int, ...], ChainSummary] = {}  #: by the identity of the rules
+        #: By identity of their rules and the ways that these let pass: to compare rules is dear.
+        self._hits: dict[tuple[tuple[int, int], ...], tuple[RuleHit, ...]] = {}
 
     def walk(self, bases: Iterable[str]) -> Reached:
         """Return the chains that packets of `bases` come to."""
@@ -105,12 +107,13 @@ class Graph:
 
     def classes(self, reached: Reached) -> list[ChainClass]:
         """Return the reached chains that have rules of interest."""
-        groups: dict[tuple[tuple[RuleHit, ...], int], list[str]] = collections.defaultdict(list)
+        groups: dict[tuple[int, int], ChainClass] = {}
         for name, ways in reached.items():
             hits = self.summaries[name].hits
             if hits:
-                groups[hits, ways].append(name)
-        return [ChainClass(hits, ways, chains) for (hits, ways), chains in groups.items()]
+                group = groups.setdefault((id(hits), ways), ChainClass(hits, ways, []))
+                group.chains.append(name)
+        return list(groups.values())
 
     def sizes(self, reached: Reached) -> dict[Family, int]:
         """Return how many rules packets of each family come to."""
@@ -193,7 +196,8 @@ class Graph:
                 needing += [(rule, passing, None)] if rule.action else ()
             if live and self.termination.hides(rule):
                 live = False
-        return ChainSummary(len(rules), tuple(hits), edges, needing)
+        same = tuple((id(hit.rule), hit.passing) for hit in hits)
+        return ChainSummary(len(rules), self._hits.setdefault(same, tuple(hits)), edges, needing)
 
     def _targets(self, rule: Rule) -> tuple[str, ...]:
         return rule.targets + tuple(t for name in rule.maps for t in self.table.maps.get(name, ()))

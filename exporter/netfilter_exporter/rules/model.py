@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from netfilter_exporter.rules.detail import NO_FORM, Form, RuleDetail
 from netfilter_exporter.rules.families import BOTH, Backend, Family, Hook
 
 #: A chain behind it can no longer keep a packet from being tracked. One of this very priority can
@@ -41,7 +42,10 @@ class Verdict(enum.Enum):
 
 
 class Rule(NamedTuple):
-    """One rule. What is not read of it can neither translate nor hide another rule."""
+    """What a rule does. Rules that do the same are one object, whatever addresses they match.
+
+    What they match is in their `RuleDetail` (`Chain.details`).
+    """
 
     conditional: bool = False  #: it has a match, so that some packets may pass it by
     verdict: Verdict | None = None
@@ -56,6 +60,7 @@ class Rule(NamedTuple):
     zone: bool = False  #: it puts flows into a conntrack zone
     extension: bool = False  #: its action is an xt target, also where nftables carries it
     comment: str = ""  #: of an unconditional rule
+    form: Form = NO_FORM  #: how its detail is decoded
 
 
 def is_among(interface: str, interfaces: Mapping[str, int]) -> bool:
@@ -73,6 +78,7 @@ class Chain(NamedTuple):
     type: str = ""  #: nat, filter or route
     priority: int = 0
     drops: bool = False  #: its policy is drop
+    values: bytes = b""  #: of its rules, one after the other: what their forms decode
 
     @property
     def translates(self) -> bool:
@@ -94,6 +100,14 @@ class Chain(NamedTuple):
         """Whether its rules say anything about NAT."""
         return self.translates or self.is_before_tracking
 
+    def details(self) -> Iterator[RuleDetail]:
+        """Yield each rule in full, in the order of `rules`."""
+        start = 0
+        for rule in self.rules:
+            end = start + rule.form.size
+            yield RuleDetail(rule.form, self.values[start:end])
+            start = end
+
 
 class Table(NamedTuple):
     """A table with its chains by name, and the chains that its verdict maps lead to."""
@@ -109,3 +123,8 @@ class Table(NamedTuple):
         """Return the rules of a chain: none where it is not listed."""
         found = self.chains.get(chain)
         return found.rules if found else ()
+
+    def details(self, chain: str) -> Iterator[RuleDetail]:
+        """Yield the rules of a chain in full, in the order of `rules`."""
+        found = self.chains.get(chain)
+        return found.details() if found else iter(())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
-from typing import Callable, TypeVar
+from typing import Callable, Generic, Protocol, TypeVar
 
 from netfilter_exporter.kernel.errors import Malformed, ReadError, TimedOut
 from netfilter_exporter.kernel.netlink.messages import (
@@ -23,6 +23,31 @@ from netfilter_exporter.kernel.netlink.transport import Transport
 _DUMP_ATTEMPTS = 4
 
 T = TypeVar("T")
+
+
+class Collector(Protocol):
+    """What takes the messages of a dump; two are equal if the dumps said the same."""
+
+    def add(self, message: memoryview) -> None: ...
+
+
+C = TypeVar("C", bound=Collector)
+
+
+class _List(Generic[T]):
+    """Collects what a parser makes of each message."""
+
+    def __init__(self, parse: Callable[[memoryview], T]) -> None:
+        self.made: list[T] = []
+        self._parse = parse
+
+    def add(self, message: memoryview) -> None:
+        self.made.append(self._parse(message))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _List) and self.made == other.made
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Interrupted(ReadError):
@@ -67,16 +92,25 @@ class Connection:
     def dump(
         self, what: str, type_: int, payload: bytes, parse: Callable[[memoryview], T]
     ) -> list[T]:
-        """Return what `parse` makes of each message's payload, in order.
+        """Return what `parse` makes of each message's payload, in order; see `dump_into`."""
+
+        def begin() -> _List[T]:
+            return _List(parse)
+
+        return self.dump_into(what, type_, payload, begin).made
+
+    def dump_into(self, what: str, type_: int, payload: bytes, begin: Callable[[], C]) -> C:
+        """Return a collector that `begin` made, and that was given each message's payload.
 
         Parsed as they arrive, so that a dump of ten megabytes is never held whole. Repeated
         when the kernel says that something changed meanwhile, until two in a row are the same:
         what changed was something else, such as the elements of a set.
         """
-        before: list[T] | None = None
+        before: C | None = None
         for _ in range(_DUMP_ATTEMPTS):
             sequence = self._send(type_, NLM_F_REQUEST | NLM_F_DUMP, payload)
-            parsed: list[T] = []
+            parsed = begin()
+            add = parsed.add
             failure: Exception | None = None
             flags = 0
             done = False
@@ -87,7 +121,7 @@ class Connection:
                         done = ends(what, kind, answer)
                     elif failure is None:
                         try:
-                            parsed.append(parse(answer))
+                            add(answer)
                         except Exception as error:  # the next dump gets EBUSY while this one runs
                             failure = error
             if failure is not None:

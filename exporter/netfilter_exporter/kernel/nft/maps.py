@@ -26,26 +26,25 @@ from netfilter_exporter.kernel.netlink.attributes import (
 )
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import nfgenmsg, nfnetlink_map, nfnetlink_places
-from netfilter_exporter.kernel.nft.expressions import (
+from netfilter_exporter.kernel.nft.expressions import parse_verdict
+from netfilter_exporter.kernel.nft.uapi import (
+    NFT_MSG_GETSET,
+    NFT_MSG_GETSETELEM,
+    NFT_SET_ANONYMOUS,
+    NFT_SET_CONSTANT,
+    NFT_SET_TIMEOUT,
     NFTA_DATA_VERDICT,
+    NFTA_SET_ELEM_DATA,
+    NFTA_SET_ELEM_LIST_ELEMENTS,
+    NFTA_SET_ELEM_LIST_SET,
+    NFTA_SET_ELEM_LIST_TABLE,
+    NFTA_SET_FLAGS,
+    NFTA_SET_NAME,
+    NFTA_SET_TABLE,
     NFTA_VERDICT_CHAIN,
-    parse_verdict,
 )
 from netfilter_exporter.kernel.parser_cache import Parsed, ParserCache, unpacker
 from netfilter_exporter.rules.model import Chain
-
-NFNL_SUBSYS_NFTABLES = 10
-NFT_MSG_GETSET = NFNL_SUBSYS_NFTABLES << 8 | 10
-NFT_MSG_GETSETELEM = NFNL_SUBSYS_NFTABLES << 8 | 13
-
-NFTA_SET_TABLE = 1
-NFTA_SET_NAME = 2
-NFTA_SET_FLAGS = 3
-NFT_SET_ANONYMOUS, NFT_SET_CONSTANT, NFT_SET_TIMEOUT = 0x1, 0x2, 0x10
-NFTA_SET_ELEM_LIST_TABLE = 1
-NFTA_SET_ELEM_LIST_SET = 2
-NFTA_SET_ELEM_LIST_ELEMENTS = 3
-NFTA_SET_ELEM_DATA = 2
 
 TableKey = tuple[int, str]  #: nfproto and name
 MapKey = tuple[TableKey, str]  #: table and name

@@ -130,19 +130,23 @@ def parse_table(content: memoryview, info: Info, family: Family, name: str) -> T
     }
     chains: dict[str, Chain] = {}
     rules: list[Rule] = []
-    hook, policy_at = Hook.PREROUTING, -1
+    values: list[bytes] = []
+    hook, policy_at, user = Hook.PREROUTING, -1, ""
     for start, _, end, is_header in entries:
         if start in bases:
             hook, policy_at = bases[start]
-            rules = []
-        elif start in names:
-            rules = []
-            chains[names[start]] = Chain(rules)
+        user = names.get(start, "" if start in bases else user)
+        if start in bases or start in names:
+            rules, values = [], []
         if start == policy_at:
             drops = parse_verdict(content[start:end], layout) is Verdict.DROP
-            chains[hook.name] = Chain(rules, hook, type_, priority, drops)
+            chains[hook.name] = Chain(rules, hook, type_, priority, drops, b"".join(values))
         elif not is_header:
-            rules.append(parse(content[start:end]))
+            rule, own = parse(content[start:end])
+            rules.append(rule)
+            values.append(own)
+        elif user:
+            chains[user] = Chain(rules, values=b"".join(values))
     whole = headers and all(chains.get(user, Chain([])).rules for user in names.values())
     if not whole or len(chains) != len(bases) + len(headers) - 1:
         raise Malformed(f"legacy {name}: a chain does not begin or end where it should")

@@ -1,0 +1,182 @@
+"""The rules of one nftables table, put into their chains as they arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Callable
+
+from netfilter_exporter.kernel.errors import Malformed
+from netfilter_exporter.kernel.netlink.attributes import pack_name, text
+from netfilter_exporter.kernel.netlink.connection import Connection
+from netfilter_exporter.kernel.netlink.messages import nfgenmsg, nfnetlink_places
+from netfilter_exporter.kernel.nft.chains import Names
+from netfilter_exporter.kernel.nft.decode import decode
+from netfilter_exporter.kernel.nft.maps import TableKey, Use
+from netfilter_exporter.kernel.nft.uapi import (
+    NFT_MSG_GETRULE,
+    NFTA_RULE_CHAIN,
+    NFTA_RULE_EXPRESSIONS,
+    NFTA_RULE_HANDLE,
+    NFTA_RULE_TABLE,
+    NFTA_RULE_USERDATA,
+    NFTNL_UDATA_RULE_COMMENT,
+)
+from netfilter_exporter.kernel.parser_cache import Parsed, Picker
+from netfilter_exporter.kernel.rule_parts import with_names
+from netfilter_exporter.rules.model import Chain, Rule
+
+#: Table, chain as it stands in the message, rule, the bytes of its values, and its handle if it
+#: looks into verdict maps. A plain tuple: there are many.
+ParsedRule = tuple[TableKey, bytes, Rule, bytes, bytes]
+
+#: What the form of a rule depends on. The chain is in the message of each rule.
+_RULE_READ = {NFTA_RULE_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS}
+_join = b"".join
+
+
+def read_rules(
+    connection: Connection,
+    table: TableKey,
+    bases: Mapping[str, Chain],
+    names: Names,
+    parse: Callable[[memoryview], ParsedRule],
+) -> RuleCollector:
+    """Return the chains of a table, filled with their rules; `bases` are its base chains."""
+    request = nfgenmsg(table[0]) + pack_name(NFTA_RULE_TABLE, table[1])
+    found = connection.dump_into(
+        "nftables GETRULE",
+        NFT_MSG_GETRULE,
+        request,
+        lambda: RuleCollector(table, bases, names, parse),
+    )
+    return found.finish()
+
+
+class RuleCollector:
+    """Puts the rules of one table into their chains: the kernel lists chain after chain."""
+
+    def __init__(
+        self,
+        table: TableKey,
+        bases: Mapping[str, Chain],
+        names: Names,
+        parse: Callable[[memoryview], ParsedRule],
+    ) -> None:
+        self.chains = dict(bases)
+        self.uses: list[Use] = []  #: of verdict maps
+        self._table = table
+        self._names = names
+        self._parse = parse
+        self._chain: bytes | None = None  #: to which the next ones most likely belong
+        self._rules: list[Rule] = []
+        self._values: list[bytes] = []
+
+    def add(self, message: memoryview) -> None:
+        """Add the rule of an NFT_MSG_NEWRULE; a kernel that knows no filter sends all tables'."""
+        table, chain, rule, values, handle = self._parse(message)
+        if table != self._table:
+            return
+        if chain != self._chain:
+            self.finish()
+            self._chain = chain
+        self._rules.append(rule)
+        if values:
+            self._values.append(values)
+        if handle:
+            number = int.from_bytes(handle, "big")
+            self.uses += [Use(table, number, name) for name in rule.maps]
+
+    def finish(self) -> RuleCollector:
+        """Close the chain that is being filled."""
+        if self._chain is not None:
+            name = self._names[self._chain]
+            before = self.chains.get(name)
+            rules, values = self._rules, _join(self._values)
+            if before is not None:
+                rules, values = before.rules + rules, before.values + values
+                self.chains[name] = before._replace(rules=rules, values=values)
+            else:
+                self.chains[name] = Chain(rules, values=values)
+        self._chain, self._rules, self._values = None, [], []
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RuleCollector) and self.finish().chains == other.finish().chains
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def parse_rule(payload: memoryview, names: Names | None = None) -> Parsed[ParsedRule]:
+    """Parse an NFT_MSG_NEWRULE; rules of one form share what they do, not where they lead.
+
+    `names` are those that were met in the same reading.
+    """
+    known = Names() if names is None else names
+    places = nfnetlink_places(payload)
+    for type_ in (NFTA_RULE_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_HANDLE):
+        if type_ not in places:
+            raise Malformed("nftables: a rule without a table, a chain or a handle")
+    table = payload[0], text(payload[places[NFTA_RULE_TABLE]])
+    nest = places.get(NFTA_RULE_EXPRESSIONS, slice(0, 0))
+    decoded = decode(payload, nest.start, nest.stop)
+    rule = decoded.rule
+    comments = [] if rule.conditional else _present(places, NFTA_RULE_USERDATA)
+    ignored = [*decoded.ignored, places[NFTA_RULE_CHAIN]]
+    ignored += [place for type_, place in places.items() if type_ not in _RULE_READ]
+    named = [*decoded.targets, *decoded.maps, *comments]
+    handles = [places[NFTA_RULE_HANDLE]] if decoded.maps else []
+    picker = Picker(len(payload), [places[NFTA_RULE_CHAIN]], decoded.values, named, handles)
+    unpack, values_of, named_of = picker.unpack, picker.group(1), picker.group(2)
+    at = picker.at(places[NFTA_RULE_CHAIN])
+    if not named:
+        return Parsed(
+            lambda m: (table, (p := unpack(m))[at], rule, _join(values_of(p)), b""), ignored
+        )
+    handle_of = picker.group(3)
+    name = _Namer(rule, known, len(decoded.targets), len(decoded.maps))
+
+    def make(message: memoryview) -> ParsedRule:
+        parts = unpack(message)
+        found = name[named_of(parts)]
+        return table, parts[at], found, _join(values_of(parts)), _join(handle_of(parts))
+
+    return Parsed(make, ignored)
+
+
+def _present(places: Mapping[int, slice], type_: int) -> list[slice]:
+    return [places[type_]] if type_ in places else []
+
+
+class _Namer(dict[tuple[bytes, ...], Rule]):
+    """The rules of one form by the names in them: of chains, maps, and a comment."""
+
+    def __init__(self, rule: Rule, known: Names, targets: int, maps: int) -> None:
+        super().__init__()
+        self._make = with_names(rule)
+        self._known = known
+        self._targets = targets
+        self._maps = targets + maps  #: where they end
+
+    def __missing__(self, names: tuple[bytes, ...]) -> Rule:
+        chains, maps, comments = (
+            names[: self._targets],
+            names[self._targets : self._maps],
+            names[self._maps :],
+        )
+        rule = self[names] = self._make(
+            targets=tuple([self._known[name] for name in chains]),
+            maps=tuple([self._known[name] for name in maps]),
+            comment=parse_comment(comments[0]) if comments else "",
+        )
+        return rule
+
+
+def parse_comment(userdata: bytes) -> str:
+    """Return the comment in NFTA_RULE_USERDATA, which libnftnl fills with (type, length, value)."""
+    offset = 0
+    while offset + 2 <= len(userdata):
+        type_, length = userdata[offset], userdata[offset + 1]
+        if type_ == NFTNL_UDATA_RULE_COMMENT:
+            return text(userdata[offset + 2 : offset + 2 + length])
+        offset += 2 + length
+    return ""
