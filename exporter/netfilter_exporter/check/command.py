@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Callable, NoReturn
 
 from netfilter_exporter import collectors, path_flags
-from netfilter_exporter.check import document, report, text
+from netfilter_exporter.check import document, plugin, report, text
 from netfilter_exporter.check.context import Context, Counters, counters
 from netfilter_exporter.check.report import Report
 from netfilter_exporter.collection import PAGE_TIMEOUT, Gatherer
@@ -64,6 +64,10 @@ class Checker:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command with the arguments behind ``check``; return the exit code."""
+    return plugin.run(lambda: _check(argv))
+
+
+def _check(argv: Sequence[str]) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     paths = path_flags.paths(parser, args)
@@ -71,15 +75,15 @@ def main(argv: Sequence[str]) -> int:
     try:
         config = load(args.config_file) if args.config_file else Config()
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
-        return report.UNKNOWN
+        plugin.complain(str(error))
+        return plugin.UNKNOWN
     checker = Checker(System(paths), config)
     with contextlib.closing(checker):
         return _run(checker, args)
 
 
 def _run(checker: Checker, args: argparse.Namespace) -> int:
-    code = report.UNKNOWN
+    code = plugin.UNKNOWN
     try:
         if args.interval and checker.prepare():
             time.sleep(args.interval)
@@ -93,13 +97,10 @@ def _run(checker: Checker, args: argparse.Namespace) -> int:
             time.sleep(max(args.watch, _REST * (time.monotonic() - started)))
     except KeyboardInterrupt:
         return code
-    except BrokenPipeError:  # whoever read it has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return code
 
 
 def _show(made: Report, args: argparse.Namespace) -> None:
-    terminal = sys.stdout.isatty()
+    terminal = sys.stdout is not None and sys.stdout.isatty()
     if args.json:
         shown = document.render(made, compact=args.watch is not None) + "\n"
     else:
@@ -108,21 +109,21 @@ def _show(made: Report, args: argparse.Namespace) -> None:
         shown = text.render(made, colour=colour, width=width)
         if args.watch is not None:
             shown = _CLEAR + shown if terminal else shown + "\n"
-    encoding = sys.stdout.encoding or "utf-8"  # a rule's comment may be in any language
-    sys.stdout.write(shown.encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # a comment may be in any language
+    plugin.write(shown.encode(encoding, "backslashreplace").decode(encoding))
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(report.UNKNOWN, f"{self.prog}: error: {message}, try --help\n")
+        self.exit(plugin.UNKNOWN, f"{self.prog}: error: {message}, try --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="netfilter_exporter check",
         description="Tells what works, what is broken, why, and what to do. Changes nothing."
-        " Ends with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown, or wrong usage).",
+        " Exits with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown: also wrong usage, --help, a"
+        " failure of the command, or output that cannot be written).",
         allow_abbrev=False,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=40),
         usage="%(prog)s [flags]",

@@ -15,6 +15,7 @@ from netfilter_exporter.check.findings import (
     finding,
     unknown,
 )
+from netfilter_exporter.check.plugin import UNKNOWN
 from netfilter_exporter.check.proof import Proof
 from netfilter_exporter.check.verdict import doubt, not_checked, verdict
 from netfilter_exporter.facts.conntrack import conntrack_entries, conntrack_limit
@@ -25,7 +26,7 @@ from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.model import Action
 
 #: As monitoring plugins end; info changes nothing.
-OK, UNKNOWN = 0, 3
+OK = 0
 _EXIT = {Severity.CRITICAL: 2, Severity.WARNING: 1}
 
 _NAMED = 4  #: interfaces, before it is too much to read
