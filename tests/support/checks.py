@@ -52,9 +52,14 @@ def names(report: Report) -> dict[str, str]:
     return found
 
 
+def found(report: Report, name: str) -> list[Finding]:
+    """Return the findings of an alert that are not unknown."""
+    return [f for f in report.broken if f.alert == PREFIX + name]
+
+
 def one(report: Report, name: str) -> Finding:
     """Return the only finding of an alert that is not unknown."""
-    (finding,) = [f for f in report.broken if f.alert == PREFIX + name]
+    (finding,) = found(report, name)
     return finding
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from netfilter_exporter.kernel import files
 from netfilter_exporter.kernel.files import Paths
+from netfilter_exporter.kernel.modules import history, lists
 from netfilter_exporter.kernel.system import System
 from support import archive, recording
 from support.kernel_double import KernelDouble
@@ -63,6 +64,8 @@ class FakeHost:
         if config.exists():
             config.with_suffix(".gz").write_bytes(gzip.compress(config.read_bytes(), mtime=0))
             config.unlink()
+        for listing in self.path("lib/modules").glob("*/modules.dep"):
+            self._add_modules(listing)
         if "recorder" in self.facts:
             return
         present = [_IN_EVERY_NAMESPACE]
@@ -71,6 +74,14 @@ class FakeHost:
         self.path(_NET_CORE).mkdir(parents=True)
         for name, content in present:
             self.path(_NET_CORE, name).write_text(content)
+
+    def _add_modules(self, listing: Path) -> None:
+        """Add the files that modules.dep names: the recorded machine had them all."""
+        listed = lists.parse_dep(listing.read_bytes(), history.ROWS)
+        for name in listed.paths.values():
+            module = listing.parent / name
+            module.parent.mkdir(parents=True, exist_ok=True)
+            module.touch()
 
     def _interfaces(self) -> Mapping[str, int]:
         if self.recording.interfaces:

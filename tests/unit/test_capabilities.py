@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from netfilter_exporter.collectors import modules as collector
 from netfilter_exporter.facts.modules import kernel_modules
-from netfilter_exporter.kernel.modules.capabilities import CAPABILITIES, blocked, evaluate
+from netfilter_exporter.kernel.modules.capabilities import (
+    CAPABILITIES,
+    blocked,
+    evaluate,
+    obstacles,
+)
 from netfilter_exporter.kernel.modules.history import ROWS
 from netfilter_exporter.kernel.modules.model import Module, Modules, ModuleState
 from support.facts import snapshot_of
-
-STATES = {state.value: state for state in ModuleState}
-
-
-def make(*, loading=True, locked=False, modprobe=True, **states: str) -> Modules:
-    """Return modules with `states` by name, absent otherwise; "merged:X" is merged into X."""
-    known = {name: Module(name, ModuleState.ABSENT) for name in ROWS}
-    for name, text in states.items():
-        state, _, successor = text.partition(":")
-        known[name] = Module(name, STATES[state], successor, 3 if state == "loaded" else None)
-    return Modules("6.1", loading, locked, True, False, modprobe, known, tuple(states))
+from support.modules import make
 
 
 @pytest.mark.parametrize(
@@ -54,7 +51,7 @@ def test_conntrack(core: str, half: str, possible: bool | None):
         ("nat_nftables", {"nf_tables": "loaded", "nft_chain_nat_ipv4": "loaded"}),
         ("masquerade_nftables", {"nft_masq": "loaded", "nft_masq_ipv4": "merged:nft_masq"}),
         ("masquerade_nftables", {"nft_masq": "loaded", "nft_masq_ipv4": "available"}),
-        ("masquerade_nftables", {"nft_compat": "loaded", "xt_MASQUERADE": "available"}),
+        ("redirect_nftables", {"nft_redir": "loaded", "nft_redir_ipv4": "merged:nft_redir"}),
         (
             "hook_dump",
             {
@@ -98,6 +95,40 @@ def test_without_modprobe_d_only_a_block_that_is_seen_counts():
     """A container that sees no modprobe.d must not say that nothing is blocked."""
     modules = make(modprobe=False, nf_nat="blocked")
     assert blocked(modules, evaluate(modules)) == {"nat": True}
+
+
+@pytest.mark.parametrize(
+    ("states", "where", "found"),
+    [
+        ({"nft_nat": "loaded"}, {}, []),
+        ({"nft_nat": "available"}, {}, []),
+        ({"nft_nat": "unknown"}, {}, []),
+        ({"nft_nat": "available"}, {"locked": True}, [("nft_nat", "locked")]),
+        ({"nft_nat": "blocked"}, {}, [("nft_nat", "blocked")]),
+        ({"nft_nat": "unsigned"}, {}, [("nft_nat", "unsigned")]),
+        ({"nft_nat": "absent"}, {}, [("nft_nat", "absent")]),
+    ],
+)
+def test_what_stands_in_the_way_is_named(states, where, found):
+    """An impossible capability names the module that it lacks, and why it cannot be loaded."""
+    assert list(obstacles(make(**where, **states), "snat_nftables")) == found
+
+
+def test_a_module_that_is_needed_by_another_is_the_one_that_is_named():
+    """nft_nat is not to blame where what it needs is blocked."""
+    modules = make(nft_nat="blocked")
+    blamed = Module("nft_nat", ModuleState.BLOCKED, causes=("nf_conntrack", "nf_nat"))
+    modules = dataclasses.replace(modules, known={**modules.known, "nft_nat": blamed})
+    assert [each.module for each in obstacles(modules, "dnat_nftables")] == [
+        "nf_conntrack",
+        "nf_nat",
+    ]
+
+
+def test_a_retired_name_is_not_blamed():
+    """What is lacking is the module that the code went into."""
+    modules = make(nft_redir="blocked", nft_redir_ipv4="merged:nft_redir")
+    assert list(obstacles(modules, "redirect_nftables")) == [("nft_redir", "blocked")]
 
 
 def test_every_module_of_the_table_is_looked_for():

@@ -4,19 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netfilter_exporter.kernel.modules.modprobe import (
-    Install,
-    parse_cmdline,
-    parse_install,
-    stopped_by_install,
-)
+from netfilter_exporter.kernel.modules.modprobe import Rule, parse_cmdline, parse_rules
+from netfilter_exporter.kernel.modules.modprobe import stopped as stopped_by
 
 NAMES = ("nf_conntrack", "nf_nat", "nft_masq")
 
 
-def stopped(content: bytes) -> frozenset[str]:
-    """Return which of NAMES the rules of one file stop."""
-    return stopped_by_install(parse_install(content), NAMES)
+def stopped(content: bytes) -> set[str]:
+    """Return which of NAMES the rules of one file stop; nft_masq is requested by an alias."""
+    return set(stopped_by(parse_rules(content), NAMES, ("nft_masq",)))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +52,29 @@ def test_a_command_that_loads_nothing_stops_the_module(line: bytes):
 )
 def test_everything_else_does_not(line: bytes):
     """A blacklist line only mutes aliases, and a command may load the module after all."""
-    assert stopped(line + b"\n") == frozenset()
+    assert stopped(line + b"\n") == set()
+
+
+@pytest.mark.parametrize("line", [b"blacklist nft_masq", b" blacklist  nft-masq "])
+def test_blacklist_stops_what_is_requested_by_an_alias(line: bytes):
+    """Nothing requests nft_masq by its name: without its aliases it is never loaded."""
+    assert stopped(line + b"\n") == {"nft_masq"}
+
+
+def test_every_line_that_must_go_is_named():
+    """When the first install line is gone the next one counts, up to one that loads."""
+    content = (
+        b"# hardening\n"
+        b"install nf_nat \\\n/bin/false\n"
+        b"install nf_* /bin/true\n"
+        b"install nf_nat /sbin/modprobe -i nf_nat\n"
+        b"install nf_nat /bin/false\n"
+    )
+    rules = stopped_by(parse_rules(content, "/etc/modprobe.d/a.conf"), NAMES)["nf_nat"]
+    assert [(rule.file, rule.first, rule.last, str(rule)) for rule in rules] == [
+        ("/etc/modprobe.d/a.conf", 2, 3, "install nf_nat /bin/false"),
+        ("/etc/modprobe.d/a.conf", 4, 4, "install nf_* /bin/true"),
+    ]
 
 
 def test_the_first_line_that_matches_counts():
@@ -76,27 +94,29 @@ def test_brackets_keep_their_hyphen():
     [
         (b"quiet module_blacklist=nf_nat,nft_masq ro\n", {"nf_nat", "nft_masq"}),
         (b"module-blacklist=nf_nat", {"nf_nat"}),
-        (b'module_blacklist="nf_nat,nft_ct"', {"nf_nat", "nft_ct"}),
-        (b"module_blacklist=nf_nat module_blacklist=nft_ct", {"nft_ct"}),
-        (b"module_blacklist=nf-nat", {"nf-nat"}),
+        (b'module_blacklist="nf_nat,nft_ct"', {"nf_nat"}),
+        (b"module_blacklist=nf_nat module_blacklist=nft_ct", set()),
+        (b"module_blacklist=nf-nat", set()),
         (b"modprobe.blacklist=nf_nat", set()),
+        (b"modprobe.blacklist=nf_nat,nft-masq", {"nft_masq"}),
+        (b"modprobe.blacklist=nft_masq modprobe.blacklist=nf_nat", {"nft_masq"}),
         (b"init=/bin/sh -- module_blacklist=nf_nat", set()),
         (b"module_blacklist", set()),
     ],
 )
 def test_the_kernel_command_line(cmdline: bytes, names: set[str]):
-    """module_blacklist= names modules as the kernel compares them; what is init's is left alone."""
-    assert parse_cmdline(cmdline) == names
+    """module_blacklist= stops modules by their exact names, modprobe.blacklist= aliases alone."""
+    assert set(stopped_by(parse_cmdline(cmdline), NAMES, ("nft_masq",))) == names
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read(content: bytes):
     """No file makes the parsers fail, and only asked names come out."""
     assert stopped(content) <= set(NAMES)
-    assert all(isinstance(name, str) and name for name in parse_cmdline(content))
+    assert all(rule.pattern for rule in parse_cmdline(content))
 
 
 @given(st.text(max_size=200), st.text(max_size=50))
 def test_any_rule_can_be_matched(pattern: str, command: str):
     """No pattern or command makes matching fail."""
-    assert stopped_by_install([Install(pattern, command)], NAMES) <= set(NAMES)
+    assert set(stopped_by([Rule("install", pattern, command)], NAMES)) <= set(NAMES)

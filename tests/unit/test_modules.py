@@ -1,6 +1,7 @@
 """kernel/modules/reader.py: where each module is, by evidence and never by kernel version."""
 
 import gzip
+import lzma
 import os
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from netfilter_exporter.kernel.modules import reader as module_reader
 from netfilter_exporter.kernel.modules.history import MERGES, MODULES, ROWS
 from netfilter_exporter.kernel.modules.model import Modules, ModuleState
 from netfilter_exporter.kernel.modules.reader import ModuleReader
+from support.host import deny
 
 RELEASE = "6.1.0-test"
 LIB = f"lib/modules/{RELEASE}"
@@ -50,6 +52,9 @@ class Tree:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
+        if path.name == "modules.dep":  # and the files that it names
+            for module in content.replace(":", " ").split():
+                self.write(f"{name.rpartition('/')[0]}/{module}")
 
     def installed(self, dep: str = DEP, builtin: str = "kernel/net/ipv6/ipv6.ko\n") -> None:
         """Install the kernel's modules."""
@@ -399,3 +404,119 @@ def test_an_image_has_no_say(tree, monkeypatch):
     assert tree.read().modprobe_readable is False
     tree.installed()
     assert tree.state("nf_tables") is ModuleState.AVAILABLE
+
+
+# -- the files of modules --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["", ".xz", ".zst", ".gz"])
+def test_a_file_that_the_disk_lacks(tree, suffix):
+    """modprobe opens the path of modules.dep: without that file the module is absent."""
+    tree.installed(DEP.replace(".ko", f".ko{suffix}"))
+    assert tree.state("nf_nat") is ModuleState.AVAILABLE
+    (tree.root / LIB / f"kernel/net/netfilter/nf_nat.ko{suffix}").unlink()
+    found = tree.read().known["nf_nat"]
+    assert (found.state, found.causes) == (ModuleState.ABSENT, ("nf_nat",))
+    assert tree.state("nf_conntrack") is ModuleState.AVAILABLE
+    tree.write(f"{LIB}/kernel/net/netfilter/nf_nat.ko{suffix}")
+    assert tree.state("nf_nat") is ModuleState.AVAILABLE
+
+
+def test_a_file_that_was_compressed_after_depmod_ran(tree):
+    """kmod does not look for another suffix than the one that modules.dep gives."""
+    tree.installed()
+    file = tree.root / LIB / "kernel/net/netfilter/nf_nat.ko"
+    file.rename(f"{file}.xz")
+    assert tree.state("nf_nat") is ModuleState.ABSENT
+
+
+def test_what_needs_an_absent_module_cannot_be_loaded_either(tree):
+    """The module that is named is the one without a file."""
+    tree.installed()
+    (tree.root / LIB / "kernel/net/netfilter/nf_conntrack.ko").unlink()
+    found = tree.read().known["nf_nat"]
+    assert (found.state, found.causes) == (ModuleState.ABSENT, ("nf_conntrack",))
+    tree.load(nf_conntrack="")
+    assert tree.state("nf_nat") is ModuleState.AVAILABLE
+
+
+def test_a_file_that_cannot_be_seen_is_not_missing(tree, monkeypatch):
+    """A directory without the right to pass it says nothing about its files."""
+    tree.installed()
+    deny(monkeypatch, [str(tree.root / LIB / "kernel/net/netfilter")])
+    assert tree.state("nf_nat") is ModuleState.AVAILABLE
+
+
+SIGNED = b"\x7fELF ... ~Module signature appended~\n"
+
+
+def sign(tree, content, suffix=""):
+    """Install the modules, nf_nat with this content; return its state where signatures count."""
+    tree.installed(DEP.replace("nf_nat.ko", f"nf_nat.ko{suffix}"))
+    for name in ("nf_conntrack.ko", "nf_tables.ko", "nfnetlink.ko"):
+        (tree.root / LIB / "kernel/net/netfilter" / name).write_bytes(SIGNED)
+    for name in ("nf_defrag_ipv4.ko", "nf_defrag_ipv6.ko"):
+        (tree.root / LIB / "kernel/d" / name).write_bytes(SIGNED)
+    (tree.root / LIB / f"kernel/net/netfilter/nf_nat.ko{suffix}").write_bytes(content)
+    return tree.state("nf_nat")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "packed"),
+    [("", bytes), (".xz", lzma.compress), (".gz", gzip.compress)],
+    ids=["plain", "xz", "gz"],
+)
+def test_signatures(tree, suffix, packed):
+    """Where the kernel demands one, a module without a signature is unsigned, compressed or not."""
+    tree.write("sys/module/module/parameters/sig_enforce", "Y\n")
+    assert sign(tree, packed(SIGNED), suffix) is ModuleState.AVAILABLE
+    assert sign(tree, packed(b"\x7fELF ..."), suffix) is ModuleState.UNSIGNED
+    assert tree.read().signatures is True
+    tree.write("sys/module/module/parameters/sig_enforce", "N\n")
+    tree.write("sys/kernel/security/lockdown", "[none] integrity confidentiality\n")
+    assert tree.state("nf_nat") is ModuleState.AVAILABLE
+    assert tree.read().signatures is False
+
+
+@pytest.mark.parametrize(
+    ("lockdown", "refuses"),
+    [
+        ("[none] integrity confidentiality\n", False),
+        ("none [integrity] confidentiality\n", True),
+        ("none integrity [confidentiality]\n", True),
+    ],
+)
+def test_lockdown_demands_signatures(tree, lockdown, refuses):
+    """Both of its modes do (LOCKDOWN_MODULE_SIGNATURE is below the first of them)."""
+    tree.write("sys/module/module/parameters/sig_enforce", "N\n")
+    tree.write("sys/kernel/security/lockdown", lockdown)
+    state = ModuleState.UNSIGNED if refuses else ModuleState.AVAILABLE
+    assert sign(tree, b"\x7fELF") is state
+    assert tree.read().signatures is refuses
+
+
+@pytest.mark.parametrize("content", [b"", b"\xfd7zXZ\0 torn", lzma.compress(SIGNED)[:-9]])
+def test_what_cannot_be_unpacked_is_not_called_unsigned(tree, content):
+    """Only a file that was read to its end is known to lack a signature."""
+    tree.write("sys/module/module/parameters/sig_enforce", "Y\n")
+    assert sign(tree, content, ".xz") is ModuleState.AVAILABLE
+    assert sign(tree, b"zstd", ".zst") is ModuleState.AVAILABLE
+
+
+def test_without_securityfs_lockdown_is_unknown(tree):
+    """A container without it does not know what the kernel refuses."""
+    tree.write("sys/module/module/parameters/sig_enforce", "N\n")
+    tree.installed()
+    assert tree.read().signatures is None
+    tree.write("sys/kernel/security/lsm", "capability,apparmor")  # and no lockdown
+    assert tree.read().signatures is False
+
+
+def test_blacklist_blocks_what_only_an_alias_loads(tree):
+    """nf_tables is requested as nfnetlink-subsys-10; nf_nat comes with what needs it."""
+    tree.installed()
+    tree.write("etc/modprobe.d/a.conf", "blacklist nf_tables\nblacklist nf_nat\n")
+    found = tree.read()
+    assert found.known["nf_tables"].state is ModuleState.BLOCKED
+    assert found.known["nf_nat"].state is ModuleState.AVAILABLE
+    assert [str(rule) for rule in found.stops["nf_tables"]] == ["blacklist nf_tables"]

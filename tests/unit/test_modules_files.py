@@ -56,9 +56,16 @@ def test_dep():
         b"updates/nft-ct.ko:\n"
         b"kernel/drivers/net/veth.ko.zst:\n"
     )
-    assert parse_dep(content, ("nf_nat", "nft_ct", "nf_tables")) == {
+    found = parse_dep(content, ("nf_nat", "nft_ct", "nf_tables"))
+    assert found.needs == {
         "nf_nat": {"nf_conntrack", "libcrc32c"},
         "nft_ct": frozenset(),
+    }
+    assert found.paths == {
+        "nf_nat": "kernel/net/netfilter/nf_nat.ko.xz",
+        "nf_conntrack": "kernel/net/netfilter/nf-conntrack.ko.xz",
+        "libcrc32c": "kernel/lib/libcrc32c.ko.xz",
+        "nft_ct": "updates/nft-ct.ko",
     }
 
 
@@ -142,7 +149,7 @@ def test_without_kallsyms_there_is_no_data(tmp_path):
 def test_any_bytes_give_wanted_names_or_an_error(content: bytes):
     """No input makes anything but wanted names come out, or a ReadError."""
     names = {name.decode() for name in WANTED}
-    assert set(parse_dep(content, names)) <= names
+    assert set(parse_dep(content, names).needs) <= names
     assert parse_builtin(content, names) <= names
     assert set(parse_aliases(content, names)) <= names
     try:

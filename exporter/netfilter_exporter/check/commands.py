@@ -5,13 +5,13 @@ Each line can be pasted into a root shell; what is not a command is a comment.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Union
 
-from netfilter_exporter.check import iptables_commands, nft_commands, shell
+from netfilter_exporter.check import iptables_commands, module_commands, nft_commands, shell
 from netfilter_exporter.check.shell import Line, comment
-from netfilter_exporter.kernel.modules.capabilities import CAPABILITIES
 from netfilter_exporter.kernel.modules.model import Module, Modules, ModuleState
+from netfilter_exporter.kernel.modules.modprobe import Rule
 from netfilter_exporter.kernel.sysctl import names as sysctl_names
 from netfilter_exporter.kernel.sysctl import sysctl_d
 from netfilter_exporter.rules.families import Backend, Family
@@ -19,7 +19,6 @@ from netfilter_exporter.rules.families import Backend, Family
 #: Sorts behind the files that distributions and programs put there: the last one wins.
 SYSCTL_FILE = "/etc/sysctl.d/zz-netfilter.conf"
 MODULES_FILE = "/etc/modules-load.d/netfilter.conf"
-_MODPROBE_D = ("/etc/modprobe.d", "/run/modprobe.d", "/lib/modprobe.d")
 
 #: modprobe finds this order itself; insmod, and a person who reads, do not.
 LOAD_ORDER = (
@@ -43,8 +42,14 @@ LOAD_ORDER = (
     "nft_compat",
     "nft_masq",
     "nft_masq_ipv4",
+    "nft_nat",
+    "nft_redir",
+    "nft_redir_ipv4",
     "xt_MASQUERADE",
     "ipt_MASQUERADE",
+    "xt_nat",
+    "xt_REDIRECT",
+    "xt_NETMAP",
     "br_netfilter",
 )
 
@@ -59,35 +64,32 @@ OF_FAMILY = {
 
 
 def load(modules: Modules, names: Iterable[str]) -> tuple[Line, ...]:
-    """Return what loads those of `names` that are not there, now and at the next boot."""
+    """Return what brings those of `names` that the kernel lacks, now and at the next boot.
+
+    What stops one of them goes first. Where the kernel loads nothing before it boots again, a
+    reboot comes last.
+    """
     wanted = set(names)
     ordered = [name for name in LOAD_ORDER if name in wanted]
     ordered += sorted(wanted.difference(ordered))
     found = [modules.known[name] for name in ordered if name in modules.known]
-    lines = tuple(line for module in found for line in _module(modules, module))
-    loadable = [m.name for m in found if m.state is ModuleState.AVAILABLE]
-    if loadable and not modules.locked:
+    rules = [rule for module in found for rule in _stops(modules, module)]
+    booting = modules.locked or any(rule.of_kernel for rule in rules)
+    lines = (
+        *module_commands.unblock(rules),
+        *(line for module in found for line in module_commands.bring(modules, module, booting)),
+    )
+    loadable = [m.name for m in found if m.state in module_commands.LOADABLE]
+    if loadable:
         lines += (load_at_boot(loadable),)
+        lines += (module_commands.BEFORE_REBOOT, module_commands.REBOOT) if booting else ()
     return lines
 
 
-def _module(modules: Modules, module: Module) -> Iterator[Line]:
-    state = module.state
-    if state is ModuleState.AVAILABLE and modules.locked:
-        yield comment(f"{module.name} can only be loaded after a reboot")
-    elif state is ModuleState.AVAILABLE:
-        yield _modprobe(module.name)
-    elif state is ModuleState.MERGED:
-        yield comment(f"{module.name} is a part of {module.provided_by} in this kernel")
-    elif state is ModuleState.BLOCKED:
-        yield shell.command("grep", "-rsw", "-e", module.name, *_MODPROBE_D)
-        yield comment(f"remove the line that stops {module.name}, then: modprobe {module.name}")
-    elif state is ModuleState.UNKNOWN and modules.loading:
-        yield comment(f"if this kernel has it as a module: modprobe {module.name}")
-
-
-def _modprobe(name: str) -> Line:
-    return shell.command("modprobe", name)
+def _stops(modules: Modules, module: Module) -> Iterator[Rule]:
+    if module.state is ModuleState.BLOCKED:
+        for cause in module.causes:
+            yield from modules.stops.get(cause, ())
 
 
 def loads_any(lines: Iterable[Line]) -> bool:
@@ -98,16 +100,6 @@ def loads_any(lines: Iterable[Line]) -> bool:
 def load_at_boot(names: Iterable[str]) -> Line:
     """Return what makes systemd load these modules at the next boot."""
     return shell.append(MODULES_FILE, *names)
-
-
-def of_capability(modules: Modules, name: str) -> tuple[str, ...]:
-    """Return the modules that bring a capability to this kernel, or the nearest it has to them."""
-    sets = CAPABILITIES[name]
-
-    def lacking(names: Sequence[str]) -> int:
-        return sum(modules.possible(module) is False for module in names)
-
-    return min(sets, key=lacking)
 
 
 # -- sysctls -----------------------------------------------------------------------------------

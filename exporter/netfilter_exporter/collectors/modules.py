@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
-from netfilter_exporter.facts.capabilities import capabilities, capabilities_blocked
+from netfilter_exporter.facts.capabilities import (
+    capabilities,
+    capabilities_blocked,
+    capability_obstacles,
+)
 from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.facts.snapshot import Snapshot
 
@@ -51,6 +55,12 @@ def _capability_blocked(snapshot: Snapshot) -> Iterable[Sample]:
         yield (name,), int(blocked)
 
 
+def _missing_modules(snapshot: Snapshot) -> Iterable[Sample]:
+    for capability, obstacles in capability_obstacles(snapshot).items():
+        for module, reason in obstacles:
+            yield (capability, module, reason), 1
+
+
 COLLECTOR = Collector(
     "modules",
     "kernel modules of conntrack and NAT, by what they can do rather than by name",
@@ -80,6 +90,13 @@ COLLECTOR = Collector(
             samples=value(lambda s: int(kernel_modules(s).locked)),
         ),
         Metric(
+            "kernel_module_signatures_enforced",
+            "Whether the kernel refuses modules without a signature; absent where that cannot be"
+            " seen.",
+            source="/sys/module/module/parameters/sig_enforce, /sys/kernel/security/lockdown",
+            samples=value(lambda s: _flag(kernel_modules(s).signatures)),
+        ),
+        Metric(
             "kernel_module_forced_unload",
             "Whether a module was removed by force since the boot; it stays 1 until the next.",
             source="/proc/sys/kernel/tainted (value 8)",
@@ -88,7 +105,7 @@ COLLECTOR = Collector(
         Metric(
             "module_info",
             "Where a module is: loaded, builtin, merged (a retired name, its code is in"
-            " provided_by), available, blocked, absent, unknown.",
+            " provided_by), available, blocked, unsigned, absent, unknown.",
             source="/proc/modules, /lib/modules/RELEASE, the kernel's configuration, modprobe.d",
             samples=_module_info,
             of=(kernel_modules,),
@@ -129,6 +146,16 @@ COLLECTOR = Collector(
             samples=_capability_blocked,
             of=(capabilities_blocked,),
             labels=("capability",),
+        ),
+        Metric(
+            "capability_missing_module",
+            "1 for a module that an impossible capability lacks, and the reason why the kernel"
+            " cannot load it: blocked, locked, unsigned, or absent.",
+            source="as module_info",
+            samples=_missing_modules,
+            of=(capability_obstacles,),
+            labels=("capability", "module", "reason"),
+            bounded=True,
         ),
     ),
 )

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from netfilter_exporter.config.model import Role
+from netfilter_exporter.facts.bridges import bridges
+from netfilter_exporter.facts.forwarding import interfaces
 from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.facts.rulesets import rulesets
 from netfilter_exporter.facts.snapshot import Snapshot, fact
+from netfilter_exporter.facts.sysctls import desired_sysctls
+from netfilter_exporter.kernel.bridges import SYSCTLS
 from netfilter_exporter.kernel.modules import capabilities as of_modules
 from netfilter_exporter.kernel.modules import needs
 from netfilter_exporter.rules.families import Family
@@ -27,7 +31,33 @@ def capabilities_blocked(snapshot: Snapshot) -> Mapping[str, bool]:
 
 @fact
 def capabilities_needed(snapshot: Snapshot) -> Mapping[str, bool | None]:
-    """Whether a rule of this host, or the configured role, needs each capability."""
+    """Whether a rule of this host, or the configuration, needs each capability."""
     found = [(ruleset.backend, ruleset.facts) for ruleset in rulesets(snapshot)]
-    roles = snapshot.host.config.nat
-    return needs.needed(found, [f for f in Family if roles.role(f) is Role.REQUIRED])
+    config = snapshot.host.config
+    required = [family for family in Family if config.nat.role(family) is Role.REQUIRED]
+    expected = [(rule.family, rule.action, rule.backend) for rule in config.expect.rules]
+    needed = needs.needed(found, required, expected, capabilities(snapshot))
+    translates = needed["nat"]
+    return {
+        **needed,
+        "bridge_netfilter": translates and _bridges_are_meant(snapshot),
+        "ipvs": "ip_vs" in config.expect.modules or _KUBE_PROXY in interfaces(snapshot),
+    }
+
+
+#: The interface that kube-proxy gives the addresses of services to, where it uses IPVS.
+_KUBE_PROXY = "kube-ipvs0"
+
+
+def _bridges_are_meant(snapshot: Snapshot) -> bool:
+    """Tell whether somebody asks that bridged packets meet the rules, and there are bridges."""
+    asked = {each.key for each in desired_sysctls(snapshot).settings if each.value > 0}
+    return not asked.isdisjoint(SYSCTLS.values()) and bool(bridges(snapshot))
+
+
+@fact
+def capability_obstacles(snapshot: Snapshot) -> Mapping[str, tuple[of_modules.Obstacle, ...]]:
+    """What stands in the way of each capability that is proven to be impossible."""
+    modules = kernel_modules(snapshot)
+    found = {name: of_modules.obstacles(modules, name) for name in of_modules.CAPABILITIES}
+    return {name: reasons for name, reasons in found.items() if reasons}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 from collections.abc import Collection, Iterable, Mapping
 from typing import Callable, TypeVar
@@ -14,7 +13,14 @@ from netfilter_exporter.kernel.errors import ReadError, or_none
 from netfilter_exporter.kernel.files import Paths, read_bytes
 from netfilter_exporter.kernel.modules import kconfig, modprobe
 from netfilter_exporter.kernel.modules import lists as module_files
-from netfilter_exporter.kernel.modules.history import ROWS
+from netfilter_exporter.kernel.modules.disk import (
+    NO_FILES,
+    ModuleFiles,
+    read_files,
+    read_signatures,
+)
+from netfilter_exporter.kernel.modules.history import BY_ALIAS, ROWS
+from netfilter_exporter.kernel.modules.modprobe import Rule
 
 T = TypeVar("T")
 
@@ -40,8 +46,11 @@ class Evidence:
     builtin: frozenset[str] | None = None  #: modules.builtin
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)  #: modules.alias
     options: Mapping[str, str] | None = None  #: the kernel's configuration: y, m or n
-    stopped: frozenset[str] | None = None  #: by modprobe.d
-    forbidden: frozenset[str] = frozenset()  #: by module_blacklist=
+    #: the rules that stop each module
+    stops: Mapping[str, tuple[Rule, ...]] = dataclasses.field(default_factory=dict)
+    modprobe_readable: bool = False  #: modprobe.d is among them
+    files: ModuleFiles = NO_FILES
+    signatures: bool | None = None  #: see `Modules.signatures`
 
     def option(self, name: str) -> str | None:
         """Return y, m, or n for the module; None: no configuration, or no known option."""
@@ -69,9 +78,10 @@ class EvidenceReader:
         osrelease = read_bytes(paths.proc("sys/kernel/osrelease"))
         self.release = osrelease.decode("ascii", "replace").strip()
         self._running_config = or_none(self._read_running_config)
-        self._forbidden = modprobe.parse_cmdline(
+        self._command_line = modprobe.parse_cmdline(
             or_none(lambda: read_bytes(paths.proc("cmdline"))) or b""
         )
+        self._directories: tuple[str, ...] = ()  #: in which the files of modules are
         self._signature: _Signature | None = None
         self._evidence = Evidence()
 
@@ -83,11 +93,13 @@ class EvidenceReader:
         lists = [f"{directory}/modules.{kind}" for kind in ("dep", "builtin", "alias")]
         seen = None if rules is None else (rules.files, len(rules.errors))
         present = is_there or self._is_missing()
-        signature = (present, seen, *map(_sign, (directory, *lists, *configurations)))
-        if signature != self._signature:
-            parsed = self._parse(directory, configurations, rules)
-            self._evidence = dataclasses.replace(parsed, directory=present)
-            self._signature = signature
+        signatures = read_signatures(self._paths)
+        fixed = (present, seen, signatures, *map(_sign, (directory, *lists, *configurations)))
+        # The time of a directory tells that a file of it went.
+        if self._signature != (*fixed, *map(_sign, self._directories)):
+            parsed = self._parse(directory, configurations, rules, signatures=signatures is True)
+            self._evidence = dataclasses.replace(parsed, directory=present, signatures=signatures)
+            self._signature = (*fixed, *map(_sign, self._directories))
         return self._evidence
 
     def _module_directory(self) -> tuple[str, bool]:
@@ -118,24 +130,36 @@ class EvidenceReader:
         text = kconfig.decompress(read_bytes(path), path)
         return kconfig.parse_config(text, _OPTIONS, path)
 
-    def _parse(self, directory: str, configurations: list[str], rules: Listing | None) -> Evidence:
+    def _parse(
+        self, directory: str, configurations: list[str], rules: Listing | None, *, signatures: bool
+    ) -> Evidence:
         def listed(kind: str, parse: Callable[[bytes, Collection[str]], T]) -> T | None:
             path = f"{directory}/modules.{kind}"
             return or_none(lambda: parse(read_bytes(path, _LIST_LIMIT), names))
 
-        names: Collection[str] = self._names
+        names = self._names
         aliases = listed("alias", module_files.parse_aliases) or {}
         names = self._names.union(aliases.values())
-        depends = listed("dep", module_files.parse_dep)
-        loadable = names.union(*(depends or {}).values())
+        found = listed("dep", module_files.parse_dep)
+        files = (
+            {n: self._module_path(directory, p) for n, p in found.paths.items()} if found else {}
+        )
+        self._directories = tuple(sorted({os.path.dirname(path) for path in files.values()}))
+        of_modprobe = or_none(lambda: _read_rules(rules))
         return Evidence(
-            depends=depends,
+            depends=found.needs if found else None,
             builtin=listed("builtin", module_files.parse_builtin),
             aliases=aliases,
             options=_first((self._running_config, *map(_read_config, configurations))),
-            stopped=or_none(lambda: _stopped(rules, loadable)),
-            forbidden=self._forbidden,
+            stops=modprobe.stopped(
+                (*(of_modprobe or ()), *self._command_line), names.union(files), BY_ALIAS
+            ),
+            modprobe_readable=of_modprobe is not None,
+            files=read_files(files, signatures=signatures),
         )
+
+    def _module_path(self, directory: str, path: str) -> str:
+        return self._host_path(path) if path.startswith("/") else f"{directory}/{path}"
 
     def _is_missing(self) -> bool | None:
         """Return False where a directory that is not seen is not there, None where it is hidden."""
@@ -157,12 +181,13 @@ def _read_config(path: str) -> Mapping[str, str] | None:
     return or_none(lambda: kconfig.parse_config(read_bytes(path, kconfig.LIMIT), _OPTIONS, path))
 
 
-def _stopped(rules: Listing | None, names: Collection[str]) -> frozenset[str]:
-    if rules is None or rules.errors:
+def _read_rules(listing: Listing | None) -> tuple[Rule, ...]:
+    if listing is None or listing.errors:
         raise ReadError("modprobe.d is out of sight, or a part of it is")
-    contents = (read_bytes(file.path) for file in rules.files if file.signature)
-    installs = itertools.chain.from_iterable(map(modprobe.parse_install, contents))
-    return modprobe.stopped_by_install(installs, names)
+    files = (file for file in listing.files if file.signature)
+    return tuple(
+        rule for file in files for rule in modprobe.parse_rules(read_bytes(file.path), file.name)
+    )
 
 
 def _sign(path: str) -> tuple[int, ...]:

@@ -47,6 +47,8 @@ MODULES = (
     Row("ip6table_nat", ("IP6_NF_NAT",), symbol="ip6table_nat_table_init"),
     Row("xt_MASQUERADE", ("NETFILTER_XT_TARGET_MASQUERADE",), symbol="masquerade_tg"),
     Row("xt_nat", ("NETFILTER_XT_NAT",), symbol="xt_snat_target_v2"),
+    Row("xt_REDIRECT", ("NETFILTER_XT_TARGET_REDIRECT",), symbol="redirect_tg4"),
+    Row("xt_NETMAP", ("NETFILTER_XT_TARGET_NETMAP",), symbol="netmap_tg4"),
     Row("nf_tables", ("NF_TABLES",), symbol="nf_tables_newrule"),
     # Before the merge of its halves there was an option for each, since then it is NFT_NAT's.
     Row("nft_chain_nat", ("NFT_CHAIN_NAT_IPV4", "NFT_NAT"), symbol="nft_nat_do_chain"),
@@ -68,9 +70,24 @@ MODULES = (
     Row("nft_chain_nat_ipv4", ("NFT_CHAIN_NAT_IPV4",), reported=False),
     Row("nft_masq_ipv4", ("NFT_MASQ_IPV4",), reported=False),
     Row("nft_redir_ipv4", ("NFT_REDIR_IPV4",), reported=False),
+    # Engines that translate without a rule of ours.
+    Row("ip_vs", ("IP_VS",), file="net/ip_vs", reported=False),
+    Row("openvswitch", ("OPENVSWITCH",), symbol="ovs_dp_process_packet", reported=False),
+    Row("act_ct", ("NET_ACT_CT",), symbol="tcf_ct_act", reported=False),
+    Row("act_nat", ("NET_ACT_NAT",), symbol="tcf_nat_act", reported=False),
+    Row("ip6t_NPT", ("IP6_NF_TARGET_NPT",), symbol="ip6t_snpt_tg", reported=False),
 )
 
 ROWS = {row.name: row for row in MODULES}
+
+#: Modules that the kernel requests by an alias (``nft-expr-nat``, ``ipt_MASQUERADE``,
+#: ``nfnetlink-subsys-10``) and nothing by their names: ``blacklist`` stops them.
+BY_ALIAS = frozenset(
+    name
+    for name in ROWS
+    if name.startswith(("nft_", "xt_", "ipt_"))
+    or name in {"nf_tables", "nf_conntrack_netlink", "nfnetlink", "nfnetlink_hook"}
+)
 
 
 class Merge(NamedTuple):

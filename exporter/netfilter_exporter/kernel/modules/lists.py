@@ -6,6 +6,7 @@ All names are given with underscores, as the kernel has them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
@@ -47,15 +48,24 @@ def module_name(path: bytes) -> str:
     return base.replace(b"-", b"_").decode("ascii", "replace")
 
 
-def parse_dep(content: bytes, wanted: Collection[str]) -> dict[str, frozenset[str]]:
-    """Return of each wanted module in modules.dep all that it needs, directly or not."""
-    depends = {}
+class Dependencies(NamedTuple):
+    """What modules.dep says of the modules that are wanted."""
+
+    needs: Mapping[str, frozenset[str]]  #: of each, all that it needs, directly or not
+    paths: Mapping[str, str]  #: the file of each of them, and of what they need
+
+
+def parse_dep(content: bytes, wanted: Collection[str]) -> Dependencies:
+    """Parse modules.dep; paths are as they stand there: below its directory, or absolute."""
+    depends, paths = {}, {}
     for line in content.splitlines():
         path, colon, needs = line.partition(b":")
         name = module_name(path)
         if colon and name in wanted:
-            depends[name] = frozenset(module_name(need) for need in needs.split())
-    return depends
+            files = {module_name(need): os.fsdecode(need) for need in needs.split()}
+            depends[name] = frozenset(files)
+            paths.update({**files, name: os.fsdecode(path)})
+    return Dependencies(depends, paths)
 
 
 def parse_builtin(content: bytes, wanted: Collection[str]) -> frozenset[str]:

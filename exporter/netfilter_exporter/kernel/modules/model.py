@@ -7,6 +7,7 @@ import enum
 from collections.abc import Mapping
 
 from netfilter_exporter.kernel.errors import Inconclusive, NoData, Unsupported
+from netfilter_exporter.kernel.modules.modprobe import Rule
 
 
 class ModuleState(enum.Enum):
@@ -17,7 +18,8 @@ class ModuleState(enum.Enum):
     MERGED = "merged"  #: a retired name; its code is part of another module
     AVAILABLE = "available"  #: not loaded, and modprobe finds it
     BLOCKED = "blocked"  #: not loaded, and modprobe.d or the kernel command line stops it
-    ABSENT = "absent"
+    UNSIGNED = "unsigned"  #: on the disk without a signature, which this kernel demands
+    ABSENT = "absent"  #: also: modules.dep names a file that is not on the disk
     UNKNOWN = "unknown"
 
 
@@ -33,6 +35,8 @@ class Module:
     state: ModuleState
     provided_by: str = ""  #: the module that a retired name was merged into
     references: int | None = None  #: None: not loaded, or a kernel that cannot unload
+    #: Of one that is blocked, unsigned or absent: itself, or those it needs, that are.
+    causes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,8 +49,11 @@ class Modules:
     directory_present: bool | None  #: /lib/modules/RELEASE; None: none is needed or it is hidden
     forced_unload: bool  #: somebody forced a module out since the boot
     modprobe_readable: bool  #: what modprobe.d blocks is known
+    signatures: bool | None  #: this kernel refuses modules without a signature; None: unknown
     known: Mapping[str, Module]  #: every name that was looked for
     reported: tuple[str, ...]  #: those of them that go on the page
+    #: By name: the lines of modprobe.d and of the kernel command line that stop a module.
+    stops: Mapping[str, tuple[Rule, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def info(self) -> Mapping[str, Module]:

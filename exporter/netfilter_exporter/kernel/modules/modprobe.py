@@ -1,15 +1,17 @@
 """What stops modprobe and the kernel from loading a module.
 
-``install X /bin/false`` and ``module_blacklist=`` do, also where X is only needed by another.
-``blacklist X`` and ``modprobe.blacklist=`` do not: they make modprobe ignore aliases alone.
+``install X /bin/false`` and ``module_blacklist=`` stop X, also where only another module needs it.
+``blacklist X`` and ``modprobe.blacklist=`` make modprobe ignore the aliases of X: they stop a
+module that the kernel requests by an alias (``nft-expr-nat``, ``ipt_MASQUERADE``), and no other.
 Source: libkmod-config.c and ``kmod_module_get_install_commands`` of kmod 30; ``blacklisted`` in
-kernel/module/main.c (v6.18).
+kernel/module/main.c (v6.18); the aliases ran on 5.10, 6.1, 6.12 and 7.2.
 """
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 #: Of files with the same name the one in the first of these counts.
@@ -24,13 +26,18 @@ DIRECTORIES = (
 #: Commands that load nothing.
 _EMPTY = frozenset({"false", "true", ":", "exit"})
 _LOADERS = ("modprobe", "insmod", "kmod")
+_COMMAND_LINE = "/proc/cmdline"
 
 
-class Install(NamedTuple):
-    """An install line: the command that modprobe runs instead of loading what matches."""
+class Rule(NamedTuple):
+    """A line that keeps a module from being loaded, or may."""
 
+    word: str  #: install, blacklist, or the parameter of the kernel command line
     pattern: str
-    command: str
+    command: str = ""  #: of install: what modprobe runs instead of loading what matches
+    file: str = ""  #: as the host calls it
+    first: int = 0  #: number of the line; 0 on the kernel command line
+    last: int = 0  #: of its last part, where backslashes continue it
 
     @property
     def loads_nothing(self) -> bool:
@@ -39,14 +46,47 @@ class Install(NamedTuple):
             return False
         return bool(words) and words[0].rpartition("/")[2] in _EMPTY
 
+    @property
+    def of_kernel(self) -> bool:
+        """Whether the kernel itself refuses the module, until the next boot."""
+        return self.word == "module_blacklist"
 
-def parse_install(content: bytes) -> Iterator[Install]:
-    """Yield the install lines of one file; comments and all other commands are passed over."""
-    text = content.decode("utf-8", "replace").replace("\\\n", "")
-    for line in text.split("\n"):
-        fields = line.split(None, 2)
-        if len(fields) == 3 and fields[0] == "install":
-            yield Install(_underscores(fields[1]), fields[2].strip())
+    @property
+    def of_alias(self) -> bool:
+        """Whether it stops aliases alone: another module still brings it."""
+        return self.word in {"blacklist", "modprobe.blacklist"}
+
+    def matches(self, name: str) -> bool:
+        if self.word == "install":
+            return fnmatch.fnmatchcase(name, self.pattern)
+        return name == self.pattern
+
+    def __str__(self) -> str:
+        if not self.first:
+            return f"{self.word}={self.pattern}"
+        return " ".join(filter(None, (self.word, self.pattern, self.command)))
+
+
+def parse_rules(content: bytes, file: str = "") -> Iterator[Rule]:
+    """Yield the install and blacklist lines of one file, which the host calls `file`."""
+    for first, last, line in _lines(content.decode("utf-8", "replace")):
+        word, *rest = line.split(None, 2) or ("",)
+        if word == "install" and len(rest) == 2:
+            yield Rule(word, _underscores(rest[0]), rest[1].strip(), file, first, last)
+        elif word == "blacklist" and rest:
+            yield Rule(word, rest[0].replace("-", "_"), "", file, first, last)
+
+
+def _lines(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield the numbers of the first and the last part of each line, and the whole line."""
+    first, whole = 1, ""
+    for number, part in enumerate(text.split("\n"), 1):
+        if part.endswith("\\"):
+            whole += part[:-1]
+            continue
+        yield first, number, whole + part
+        first, whole = number + 1, ""
+    yield first, first, whole
 
 
 def _underscores(pattern: str) -> str:
@@ -59,25 +99,43 @@ def _underscores(pattern: str) -> str:
     return "".join(characters)
 
 
-def stopped_by_install(rules: Iterable[Install], names: Iterable[str]) -> frozenset[str]:
-    """Return those of `names` that modprobe does not load; the first line that matches counts."""
+def stopped(
+    rules: Iterable[Rule], names: Iterable[str], by_alias: Collection[str] = ()
+) -> Mapping[str, tuple[Rule, ...]]:
+    """Return the rules that stop each of `names`: all that must go before it can be loaded.
+
+    Of install lines the first that matches counts, and when it is gone, the next. `by_alias` are
+    the names that nobody requests but by an alias.
+    """
     rules = tuple(rules)
-    stopped = set()
+    installs = [rule for rule in rules if rule.word == "install"]
+    others = [rule for rule in rules if rule.word != "install"]
+    found = {}
     for name in names:
-        first = next((r for r in rules if fnmatch.fnmatchcase(name, r.pattern)), None)
-        if first is not None and first.loads_nothing:
-            stopped.add(name)
-    return frozenset(stopped)
+        matching = (rule for rule in installs if rule.matches(name))
+        reasons = list(itertools.takewhile(lambda rule: rule.loads_nothing, matching))
+        reasons += [
+            rule for rule in others if rule.matches(name) and (rule.of_kernel or name in by_alias)
+        ]
+        if reasons:
+            found[name] = tuple(reasons)
+    return found
 
 
-def parse_cmdline(content: bytes) -> frozenset[str]:
-    """Return the modules that module_blacklist= on the kernel command line stops."""
-    names: frozenset[str] = frozenset()
+def parse_cmdline(content: bytes) -> tuple[Rule, ...]:
+    """Return what the kernel command line stops, and which aliases it makes modprobe ignore."""
+    by_kernel: list[str] = []
+    by_modprobe: list[str] = []
     for word in content.decode("utf-8", "replace").split():
         if word == "--":  # what follows is for init
             break
         key, equals, value = word.strip('"').partition("=")
+        names = [name for name in value.strip('"').split(",") if name]
         if equals and key.replace("-", "_") == "module_blacklist":
-            # The last one counts (core_param), and its names are compared as they are.
-            names = frozenset(value.strip('"').split(",")) - {""}
-    return names
+            by_kernel = names  # the last one counts (core_param), and names are compared as is
+        elif equals and key == "modprobe.blacklist":
+            by_modprobe += [name.replace("-", "_") for name in names]
+    return (
+        *(Rule("module_blacklist", name, file=_COMMAND_LINE) for name in by_kernel),
+        *(Rule("modprobe.blacklist", name, file=_COMMAND_LINE) for name in by_modprobe),
+    )

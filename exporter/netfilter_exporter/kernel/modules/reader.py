@@ -71,9 +71,11 @@ class ModuleReader:
             loading and self._read_number(paths.proc("sys/kernel/modules_disabled")) == 1,
             evidence.directory if loading else None,
             bool(self._read_number(paths.proc("sys/kernel/tainted")) & _TAINT_FORCED_RMMOD),
-            evidence.stopped is not None,
+            evidence.modprobe_readable,
+            evidence.signatures if loading else None,
             self._decide(_Facts(evidence, functional, listing or b"")),
             self._reported,
+            evidence.stops,
         )
         if self._last is None or self._last[0] != fields:
             self._last = fields, Modules(*fields)

@@ -36,6 +36,8 @@ class Judge:
         successor = self._merged_into(name)
         if successor:
             return Module(name, ModuleState.MERGED, successor)
+        if not self._is_builtin(name) and name in (self._evidence.depends or {}):
+            return self._loadable(name)
         return Module(name, self._state(name))
 
     def _state(self, name: str) -> ModuleState:
@@ -43,8 +45,6 @@ class Judge:
         option = evidence.option(name)
         if self._is_builtin(name):
             return ModuleState.BUILTIN
-        if name in (evidence.depends or {}):
-            return ModuleState.BLOCKED if self._blocked(name) else ModuleState.AVAILABLE
         listed = evidence.depends is not None and evidence.builtin is not None
         if option == "n" or listed:
             return ModuleState.ABSENT
@@ -100,11 +100,25 @@ class Judge:
             return used in depends[user]
         return None
 
-    def _blocked(self, name: str) -> bool:
+    def _loadable(self, name: str) -> Module:
+        """Return a module that modules.dep lists: available, or what it or its needs lack."""
         evidence = self._evidence
-        stopped = evidence.forbidden.union(evidence.stopped or ())
-        needed = {name, *(evidence.depends or {}).get(name, ())}
-        return any(
-            need in stopped and need not in self._loaded and not self._is_builtin(need)
-            for need in needed
-        )
+        needed = [n for n in (name, *sorted((evidence.depends or {})[name])) if self._lacks(n)]
+        for state, stopped in (
+            (ModuleState.ABSENT, evidence.files.missing),
+            (ModuleState.BLOCKED, evidence.stops),
+            (ModuleState.UNSIGNED, evidence.files.unsigned),
+        ):
+            causes = tuple(need for need in needed if need in stopped)
+            if state is ModuleState.BLOCKED:
+                causes = tuple(c for c in causes if self._is_stopped(c, of=name))
+            if causes:
+                return Module(name, state, causes=causes)
+        return Module(name, ModuleState.AVAILABLE)
+
+    def _is_stopped(self, cause: str, *, of: str) -> bool:
+        """Tell whether `cause` cannot be loaded for `of`: its aliases matter to itself alone."""
+        return cause == of or any(not rule.of_alias for rule in self._evidence.stops[cause])
+
+    def _lacks(self, name: str) -> bool:
+        return name not in self._loaded and not self._is_builtin(name)
