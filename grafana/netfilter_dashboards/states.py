@@ -60,8 +60,9 @@ MODULE: States = {
     3: State("merged", GREEN),
     4: State("available", BLUE),
     5: State("BLOCKED", ORANGE),
-    6: State("absent", GREY),
-    7: State("unknown", ORANGE),
+    6: State("UNSIGNED", ORANGE),
+    7: State("absent", GREY),
+    8: State("unknown", ORANGE),
 }
 STATUS: States = {
     1: State("ok", GREEN),

@@ -60,12 +60,12 @@ def test_no_key_is_given_twice(path):
 
 
 def test_groups_are_those_that_are_promised():
-    """Five groups of alerts of at most 20 rules each, and one that only records."""
+    """Four groups of alerts of at most 20 rules each, and one that only records."""
     sizes = {group["name"]: len(group["rules"]) for group in LOADED["groups"]}
     assert max(sizes.values()) <= 20
     with_alerts = {g["name"] for g in LOADED["groups"] if any("alert" in r for r in g["rules"])}
     assert with_alerts == {
-        f"netfilter-{n}" for n in ("exporter", "conntrack", "nat", "flows", "configuration")
+        f"netfilter-{n}" for n in ("exporter", "conntrack", "nat", "configuration")
     }
     assert sizes.keys() - with_alerts == {"netfilter-history"}
 

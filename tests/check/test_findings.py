@@ -521,10 +521,12 @@ def test_a_module_that_this_kernel_lacks(fake_host):
         (file,) = host.path("lib/modules").glob(f"*/modules.{kind}")
         remove_lines(host, file, "nf_nat")
     report = checks.check(host, REQUIRED)
-    finding = checks.one(report, "ConntrackModuleMissing")
+    finding, *others = checks.found(report, "ConntrackModuleMissing")
     assert finding.evidence["capability"] == "nat"
     assert finding.evidence["nf_nat"] == "absent"
     assert any("linux-modules-extra" in line for line in finding.remedy)
+    # Neither backend is left: what needs nf_nat is absent from modules.dep here, too.
+    assert {other.evidence["capability"] for other in others} >= {"nat_nftables"}
 
 
 def test_modules_of_another_release(fake_host):
@@ -554,7 +556,11 @@ def test_a_module_that_is_blocked(fake_host):
     write(host, "etc/modprobe.d/cis.conf", "install nf_nat /bin/false\n")
     assert checks.names(checks.check(host)) == {}
     finding = checks.one(checks.check(host, REQUIRED), "ModuleBlocked")
-    assert finding.remedy[0].startswith("grep -rsw -e nf_nat /etc/modprobe.d")
+    assert finding.remedy[:2] == (
+        "# /etc/modprobe.d/cis.conf:1 stops it: install nf_nat /bin/false",
+        "sed -i -e '1,1s/^/# /' /etc/modprobe.d/cis.conf",
+    )
+    assert "modprobe nf_nat" in finding.remedy
 
 
 # -- sysctls -----------------------------------------------------------------------------------
@@ -653,3 +659,93 @@ def test_a_configuration_that_was_bad_when_it_was_read_again(healthy):
     with loads.reading("config"):
         pass
     assert checks.names(checks.report_on(run)) == {}
+
+
+# -- what keeps rules from being loaded again --------------------------------------------------
+
+
+def test_rules_that_are_gone_name_what_is_blocked(fake_host):
+    """Nobody knows which rules there were: each module that is stopped is named, and freed."""
+    host = fake_host("6.1/rules-flushed")
+    write(host, "etc/modprobe.d/cis.conf", "# CIS\ninstall xt_NETMAP /bin/true\n")
+    finding = checks.one(checks.check(host, REQUIRED), "NatRulesGone")
+    assert finding.evidence["xt_NETMAP"] == "blocked"
+    assert "xt_NETMAP (blocked)" in finding.why
+    assert "sed -i -e '2,2s/^/# /' /etc/modprobe.d/cis.conf" in finding.remedy
+    assert finding.remedy.index("modprobe xt_NETMAP") < len(finding.remedy) - 1
+
+
+def test_rules_that_are_gone_of_a_locked_host(fake_host):
+    """Where nothing can be loaded, what is expected is loaded at the next boot."""
+    host = fake_host("6.1/idle")
+    write(host, "proc/sys/kernel/modules_disabled", "1\n")
+    config = f"{REQUIRED}\nexpect: {{rules: [{{name: a, family: ipv4, action: redirect}}]}}"
+    finding = checks.one(checks.check(host, config), "NatRulesGone")
+    assert finding.evidence["nft_redir"] == "locked"
+    assert "systemctl reboot" in finding.remedy
+    assert not any(line.startswith("modprobe") for line in finding.remedy)
+
+
+def test_a_line_of_a_package_is_replaced_in_etc(fake_host):
+    """A file in /usr/lib is not edited: one of its name in /etc comes before it."""
+    host = fake_host("6.1/idle")
+    write(host, "usr/lib/modprobe.d/x.conf", "install nf_nat \\\n/bin/false\n")
+    finding = checks.one(checks.check(host, REQUIRED), "ModuleBlocked")
+    assert finding.remedy[1:3] == (
+        "cp /usr/lib/modprobe.d/x.conf /etc/modprobe.d/x.conf",
+        "sed -i -e '1,2s/^/# /' /etc/modprobe.d/x.conf",
+    )
+
+
+def test_what_the_kernel_command_line_stops_takes_a_reboot(fake_host):
+    """modprobe cannot help where the kernel itself refuses."""
+    host = fake_host("6.1/idle")
+    write(host, "proc/cmdline", "quiet module_blacklist=nf_nat\n")
+    finding = checks.one(checks.check(host, REQUIRED), "ModuleBlocked")
+    assert finding.remedy[0].endswith("the kernel command line stops it: module_blacklist=nf_nat")
+    assert finding.remedy[-1] == "systemctl reboot"
+    assert not any(line.startswith("modprobe") for line in finding.remedy)
+
+
+# -- other engines, and sysctls of modules that are not loaded -----------------------------------
+
+
+IPVS = """IP Virtual Server version 1.2.1 (size=4096)
+Prot LocalAddress:Port Scheduler Flags
+  -> RemoteAddress:Port Forward Weight ActiveConn InActConn
+TCP  C6336401:0007 rr
+  -> CB007102:0007      Masq    1      0          0
+"""
+
+
+def test_rules_beside_ipvs_are_held_to_the_role(healthy):
+    """Where there are rules too, they must work."""
+    write(healthy, "proc/net/ip_vs", IPVS)
+    write(healthy, "proc/sys/net/ipv4/vs/conntrack", "0\n")
+    report = checks.check(healthy, REQUIRED)
+    assert checks.names(report) == {"IpvsUntracked": "info"}
+    assert checks.one(report, "IpvsUntracked").remedy[0] == "sysctl -w net.ipv4.vs.conntrack=1"
+    write(healthy, "proc/sys/net/ipv4/vs/conntrack", "1\n")
+    assert checks.names(checks.check(healthy, REQUIRED)) == {}
+
+
+BRIDGE_KEY = "net.bridge.bridge-nf-call-iptables"
+
+
+def test_bridged_packets_that_sysctl_d_wants_translated(healthy):
+    """A key whose module is not loaded is missed where there is a bridge and NAT."""
+    shutil.rmtree(healthy.path("proc/sys/net/bridge"))
+    remove_lines(healthy, "proc/modules", "br_netfilter")
+    write(healthy, "etc/sysctl.d/k8s.conf", f"{BRIDGE_KEY} = 1\n")
+    assert checks.names(checks.check(healthy)) == {}
+    ports = healthy.path("sys/class/net/lan0/brif")
+    for port in ("veth1", "veth2"):
+        (ports / port).mkdir(parents=True)
+    healthy.path("sys/class/net/lan0/bridge").mkdir()
+    finding = checks.one(checks.check(healthy), "SysctlNotApplied")
+    assert finding.remedy[:2] == (
+        "modprobe br_netfilter",
+        "printf '%s\\n' br_netfilter >> /etc/modules-load.d/netfilter.conf",
+    )
+    write(healthy, "etc/sysctl.d/k8s.conf", f"{BRIDGE_KEY} = 0\n")
+    assert checks.names(checks.check(healthy)) == {}

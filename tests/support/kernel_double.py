@@ -30,6 +30,7 @@ from support.recording import Exchange, Recording
 CT_GET, CT_DELETE = 0x0101, 0x0102
 _CTA_ID = 12
 #: include/uapi/linux/rtnetlink.h and netconf.h.
+RTM_GETROUTE = 26
 RTM_NEWNETCONF, RTM_GETNETCONF = 80, 82
 _NETCONFA_IFINDEX, _NETCONFA_FORWARDING, _NETCONFA_RP_FILTER = 1, 2, 3
 _NETCONFA_IFINDEX_ALL, _NETCONFA_IFINDEX_DEFAULT = -1, -2
@@ -159,6 +160,8 @@ class KernelDouble:
         if answer is not None:
             return list(answer)
         family = _NFPROTO.get(payload[0]) if payload else None
+        if type_ == RTM_GETROUTE and not flags & NLM_F_DUMP:  # no default route was recorded
+            return [wire.error(errno.ENETUNREACH)]
         if type_ != RTM_GETNETCONF or not flags & NLM_F_DUMP or family is None:
             return self._without_answer(NETLINK_ROUTE, type_, flags, payload)
         return [b"".join(self._netconf(payload[0], family)), wire.done()]

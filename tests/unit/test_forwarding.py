@@ -19,9 +19,9 @@ from support import corpus, wire
 from support.script import connect, done, dumped
 
 
-def netconf(ifindex, forwards, family=2):
+def netconf(ifindex, forwards, family=2, rp_filter=0):
     """Return an RTM_NEWNETCONF as the kernel fills it: numbers in host order."""
-    numbers = {1: ifindex, 2: forwards, 3: 0, 6: 0}
+    numbers = {1: ifindex, 2: forwards, 3: rp_filter, 6: 0}
     return bytes([family, 0, 0, 0]) + b"".join(
         pack(type_, struct.pack("=i", number)) for type_, number in numbers.items()
     )
@@ -32,8 +32,20 @@ def test_each_interface_has_its_switch():
     connection, script = connect(
         [dumped(netconf(1, 0), netconf(2, 1), netconf(-1, 1), netconf(-2, 1)), done()]
     )
-    assert forwarding.read_interfaces(connection, Family.IPV4) == {1: False, 2: True}
+    found = forwarding.read_interfaces(connection, Family.IPV4)
+    assert {index: each.forwarding for index, each in found.items()} == {1: False, 2: True}
     assert (script.requests[0].type, script.requests[0].payload) == (82, b"\2\0\0\0")
+
+
+@pytest.mark.parametrize(
+    ("of_all", "own", "effective"), [(0, 0, 0), (0, 1, 1), (1, 0, 1), (2, 1, 2), (1, 2, 2)]
+)
+def test_the_larger_rp_filter_is_in_effect(of_all, own, effective):
+    """2 (loose) of all interfaces makes a strict one loose (IN_DEV_RPFILTER)."""
+    answers = netconf(2, 1, rp_filter=own), netconf(-1, 1, rp_filter=of_all)
+    connection, _ = connect([dumped(*answers), done()])
+    found = forwarding.read_interfaces(connection, Family.IPV4)
+    assert found[2].rp_filter == effective
 
 
 @pytest.mark.parametrize("missing", [1, 2])
@@ -48,7 +60,7 @@ def test_an_answer_without_a_number_is_malformed(missing):
 def test_any_bytes_make_a_switch_or_an_error(content):
     """No bytes make anything but an index and a switch, or a ReadError."""
     try:
-        ifindex, forwards = forwarding.parse_netconf(memoryview(content))
+        ifindex, forwards, _ = forwarding.parse_netconf(memoryview(content))
     except ReadError:
         return
     assert -(1 << 31) <= ifindex < 1 << 31

@@ -116,7 +116,11 @@ def test_unknown_outside_of_netfilter(key: str, present: frozenset[str], unknown
         ("net/netfilter/nf_conntrack_udp_timeout", CORE_ONLY, "conntrack"),
         ("net/netfilter/nf_conntrack_dccp_loose", MODERN, None),
         ("net/netfilter/nf_conntrack_frag6_timeout", MODERN, "defrag_ipv6"),
-        ("net/bridge/bridge-nf-call-iptables", MODERN, None),
+        ("net/bridge/bridge-nf-call-iptables", MODERN, "bridge_netfilter"),
+        ("net/bridge/bridge-nf-filter-vlan-tagged", MODERN, "bridge_netfilter"),
+        ("net/ipv4/vs/conntrack", MODERN, "ipvs"),
+        ("net/ipv4/vs/expire_nodest_conn", MODERN, "ipvs"),
+        ("net/ipv4/ip_forward", MODERN, None),
         ("net/ipv4/conf/gone0/forwarding", MODERN, None),
     ],
 )

@@ -11,14 +11,20 @@ from netfilter_exporter.check.proof import Observed, Proof, prove
 from netfilter_exporter.check.services import Manager, managers
 from netfilter_exporter.collection import Outcome, Run
 from netfilter_exporter.config.model import Config, Role
-from netfilter_exporter.facts.capabilities import capabilities, capabilities_needed
+from netfilter_exporter.facts.capabilities import (
+    capabilities,
+    capabilities_needed,
+    capability_obstacles,
+)
 from netfilter_exporter.facts.conntrack import statistics
 from netfilter_exporter.facts.forwarding import ipv4_forwarding, ipvs_nat
+from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.facts.rulesets import rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.facts.tracking import is_only_implied, tracks
 from netfilter_exporter.kernel import forwarding
 from netfilter_exporter.kernel.errors import NoData, ReadError
+from netfilter_exporter.kernel.modules.capabilities import OF_RULES, Obstacle
 from netfilter_exporter.rules.families import Backend, Family
 from netfilter_exporter.rules.model import Action
 from netfilter_exporter.rules.reachability import RulesetFacts
@@ -191,6 +197,33 @@ class Context:
         needed = capabilities_needed(self.snapshot)
         possible = capabilities(self.snapshot)
         return tuple(n for n, need in needed.items() if need and possible.get(n) is not True)
+
+    @functools.cached_property
+    def hindered(self) -> tuple[str, ...]:
+        """The capabilities whose lack keeps NAT rules from being loaded.
+
+        Those that are needed and impossible; where the rules of a host that must NAT are gone,
+        nobody knows which it had, so those count too of which a module is damaged or blocked.
+        """
+        found = capability_obstacles(self.snapshot)
+        lost = any(self.needs_rules(family) and not self.rules(family) for family in Family)
+        return tuple(
+            name
+            for name in OF_RULES
+            if name in found
+            and (name in self.lacking or (lost and any(map(self._is_damaged, found[name]))))
+        )
+
+    def _is_damaged(self, obstacle: Obstacle) -> bool:
+        """Tell whether a module is blocked, unsigned or without its file: not just never built."""
+        module = kernel_modules(self.snapshot).known.get(obstacle.module)
+        return module is None or bool(module.causes)
+
+    @functools.cached_property
+    def obstacles(self) -> Mapping[str, str]:
+        """The modules that those lack, and why the kernel cannot load each."""
+        found = capability_obstacles(self.snapshot)
+        return {module: reason for name in self.hindered for module, reason in found[name]}
 
     # -- rates -----------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ from netfilter_exporter.check import commands, shell
 from netfilter_exporter.check.context import FAMILY, NEEDS_ROLE, Context
 from netfilter_exporter.check.findings import Found, count, unknown
 from netfilter_exporter.facts.forwarding import ipv4_forwarding
-from netfilter_exporter.facts.sysctls import sysctl_comparisons, sysctls
+from netfilter_exporter.facts.sysctl_comparisons import sysctl_comparisons
+from netfilter_exporter.facts.sysctls import sysctls
 from netfilter_exporter.kernel import forwarding
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.sysctl import names as sysctl_names

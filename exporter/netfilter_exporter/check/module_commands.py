@@ -21,7 +21,7 @@ _OF_PACKAGES = ("/usr/", "/lib/")
 _MODPROBE_D = "/etc/modprobe.d"
 
 
-def bring(modules: Modules, module: Module, booting: bool) -> Iterator[Line]:  # noqa: FBT001
+def bring(modules: Modules, module: Module, booting: bool) -> Iterator[Line]:
     """Yield what loads a module, or what to do first; `booting`: nothing loads before a reboot."""
     state = module.state
     if state in LOADABLE and not booting:

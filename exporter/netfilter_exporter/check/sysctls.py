@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netfilter_exporter.check import commands, shell
-from netfilter_exporter.check.context import Context
+from netfilter_exporter.check.context import FAMILY, Context
 from netfilter_exporter.check.findings import Found, Value
+from netfilter_exporter.facts.forwarding import ignored_advertisements, ipvs_nat
 from netfilter_exporter.facts.modules import kernel_modules
-from netfilter_exporter.facts.sysctls import sysctl_comparisons
+from netfilter_exporter.facts.sysctl_comparisons import sysctl_comparisons
+from netfilter_exporter.facts.sysctls import sysctls
 from netfilter_exporter.kernel.errors import raise_worst
 from netfilter_exporter.kernel.sysctl import names as sysctl_names
 from netfilter_exporter.kernel.sysctl.values import Comparison
+from netfilter_exporter.rules.model import Action
 
 
 def sysctl_not_applied(context: Context) -> Iterator[Found]:
@@ -26,7 +29,8 @@ def sysctl_not_applied(context: Context) -> Iterator[Found]:
 #: What brings the names below a directory.
 _MODULES = {
     sysctl_names.CONNTRACK: ("nf_conntrack", "nf_conntrack_ipv4"),
-    "net/bridge/": ("br_netfilter",),
+    sysctl_names.BRIDGE: ("br_netfilter",),
+    sysctl_names.IPVS: ("ip_vs",),
 }
 _MISSPELT = (
     "This kernel has no such name now: it is misspelt, or its interface or module is not there. A"
@@ -87,3 +91,40 @@ def sysctl_unknown(context: Context) -> Iterator[Found]:
             (shell.comment(f"remove {desired.name} from {desired.origin}"),),
         )
     raise_worst(list(comparisons.errors))
+
+
+# -- NetfilterRouterAdvertisementsIgnored ------------------------------------------------------
+
+
+def router_advertisements_ignored(context: Context) -> Iterator[Found]:
+    """The IPv6 default route of an interface expires, as a router ignores advertisements."""
+    for interface in ignored_advertisements(context.snapshot):
+        name = sysctl_names.to_name(f"net/ipv6/conf/{interface}/accept_ra")
+        yield Found(
+            f"{interface} ignores router advertisements: its IPv6 default route expires.",
+            "An interface that forwards accepts advertisements with accept_ra=2 alone. A program"
+            " that has enabled IPv6 forwarding has had this effect.",
+            {"interface": interface, name: 1},
+            commands.set_sysctl(name, 2),
+        )
+
+
+# -- NetfilterIpvsUntracked --------------------------------------------------------------------
+
+
+def ipvs_untracked(context: Context) -> Iterator[Found]:
+    """IPVS keeps its connections from being tracked, and rules translate sources."""
+    if sysctls(context.snapshot).values.get(sysctl_names.IPVS_CONNTRACK) != 0:
+        return
+    for family in sorted(ipvs_nat(context.snapshot), key=lambda each: each.value):
+        actions = context.actions(family)
+        rules = sum(actions[action] for action in (Action.MASQUERADE, Action.SNAT))
+        if rules:
+            yield Found(
+                f"{FAMILY[family]}: net.ipv4.vs.conntrack is 0: rules do not translate what IPVS"
+                " forwards.",
+                "IPVS marks its connections untracked. A server that has no route to the clients"
+                " then answers into the void. It is no fault where servers have one.",
+                {"family": family.value, "net.ipv4.vs.conntrack": 0, "rules": rules},
+                commands.set_sysctl("net.ipv4.vs.conntrack", 1, kernel_modules(context.snapshot)),
+            )

@@ -14,6 +14,7 @@ from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.facts.sysctls import sysctls
 from netfilter_exporter.facts.tracking import exempts_all
 from netfilter_exporter.kernel.errors import ReadError, raise_worst
+from netfilter_exporter.kernel.modules.capabilities import nearest
 from netfilter_exporter.kernel.modules.model import ModuleState
 from netfilter_exporter.kernel.sysctl import names as sysctl_names
 from netfilter_exporter.rules.families import Family
@@ -73,7 +74,8 @@ def _untracked(context: Context, family: Family, rules: int) -> Found:
         summary = f"{name}: NAT is required, and no packet is tracked."
     if present and exempts_all(context.snapshot, family):
         return Found(summary, _EXEMPT, evidence, _find_notrack(context, family))
-    return Found(summary, _why_untracked(present, rules), evidence, _track(context, family, rules))
+    why = f"{_why_untracked(present, rules)}{_hindrance(context)}"
+    return Found(summary, why, {**evidence, **context.obstacles}, _track(context, family, rules))
 
 
 _EXEMPT = (
@@ -110,14 +112,28 @@ def _why_untracked(present: bool, rules: int) -> str:
 
 def _track(context: Context, family: Family, rules: int) -> tuple[Line, ...]:
     modules = kernel_modules(context.snapshot)
-    lines = commands.load(modules, commands.OF_FAMILY[family])
+    lines = commands.load(modules, (*commands.OF_FAMILY[family], *_hindering(context)))
     if not modules.loading:
         lines = (shell.comment("this kernel has everything built in: there is nothing to load"),)
     if modules.forced_unload:
         lines += (shell.comment("a module was forced out: if this does not help, reboot"),)
-    if not rules or not commands.loads_any(lines):
+    if not rules or context.hindered or not commands.loads_any(lines):
         lines += restore_rules(context)
     return lines
+
+
+def _hindrance(context: Context) -> str:
+    """Return why the rules could not be loaded again, where that is known."""
+    if not context.obstacles:
+        return ""
+    reasons = ", ".join(f"{module} ({reason})" for module, reason in context.obstacles.items())
+    return f" Rules cannot be loaded while the kernel cannot load a module: {reasons}."
+
+
+def _hindering(context: Context) -> list[str]:
+    """Return the modules of the capabilities whose lack keeps rules from being loaded."""
+    modules = kernel_modules(context.snapshot)
+    return [module for name in context.hindered for module in nearest(modules, name)]
 
 
 def restore_rules(context: Context) -> tuple[Line, ...]:
@@ -150,9 +166,12 @@ def nat_rules_gone(context: Context) -> Iterator[Found]:
             yield Found(
                 f"{FAMILY[family]}: NAT is required, and there is no translating rule.",
                 "Every ruleset of this network namespace was read. A reload of the firewall, or"
-                " 'nft flush ruleset', removes the rules of others too.",
-                {"family": family.value, "rules": 0},
-                restore_rules(context),
+                f" 'nft flush ruleset', removes the rules of others too.{_hindrance(context)}",
+                {"family": family.value, "rules": 0, **context.obstacles},
+                (
+                    *commands.load(kernel_modules(context.snapshot), _hindering(context)),
+                    *restore_rules(context),
+                ),
             )
         elif family not in context.ipvs:
             yield unknown(NEEDS_ROLE[family])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 from netfilter_exporter.check.context import FAMILY, NEEDS_ROLE, Context
 from netfilter_exporter.check.findings import Finding, Severity, count
 from netfilter_exporter.check.proof import Proof
+from netfilter_exporter.facts.engines import other_engines
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.rules.families import Family
 
@@ -88,6 +90,7 @@ def _translated(context: Context) -> Iterator[str]:
 
 def not_checked(context: Context) -> Iterator[str]:
     """Yield what this check did not check, apart from alerts."""
+    yield from _other_engines(context)
     for family in context.doing_nat:
         seen = context.observed.get(family)
         name = FAMILY[family]
@@ -95,6 +98,16 @@ def not_checked(context: Context) -> Iterator[str]:
             yield f"whether new {name} connections are translated (none was sampled)"
         elif not seen.translated:
             yield f"whether {name} NAT works (new connections: {seen.connections}, translated: 0)"
+
+
+def _other_engines(context: Context) -> Iterator[str]:
+    for family in context.doing_nat:
+        if family in context.ipvs:
+            yield f"whether {FAMILY[family]} services of IPVS are answered"
+    with contextlib.suppress(ReadError):
+        for engine, used in other_engines(context.snapshot).items():
+            if used:
+                yield f"what {engine} translates"
 
 
 def _is_idle(context: Context, family: Family) -> bool:

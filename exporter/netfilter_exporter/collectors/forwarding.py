@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Callable
 
-from netfilter_exporter.collectors.base import Collector, Metric, Sample, each
-from netfilter_exporter.facts.forwarding import ipv4_counters, ipv4_forwarding, ipv6_counters
+from netfilter_exporter.collectors.base import Collector, Metric, Sample, each, value
+from netfilter_exporter.facts.bridges import bridge_netfilter, bypassing_bridges
+from netfilter_exporter.facts.forwarding import (
+    ignored_advertisements,
+    ipv4_counters,
+    ipv4_forwarding,
+    ipv6_counters,
+    strict_interfaces,
+)
 from netfilter_exporter.facts.rulesets import readable, rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel import forwarding
@@ -73,6 +80,21 @@ def _policy_drop(snapshot: Snapshot) -> Iterable[Sample]:
             yield (backend.value, family.value), int(family in facts.forward_drops)
 
 
+def _bypassed(snapshot: Snapshot) -> Iterable[Sample]:
+    for family, count in bypassing_bridges(snapshot).items():
+        yield (family.value,), count
+
+
+def _bridge_netfilter(snapshot: Snapshot) -> Iterable[Sample]:
+    for family, enabled in bridge_netfilter(snapshot).items():
+        yield (family.value,), int(enabled)
+
+
+def _ignored_advertisements(snapshot: Snapshot) -> Iterable[Sample]:
+    for name in ignored_advertisements(snapshot):
+        yield (name,), 1
+
+
 COLLECTOR = Collector(
     "forwarding",
     "IP forwarding, by family and interface, and its counters",
@@ -103,6 +125,38 @@ COLLECTOR = Collector(
             samples=_policy_drop,
             of=(rulesets,),
             labels=("backend", "family"),
+        ),
+        Metric(
+            "bridge_netfilter",
+            "Whether all bridges hand forwarded packets to the rules of the family; 0 also without"
+            " br_netfilter.",
+            source="/proc/sys/net/bridge/bridge-nf-call-iptables, bridge-nf-call-ip6tables",
+            samples=_bridge_netfilter,
+            of=(bridge_netfilter,),
+            labels=("family",),
+        ),
+        Metric(
+            "nat_bypassing_bridges",
+            "Number of bridges with two ports or more whose forwarded packets pass no rule of the"
+            " family.",
+            source="as bridge_netfilter; /sys/class/net/BRIDGE/bridge",
+            samples=_bypassed,
+            labels=("family",),
+        ),
+        Metric(
+            "router_advertisements_ignored",
+            "1 for an interface whose IPv6 default route by advertisement expires, because it"
+            " forwards with accept_ra 1.",
+            source="RTM_GETROUTE; /proc/sys/net/ipv6/conf/INTERFACE/accept_ra",
+            samples=_ignored_advertisements,
+            labels=("interface",),
+            bounded=True,
+        ),
+        Metric(
+            "reverse_path_strict_interfaces",
+            "Number of interfaces, lo excluded, of which rp_filter is 1 (strict).",
+            source="RTM_GETNETCONF",
+            samples=value(lambda s: len(strict_interfaces(s))),
         ),
         *(
             Metric(f"ip_{name}_total", help_, source, _counter(name), labels=("family",))

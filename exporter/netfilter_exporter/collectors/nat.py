@@ -9,6 +9,7 @@ from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
 from netfilter_exporter.config.model import Role
 from netfilter_exporter.facts import expected
 from netfilter_exporter.facts.capabilities import capabilities_needed
+from netfilter_exporter.facts.engines import other_engines
 from netfilter_exporter.facts.forwarding import interfaces, ipvs_nat
 from netfilter_exporter.facts.rulesets import nftables, readable, rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
@@ -106,6 +107,11 @@ def _capability_needed(snapshot: Snapshot) -> Iterable[Sample]:
             yield (name,), int(needed)
 
 
+def _other_engines(snapshot: Snapshot) -> Iterable[Sample]:
+    for engine, used in other_engines(snapshot).items():
+        yield (engine,), int(used)
+
+
 COLLECTOR = Collector(
     "nat",
     "NAT rules in nftables and iptables, and whether they can work",
@@ -183,6 +189,15 @@ COLLECTOR = Collector(
             of=(rulesets, interfaces),
             labels=("backend", "family", "chain", "interface"),
             bounded=True,
+        ),
+        Metric(
+            "nat_other_engine",
+            "Whether an engine is in use whose translations are out of scope: tc, nptv6,"
+            " openvswitch, ebpf. Absent where that cannot be seen.",
+            source="/proc/modules; if_nameindex(3)",
+            samples=_other_engines,
+            of=(other_engines,),
+            labels=("engine",),
         ),
         Metric(
             "nat_expected",

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample
 from netfilter_exporter.facts.snapshot import Snapshot
-from netfilter_exporter.facts.sysctls import sysctl_comparisons, sysctls
+from netfilter_exporter.facts.sysctl_comparisons import sysctl_comparisons
+from netfilter_exporter.facts.sysctls import sysctls
 from netfilter_exporter.kernel.errors import ReadError, raise_worst
 from netfilter_exporter.kernel.sysctl import names as sysctl_names
 

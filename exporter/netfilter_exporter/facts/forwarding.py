@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from netfilter_exporter.facts.snapshot import Snapshot, fact
-from netfilter_exporter.kernel import forwarding, ipvs, snmp
+from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
+from netfilter_exporter.kernel import forwarding, ipvs, route, snmp
 from netfilter_exporter.kernel.errors import NoData
 from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
 from netfilter_exporter.rules.families import Family
@@ -35,6 +35,19 @@ def ipv6_counters(snapshot: Snapshot) -> Mapping[str, int]:
 @fact
 def ipv4_forwarding(snapshot: Snapshot) -> Mapping[str, bool]:
     """Whether each interface but lo forwards the IPv4 packets that it receives."""
+    return {name: each.forwarding for name, each in _ipv4_switches(snapshot).items()}
+
+
+@fact
+def strict_interfaces(snapshot: Snapshot) -> tuple[str, ...]:
+    """The interfaces of which rp_filter is strict."""
+    switches = _ipv4_switches(snapshot).items()
+    return tuple(name for name, each in switches if each.rp_filter == forwarding.STRICT)
+
+
+@fact
+def _ipv4_switches(snapshot: Snapshot) -> Mapping[str, forwarding.InterfaceForwarding]:
+    """The IPv4 switches of each interface but lo."""
     found = forwarding.read_interfaces(snapshot.connection(NETLINK_ROUTE), Family.IPV4)
     return {
         name: found[index]
@@ -47,3 +60,35 @@ def ipv4_forwarding(snapshot: Snapshot) -> Mapping[str, bool]:
 def ipvs_nat(snapshot: Snapshot) -> frozenset[Family]:
     """The families that IPVS translates, which needs no rule."""
     return ipvs.read_families(snapshot.paths)
+
+
+#: Global addresses of two regions: a default route leads to both.
+_ANYWHERE = (bytes.fromhex("2600" + 27 * "0" + "1"), bytes.fromhex("2a00" + 27 * "0" + "1"))
+
+
+@kept
+def _advertised(_: Host) -> set[str]:
+    """The interfaces that had a default route by advertisement while they ignored these."""
+    return set()
+
+
+@fact
+def ignored_advertisements(snapshot: Snapshot) -> tuple[str, ...]:
+    """The interfaces whose default route expires, or has expired, as advertisements are ignored.
+
+    An interface is one of them until it accepts advertisements, or forwards no more.
+    """
+    known = _advertised(snapshot.host)
+    if not forwarding.read_ipv6(snapshot.paths):
+        known.clear()
+        return ()
+    connection = snapshot.connection(NETLINK_ROUTE)
+    names = {index: name for name, index in interfaces(snapshot).items()}
+    for address in _ANYWHERE:
+        found = route.ask(connection, address)
+        if found and found.advertised and found.interface in names:
+            known.add(names[found.interface])
+    known.intersection_update(names.values())
+    ignoring = (n for n in known if forwarding.ignores_advertisements(snapshot.paths, n))
+    known.intersection_update(tuple(ignoring))
+    return tuple(sorted(known))

@@ -1,11 +1,14 @@
-"""Facts about sysctls: their values, and whether the desired ones hold."""
+"""Facts about sysctls: their values, and the desired ones."""
 
 from __future__ import annotations
 
-from netfilter_exporter.facts.capabilities import capabilities_needed
+from typing import NamedTuple
+
 from netfilter_exporter.facts.files import int_reader
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
+from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.sysctl import values
+from netfilter_exporter.kernel.sysctl.names import Desired
 from netfilter_exporter.kernel.sysctl.sysctl_d import SysctlD
 
 
@@ -20,16 +23,16 @@ def sysctls(snapshot: Snapshot) -> values.Reading:
     return values.read_sysctls(snapshot.paths, int_reader(snapshot.host).read)
 
 
+class DesiredSysctls(NamedTuple):
+    """What sysctl.d and the configuration ask for, and what of sysctl.d could not be read."""
+
+    settings: tuple[Desired, ...]
+    errors: tuple[ReadError, ...]
+
+
 @fact
-def sysctl_comparisons(snapshot: Snapshot) -> values.Comparisons:
-    """What sysctl.d and the configuration ask for, and whether it holds."""
+def desired_sysctls(snapshot: Snapshot) -> DesiredSysctls:
+    """What sysctl.d and the configuration ask for."""
     options = _sysctl_d(snapshot.host).read()
-    actual = sysctls(snapshot).values
-    desired = (*values.from_sysctl_d(options, actual), *snapshot.host.config.sysctls)
-
-    def is_needed(capability: str) -> bool:
-        # Where the rules could not be read, it is not known to be.
-        return capabilities_needed(snapshot).get(capability) is True
-
-    found = values.compare(snapshot.paths, desired, actual, is_needed)
-    return found._replace(errors=(*options.errors, *found.errors))
+    of_host = values.from_sysctl_d(options, sysctls(snapshot).values)
+    return DesiredSysctls((*of_host, *snapshot.host.config.sysctls), options.errors)

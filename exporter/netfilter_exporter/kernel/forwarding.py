@@ -19,6 +19,8 @@ from netfilter_exporter.rules.families import Family
 RTM_GETNETCONF = 82
 NETCONFA_IFINDEX = 1
 NETCONFA_FORWARDING = 2
+NETCONFA_RP_FILTER = 3  # IPv4 alone
+NETCONFA_IFINDEX_ALL = -1
 _S32 = struct.Struct("=i")
 _NETCONFMSG = 4  # struct netconfmsg, aligned
 
@@ -26,26 +28,41 @@ IPV4_FORWARD = "sys/net/ipv4/ip_forward"
 IPV6_CONF = "sys/net/ipv6/conf"
 
 
+#: rp_filter: what an answer would leave by another interface is dropped (RFC 3704, strict mode).
+STRICT = 1
+
+
 class InterfaceForwarding(NamedTuple):
     ifindex: int  #: below zero: NETCONFA_IFINDEX_ALL and NETCONFA_IFINDEX_DEFAULT
     forwarding: bool
+    rp_filter: int = 0  #: its own; that of all interfaces counts where it is larger
 
 
-def read_interfaces(connection: Connection, family: Family) -> dict[int, bool]:
-    """Return for each interface, by index, whether it forwards; one dump, whatever their number."""
+def read_interfaces(connection: Connection, family: Family) -> dict[int, InterfaceForwarding]:
+    """Return the switches of each interface, by index; one dump, whatever their number.
+
+    Of rp_filter the value that is in effect: the larger one of the interface's and of all.
+    """
     request = struct.pack("=B3x", family.nfproto)
-    found = connection.dump("RTM_GETNETCONF", RTM_GETNETCONF, request, parse_netconf)
-    return {ifindex: forwarding for ifindex, forwarding in found if ifindex > 0}
+    dumped = connection.dump("RTM_GETNETCONF", RTM_GETNETCONF, request, parse_netconf)
+    found = {each.ifindex: each for each in dumped}
+    of_all = found[NETCONFA_IFINDEX_ALL].rp_filter if NETCONFA_IFINDEX_ALL in found else 0
+    return {
+        ifindex: each._replace(rp_filter=max(each.rp_filter, of_all))
+        for ifindex, each in found.items()
+        if ifindex > 0
+    }
 
 
 def parse_netconf(payload: memoryview) -> InterfaceForwarding:
     """Parse one RTM_NEWNETCONF."""
     found = attribute_map(payload, _NETCONFMSG)
     numbers = [found[NETCONFA_IFINDEX], found[NETCONFA_FORWARDING]]
+    numbers += [found[NETCONFA_RP_FILTER]] if NETCONFA_RP_FILTER in found else []
     if any(len(number) != _S32.size for number in numbers):
         raise Malformed("RTM_NEWNETCONF: a number that is not 32 bits")
-    ifindex, forwarding = (_S32.unpack(number)[0] for number in numbers)
-    return InterfaceForwarding(ifindex, bool(forwarding))
+    ifindex, forwarding, *rp_filter = (_S32.unpack(number)[0] for number in numbers)
+    return InterfaceForwarding(ifindex, bool(forwarding), *rp_filter)
 
 
 def read_ipv4_switch(paths: Paths) -> bool:
@@ -72,6 +89,22 @@ def read_ipv6(paths: Paths) -> bool:
 def _forced(paths: Paths, name: str) -> bool:
     try:
         return bool(files.read_int(paths.proc(f"{IPV6_CONF}/{name}/force_forwarding")))
+    except NoData:
+        return False  # the interface has just gone
+
+
+def ignores_advertisements(paths: Paths, interface: str) -> bool:
+    """Tell whether an interface ignores router advertisements because it forwards.
+
+    ipv6_accept_ra (include/net/ipv6.h, v6.18): a router takes them with accept_ra 2 alone. With 0
+    a program of the host takes them: systemd-networkd and NetworkManager do.
+    """
+    conf = f"{IPV6_CONF}/{interface}"
+    try:
+        return (
+            files.read_int(paths.proc(f"{conf}/accept_ra")) == 1
+            and files.read_int(paths.proc(f"{conf}/forwarding")) == 1
+        )
     except NoData:
         return False  # the interface has just gone
 

@@ -19,6 +19,7 @@ RTM_GETROUTE = 26
 RTA_DST = 1
 RTA_OIF = 4
 RTN_UNICAST, RTN_LOCAL = 1, 2
+RTPROT_RA = 9
 
 #: struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
 _RTMSG = struct.Struct("=8BI")
@@ -31,6 +32,7 @@ class Route(NamedTuple):
 
     local: bool  #: it ends on this host
     interface: int  #: index
+    advertised: bool = False  #: by a router: RTPROT_RA
 
 
 def ask(connection: Connection, address: bytes) -> Route | None:
@@ -50,10 +52,11 @@ def parse_route(payload: memoryview) -> Route | None:
     """Parse an RTM_NEWROUTE message; None where its type is neither unicast nor local."""
     if len(payload) < _RTMSG.size:
         raise Malformed(f"RTM_GETROUTE: a message of {len(payload)} bytes")
-    type_ = _RTMSG.unpack_from(payload)[7]
+    _, _, _, _, _, protocol, _, type_, _ = _RTMSG.unpack_from(payload)
     if type_ not in {RTN_UNICAST, RTN_LOCAL}:
         return None
     interface = attribute_map(payload, _RTMSG.size)[RTA_OIF]
     if len(interface) != _U32.size:
         raise Malformed(f"RTM_GETROUTE: an interface of {len(interface)} bytes")
-    return Route(type_ == RTN_LOCAL, *_U32.unpack(interface))
+    (index,) = _U32.unpack(interface)
+    return Route(type_ == RTN_LOCAL, index, protocol == RTPROT_RA)

@@ -16,6 +16,9 @@ CONNTRACK = "net/netfilter/nf_conntrack_"
 MAX = CONNTRACK + "max"
 IP_FORWARD = "net/ipv4/ip_forward"
 IPV6_FORWARDING = "net/ipv6/conf/all/forwarding"
+BRIDGE = "net/bridge/"
+IPVS = "net/ipv4/vs/"
+IPVS_CONNTRACK = IPVS + "conntrack"
 
 #: Served besides the nf_conntrack_* that this kernel has.
 FIXED = (
@@ -26,19 +29,19 @@ FIXED = (
     "net/bridge/bridge-nf-call-iptables",
     "net/bridge/bridge-nf-call-ip6tables",
     "net/bridge/bridge-nf-call-arptables",
-    "net/ipv4/vs/conntrack",
+    IPVS_CONNTRACK,
 )
 
 #: Two keys, one variable: what is written to either is read from both.
 ALIASES = {"net/nf_conntrack_max": MAX, "net/ipv4/conf/all/forwarding": IP_FORWARD}
 
 _SCOPE = re.compile(
-    r"net/(?:netfilter/nf_conntrack_\w+"
+    r"net/(?:netfilter/nf_(?:conntrack|flowtable)_\w+"
     r"|nf_conntrack_max"
     r"|ipv4/ip_forward"
     r"|ipv[46]/conf/[^/]+/forwarding"
-    r"|bridge/bridge-nf-call-(?:ip|ip6|arp)tables"
-    r"|ipv4/vs/conntrack"
+    r"|bridge/bridge-nf-[\w-]+"
+    r"|ipv4/vs/\w+"
     r"|ipv4/(?:netfilter/)?ip_conntrack_\w+)",
     re.ASCII,
 )
@@ -253,10 +256,14 @@ def overwritten(key: str, others: Iterable[str]) -> list[str]:
     return [other for match, other in matches if match and match.group(1) == family]
 
 
+_CAPABILITIES = {FRAG6: "defrag_ipv6", BRIDGE: "bridge_netfilter", IPVS: "ipvs"}
+
+
 def capability(key: str, present: Collection[str]) -> str | None:
     """Return the capability whose modules bring `key`; None where no NAT depends on them."""
-    if key.startswith(FRAG6):
-        return "defrag_ipv6"
+    for prefix, name in _CAPABILITIES.items():
+        if key.startswith(prefix):
+            return name
     if not key.startswith(CONNTRACK):
         return None
     # Before 4.19 some protocols had modules of their own: with the core there, nobody needs them.
@@ -266,9 +273,10 @@ def capability(key: str, present: Collection[str]) -> str | None:
 
 def module(key: str) -> str | None:
     """Return the module that brings `key`; None where it is in the kernel itself."""
-    if key.startswith(CONNTRACK):
-        return "nf_conntrack"
-    return "br_netfilter" if key.startswith("net/bridge/") else None
+    return next((name for prefix, name in _MODULES.items() if key.startswith(prefix)), None)
+
+
+_MODULES = {CONNTRACK: "nf_conntrack", BRIDGE: "br_netfilter", IPVS: "ip_vs"}
 
 
 def unknown(key: str, present: Collection[str]) -> bool:
@@ -283,4 +291,7 @@ def unknown(key: str, present: Collection[str]) -> bool:
         return any(other.startswith(protocol.group()) for other in present)
     if key.startswith("net/netfilter/"):
         return CONNTRACK + "count" in present
-    return key.startswith("net/bridge/") and any(o.startswith("net/bridge/") for o in present)
+    return any(
+        key.startswith(prefix) and any(other.startswith(prefix) for other in present)
+        for prefix in (BRIDGE, IPVS)
+    )
