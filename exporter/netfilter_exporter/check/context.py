@@ -17,12 +17,11 @@ from netfilter_exporter.facts.capabilities import (
     capability_obstacles,
 )
 from netfilter_exporter.facts.conntrack import statistics
-from netfilter_exporter.facts.forwarding import ipv4_forwarding, ipvs_nat
+from netfilter_exporter.facts.forwarding import ipv4_forwarding, ipv6_forwarding, ipvs_nat
 from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.facts.rulesets import rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.facts.tracking import is_only_implied, tracks
-from netfilter_exporter.kernel import forwarding
 from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.kernel.modules.capabilities import OF_RULES, Obstacle
 from netfilter_exporter.rules.families import Backend, Family
@@ -157,7 +156,7 @@ class Context:
         """Tell whether anything but lo forwards."""
         if family is Family.IPV4:
             return any(ipv4_forwarding(self.snapshot).values())
-        return forwarding.read_ipv6(self.snapshot.paths)
+        return ipv6_forwarding(self.snapshot)
 
     def forward_drops(self, family: Family) -> bool:
         """Tell whether a forward chain has the policy drop."""

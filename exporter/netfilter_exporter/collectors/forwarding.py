@@ -12,6 +12,7 @@ from netfilter_exporter.facts.forwarding import (
     ipv4_counters,
     ipv4_forwarding,
     ipv6_counters,
+    ipv6_forwarding,
     strict_interfaces,
 )
 from netfilter_exporter.facts.rulesets import readable, rulesets
@@ -59,7 +60,7 @@ def _enabled(snapshot: Snapshot) -> Iterable[Sample]:
     return each(
         (
             ((Family.IPV4.value,), lambda: any(ipv4_forwarding(snapshot).values())),
-            ((Family.IPV6.value,), lambda: forwarding.read_ipv6(snapshot.paths)),
+            ((Family.IPV6.value,), lambda: ipv6_forwarding(snapshot)),
         )
     )
 

@@ -65,7 +65,7 @@ COLLECTOR = Collector(
     "modules",
     "kernel modules of conntrack and NAT, by what they can do rather than by name",
     options={REFERENCES: "serve the reference count of each module"},
-    budget=75,
+    budget=105,
     metrics=(
         Metric(
             "kernel_info",

@@ -39,6 +39,12 @@ def ipv4_forwarding(snapshot: Snapshot) -> Mapping[str, bool]:
 
 
 @fact
+def ipv6_forwarding(snapshot: Snapshot) -> bool:
+    """Whether IPv6 is forwarded."""
+    return forwarding.read_ipv6(snapshot.paths)
+
+
+@fact
 def strict_interfaces(snapshot: Snapshot) -> tuple[str, ...]:
     """The interfaces of which rp_filter is strict."""
     switches = _ipv4_switches(snapshot).items()
@@ -79,7 +85,7 @@ def ignored_advertisements(snapshot: Snapshot) -> tuple[str, ...]:
     An interface is one of them until it accepts advertisements, or forwards no more.
     """
     known = _advertised(snapshot.host)
-    if not forwarding.read_ipv6(snapshot.paths):
+    if not ipv6_forwarding(snapshot):
         known.clear()
         return ()
     connection = snapshot.connection(NETLINK_ROUTE)

@@ -6,6 +6,8 @@
     machine.py    one boot: what the guest is to do goes in as files, results come out as JSON
     guest.py      in the guest: runs scenarios one after the other and cleans up between them
     router.py     in the guest: the NAT host with a client and a server, and real flows
+    bridge.py     in the guest: a bridge with two pods
+    advertiser.py in the guest: a router that advertises itself
     exporter.py   in the guest: the exporter under test, and its pages
     scenario.py   what a scenario is
     verdict.py    on the host again: what the pages say, held against what was done

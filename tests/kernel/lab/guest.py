@@ -61,7 +61,7 @@ def _start(scenario: Scenario, router: Router) -> Exporter:
     """Start the exporter; where there is a server, what scrapes is there."""
     if not scenario.network:
         return Exporter(scenario.flags, scenario.config)
-    _, server = router.namespaces
+    _, server = router.namespaces[:2]
     return Exporter(scenario.flags, scenario.config, address=ROUTER_WAN, scraper=server)
 
 

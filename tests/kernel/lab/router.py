@@ -13,6 +13,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from lab.advertiser import Advertiser
+from lab.bridge import SERVICE, Bridge
 from lab.exporter import Exporter
 from lab.peer import ECHO_PORT, Peer, exchange
 
@@ -23,6 +25,7 @@ ROUTER_LAN, ROUTER_LAN6 = "10.0.1.1", "fd00:1::1"
 ROUTER_WAN, ROUTER_WAN6 = "203.0.113.1", "fd00:2::1"
 PUBLISHED = 8080  #: the router's port that is forwarded to the client
 VIRTUAL = "198.51.100.1"  #: no host's; OUTPUT may send it to the server
+FAR6 = "2001:db8:64::1"  #: of the server, behind its default route
 
 #: Of kind outbound: other hosts of the LAN, and hosts of the internet; see `population`.
 SOURCES = tuple(f"10.0.1.{host}" for host in range(20, 25))
@@ -44,9 +47,12 @@ class Router:
 
     def __init__(self, prefix: str, *, network: bool = True, emulated: bool = True) -> None:
         self.emulated = emulated  #: a slow CPU: rulesets of thousands take minutes
+        self._prefix = prefix
         self.namespaces = (f"{prefix}-client", f"{prefix}-server")
+        self._bridge: Bridge | None = None
+        self._advertiser: Advertiser | None = None
         self._undo: list[tuple[str, str]] = []
-        self._hidden: list[tuple[Path, Path]] = []
+        self.hidden: list[tuple[Path, Path]] = []
         self._written: list[Path] = []
         self.exporter: Exporter | None = None  #: once the host is set up
         self.client: Peer | None = None
@@ -92,7 +98,7 @@ class Router:
         path = Path(name).resolve()
         aside = Path("/root") / path.name
         shutil.move(str(path), str(aside))
-        self._hidden.append((aside, path))
+        self.hidden.append((aside, path))
 
     def unload(self, *modules: str) -> None:
         """Remove modules, in this order."""
@@ -142,12 +148,13 @@ class Router:
 
         `expected` to get through, they are waited for.
 
-        out, out6: from the client to the server; in: from the server to what the router
-        publishes for the client; local: from the router to an address that OUTPUT translates;
-        outbound: as many as a page stands for at one a second, of several
-        sources to several destinations, see `population`;
-        host: from the router itself to the server; many: more than a handful to one address, as
-        out; bulk: a load from the client that nobody answers.
+        out, out6, far6: from the client to the server, or to FAR6 behind it; in: from the server to
+        what the router publishes for the client; service: from the client to VIRTUAL; bridged: from
+        the first pod of `bridge` to SERVICE; local: from the router to an address that OUTPUT
+        translates; host: from the router itself to the server; many: more than a handful to one
+        address, as out; outbound: as many as a page stands for at one a second, of several sources
+        to several destinations, see `population`; bulk: a load from the client that
+        nobody answers.
         """
         assert self.client
         assert self.server
@@ -161,24 +168,46 @@ class Router:
             return answered > 0
         if kind == "many":
             return self.client.flows(SERVER, ECHO_PORT, _MANY, tcp=False, patient=expected) == _MANY
-        if kind == "out":
-            answered = self.client.flows(SERVER, ECHO_PORT, _FLOWS, patient=expected)
-        elif kind == "out6":
-            answered = self.client.flows(SERVER6, ECHO_PORT, _FLOWS, patient=expected)
-        elif kind == "in":
-            answered = self.server.flows(ROUTER_WAN, PUBLISHED, _FLOWS, patient=expected)
-        elif kind == "local":
-            answered = exchange(VIRTUAL, ECHO_PORT, _FLOWS, patient=expected)
-        else:
-            answered = exchange(SERVER, ECHO_PORT, _FLOWS, patient=expected)
+        answered = self._answered(kind, patient=expected)
         if 1 < answered <= _FLOWS:
             raise CommandFailed(f"{kind}: {answered} of {_FLOWS + 1} flows were answered")
         return answered > 1  # one may have met the entry of an older flow
 
+    def _answered(self, kind: str, *, patient: bool) -> int:
+        assert self.client
+        assert self.server
+        pod = self._bridge.pods[0] if self._bridge else self.client
+        start, address, port = {
+            "out": (self.client.flows, SERVER, ECHO_PORT),
+            "out6": (self.client.flows, SERVER6, ECHO_PORT),
+            "far6": (self.client.flows, FAR6, ECHO_PORT),
+            "in": (self.server.flows, ROUTER_WAN, PUBLISHED),
+            "service": (self.client.flows, VIRTUAL, ECHO_PORT),
+            "bridged": (pod.flows, SERVICE, ECHO_PORT),
+            "local": (exchange, VIRTUAL, ECHO_PORT),
+            "host": (exchange, SERVER, ECHO_PORT),
+        }[kind]
+        return start(address, port, _FLOWS, patient=patient)
+
+    # -- more of a network -----------------------------------------------------------------
+
+    def bridge(self) -> None:
+        """Make a bridge with two pods."""
+        self._bridge = Bridge(self.run, self._prefix)
+        self.namespaces += self._bridge.namespaces
+
+    def advertise(self, lifetime: int) -> None:
+        """Have the server advertise itself as the default router, again and again."""
+        _, server = self.namespaces[:2]
+        self.run(f"ip -n {server} -6 addr add {FAR6}/128 dev lo nodad")
+        # Its answers over UDP come from there too.
+        self.run(f"ip -n {server} -6 route add {ROUTER_WAN6}/128 dev eth0 src {FAR6}")
+        self._advertiser = Advertiser(server, "eth0", lifetime)
+
     # -- building and clearing -------------------------------------------------------------
 
     def _build(self) -> None:
-        client, server = self.namespaces
+        client, server = self.namespaces[:2]
         self.sh(f"ip netns add {client}", f"ip netns add {server}")
         self._connect(LAN, client, (ROUTER_LAN, CLIENT), (ROUTER_LAN6, CLIENT6))
         self._connect(WAN, server, (ROUTER_WAN, SERVER), (ROUTER_WAN6, SERVER6))
@@ -208,10 +237,10 @@ class Router:
 
     def close(self) -> None:
         """Remove what was made, also after a failure; modules stay."""
-        for peer in (self.client, self.server):
-            if peer:
-                peer.close()
-        for aside, path in reversed(self._hidden):
+        for each in (self._advertiser, self.client, self.server, self._bridge):
+            if each:
+                each.close()
+        for aside, path in reversed(self.hidden):
             shutil.move(str(aside), str(path))
         for written in self._written:
             written.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ PACKAGES = (
     "conntrack",
     "iproute2",
     "iptables",
+    "ipvsadm",
     "kmod",
     "nftables",
     f"{PYTHON}-minimal",
@@ -44,9 +45,12 @@ PACKAGES = (
     "libmnl0",
     "libnetfilter-conntrack3",
     "libnfnetlink0",
+    "libnl-3-200",
+    "libnl-genl-3-200",
     "libnftables1",
     "libnftnl11",
     "libpcre2-8-0",
+    "libpopt0",
     f"lib{PYTHON}-minimal",
     f"lib{PYTHON}-stdlib",
     "libselinux1",
@@ -200,7 +204,8 @@ def _move_into(old: Path, new: Path) -> None:
 def _link_tools(target: Path) -> None:
     """Make the links that the packages' scripts would make, and busybox's for what is left."""
     binaries = {"usr/sbin/iptables": "iptables-nft", "usr/sbin/ip6tables": "ip6tables-nft"}
-    busybox = ("sh", "cat", "ls", "mkdir", "mount", "umount", "rm", "sleep", "env", "dmesg")
+    busybox = ("sh", "cat", "ls", "mkdir", "mount", "umount", "rm", "sleep", "env")
+    busybox += ("cp", "dmesg", "sed", "sysctl")
     for name in busybox:
         binaries.setdefault(f"usr/bin/{name}", "/bin/busybox")
     for name, destination in binaries.items():

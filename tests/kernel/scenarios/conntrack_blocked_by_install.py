@@ -1,5 +1,6 @@
 from lab.scenario import Scenario
 from scenarios._hosts import ABSENT, NFT_MASQUERADE, nft_nat, working
+from scenarios._remedy import follow
 
 
 def fault(router):
@@ -21,6 +22,7 @@ SCENARIO = Scenario(
         'capability{capability="nat"}': 0,
         'module_info{module="nf_conntrack",state="blocked"}': 1,
     },
-    alerts=frozenset({"NetfilterConntrackDisabled", "NetfilterConntrackNetlinkMissing"}),
+    alerts=frozenset({"NetfilterConntrackDisabled"}),
+    check=follow("ConntrackDisabled", then=lambda router: router.nft(NFT_MASQUERADE)),
     needs_boot=True,
 )

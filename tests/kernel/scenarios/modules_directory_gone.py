@@ -19,7 +19,7 @@ SCENARIO = Scenario(
         "kernel_modules_directory_present": 0,
         'capability{capability="conntrack"}': 0,
     },
-    alerts=frozenset({"NetfilterConntrackDisabled", "NetfilterConntrackNetlinkMissing"}),
+    alerts=frozenset({"NetfilterConntrackDisabled"}),
     differences=(
         Difference(
             because="Since 2025 Debian has a kernel's configuration in that folder alone: without"

@@ -20,7 +20,7 @@ SCENARIO = Scenario(
         'capability{capability="conntrack"}': 0,
         'capability{capability="nat"}': 0,
     },
-    alerts=frozenset({"NetfilterConntrackDisabled", "NetfilterConntrackNetlinkMissing"}),
+    alerts=frozenset({"NetfilterConntrackDisabled"}),
     needs_boot=True,
     ruins_boot=True,
 )

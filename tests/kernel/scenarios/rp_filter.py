@@ -8,13 +8,15 @@ def fault(router):
 
 
 SCENARIO = Scenario(
-    about="rp_filter drops what arrives where no answer would leave: a metric tells, no alert.",
+    about="rp_filter drops what arrives where no answer would leave.",
     setup=nft_nat,
     fault=fault,
-    works={"out": (True, False)},
+    works={"out": (True, False), "bulk": (True, True)},
     before=working("nftables"),
     after={
         **working("nftables"),
-        'ip_reverse_path_filtered_total{family="ipv4"}': Rises(20),
+        'ip_reverse_path_filtered_total{family="ipv4"}': Rises(1000),
+        "reverse_path_strict_interfaces": 1,
     },
+    alerts=frozenset({"NetfilterReversePathFiltered"}),
 )
