@@ -8,6 +8,8 @@ from netfilter_exporter.kernel import container
 from netfilter_exporter.kernel.conf_files import ConfFiles
 from netfilter_exporter.kernel.container import shows_host
 from netfilter_exporter.kernel.files import Paths
+from netfilter_exporter.kernel.modules.evidence import EvidenceReader
+from netfilter_exporter.kernel.sysctl import sysctl_d
 
 IMAGE = "22 1 0:30 / / ro - overlay overlay rw"
 
@@ -102,3 +104,49 @@ def test_a_link_that_leads_out_of_sight_is_an_error(mounted, tmp_path, target, f
     listing = ConfFiles(paths, ("/etc/x.d",)).read()
     assert [file.name for file in listing.files] == ["/etc/x.d/99-x.conf"]
     assert ["is not mounted" in str(error) for error in listing.errors] == [True] * hidden
+
+
+RELEASE = Path("/proc/sys/kernel/osrelease").read_text().strip()
+
+
+@pytest.mark.parametrize("place", ["/lib/modules", "/usr/lib/modules"])
+def test_the_modules_are_found_by_either_name(mounted, tmp_path, place):
+    """/lib may be a link on the host: below the root, either name can be a mount point."""
+    paths = mounted(place)
+    (tmp_path / f"{place}/{RELEASE}"[1:]).mkdir(parents=True)
+    (tmp_path / f"{place}/{RELEASE}/modules.dep"[1:]).write_text("kernel/net/nf_nat.ko.zst:\n")
+    evidence = EvidenceReader(paths, ["nf_nat"]).read()
+    assert evidence.directory is True
+    assert evidence.depends == {"nf_nat": frozenset()}
+
+
+@pytest.mark.parametrize(
+    ("targets", "directory", "stopped"),
+    [
+        (["/lib/modules", "/etc/modprobe.d"], False, frozenset()),
+        (["/lib/modules"], False, None),
+        (["/etc/modprobe.d", "/lib/modprobe.d"], None, frozenset()),
+        (["/etc/sysctl.d"], None, None),
+    ],
+    ids=["both", "modules", "modprobe.d", "neither"],
+)
+def test_what_is_not_mounted_is_unknown(mounted, tmp_path, targets, directory, stopped):
+    """A mounted directory that is empty says that there is none; without it, nothing is known."""
+    paths = mounted(*targets)
+    for target in targets:
+        (tmp_path / target[1:]).mkdir(parents=True)
+    evidence = EvidenceReader(paths, ["nf_nat"]).read()
+    assert (evidence.directory, evidence.stopped) == (directory, stopped)
+
+
+def test_all_directories_of_sysctl_d_count_where_they_are_mounted(mounted, tmp_path):
+    """In their order, each by itself: /etc hides /run, and that /usr/local/lib and the others."""
+    paths = mounted(*sysctl_d.DIRECTORIES)
+    for number, directory in enumerate(sysctl_d.DIRECTORIES):
+        (tmp_path / directory[1:]).mkdir(parents=True)
+        for name in range(number + 1):
+            file = tmp_path / directory[1:] / f"{name}.conf"
+            file.write_text(f"net.netfilter.nf_conntrack_{name} = {number}\n")
+    merged = sysctl_d.SysctlD(paths).read().merged
+    values = [merged[f"net/netfilter/nf_conntrack_{name}"].value for name in range(5)]
+    assert values == ["0", "1", "2", "3", "4"]
