@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import tempfile
 import time
@@ -14,6 +15,7 @@ from netfilter_exporter.exporter_metrics import TEXTFILE_ROW, page_families
 from netfilter_exporter.exposition import Exposition
 
 NAME = "netfilter_exporter.prom"
+_PREFIX, _SUFFIX = ".netfilter_exporter-", ".tmp"
 _MODE = 0o644  #: node_exporter is somebody else
 
 
@@ -35,11 +37,23 @@ def write(directory: str, gatherer: Gatherer, collectors: Iterable[Collector]) -
 def replace(path: str, content: bytes) -> str:
     """Make `content` that of the file at `path`: a reader finds the old or the new, never a part.
 
-    After a power cut too: the content is on the disk before the name is.
+    After a power cut too: the content is on the disk before the name is. What a killed run left
+    behind is removed.
     """
-    directory = os.path.dirname(path)
+    directory = os.path.dirname(path) or "."
+    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _remove_stale(folder, directory)
+        _write(path, directory, content)
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return path
+
+
+def _write(path: str, directory: str, content: bytes) -> None:
     # node_exporter reads *.prom only.
-    descriptor, temporary = tempfile.mkstemp(".tmp", ".netfilter_exporter-", directory)
+    descriptor, temporary = tempfile.mkstemp(_SUFFIX, _PREFIX, directory)
     try:
         with open(descriptor, "wb") as file:
             file.write(content)
@@ -51,13 +65,18 @@ def replace(path: str, content: bytes) -> str:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync_directory(directory)
-    return path
 
 
-def _sync_directory(directory: str) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _remove_stale(folder: int, directory: str) -> None:
+    """Remove the temporary files of runs that were killed, and hold the lock of a run.
+
+    Every run shares the lock of its folder until it ends; whoever has it alone knows that none of
+    these files is being written.
+    """
+    with contextlib.suppress(OSError):  # a file system without locks keeps them
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for name in os.listdir(directory):
+            if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
+                os.unlink(os.path.join(directory, name))
+    with contextlib.suppress(OSError):
+        fcntl.flock(folder, fcntl.LOCK_SH)

@@ -23,6 +23,7 @@ from netfilter_exporter.config.model import (
 from netfilter_exporter.kernel.sysctl.names import Operator
 from netfilter_exporter.rules.families import Backend, Family
 from netfilter_exporter.rules.model import Action
+from support.irregular import KINDS, make
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "config"
 GOOD = sorted(FIXTURES.glob("good-*.yml"))
@@ -152,6 +153,13 @@ def test_a_missing_file_is_told(tmp_path: Path):
     """A file that cannot be read is an error of the configuration."""
     with pytest.raises(ConfigError, match=r"absent\.yml: No such file"):
         load(str(tmp_path / "absent.yml"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_a_regular_file_is_a_configuration(tmp_path: Path, kind: str):
+    """A FIFO that nobody writes would be an empty file, which means no role at all."""
+    with pytest.raises(ConfigError, match=f"{kind}; expected a regular file"):
+        load(make(tmp_path, kind))
 
 
 def test_a_large_file_is_refused(tmp_path: Path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from netfilter_exporter.kernel import files
-from netfilter_exporter.kernel.errors import Denied, ReadError
+from netfilter_exporter.kernel.errors import Denied, Malformed, ReadError
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.modules import evidence as module_evidence
 from netfilter_exporter.kernel.modules import reader as module_reader
@@ -365,6 +365,16 @@ def test_a_proc_that_is_not_there_is_an_error(tree, file: str):
     """A wrong --path.procfs must not look like a kernel without modules."""
     (tree.root / "proc" / file).unlink()
     with pytest.raises(ReadError, match=file):
+        tree.read()
+
+
+@pytest.mark.parametrize(
+    "content", [b"6.1\0.0\n", b"\0", b"", b"\n", b"..", b"6/../..", b"6 1", b"6\xff", b"6" * 65]
+)
+def test_a_release_that_is_none_is_malformed(tree, content: bytes):
+    """It is a part of paths: what cannot be one leads to no other directory, and to no defect."""
+    (tree.root / "proc/sys/kernel/osrelease").write_bytes(content)
+    with pytest.raises(Malformed, match="osrelease: not a release"):
         tree.read()
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 
@@ -105,6 +106,57 @@ def test_a_write_that_fails_leaves_the_old_page(tmp_path, monkeypatch):
         textfile.replace(str(tmp_path / PROM), b"new")
     assert os.listdir(tmp_path) == [PROM]
     assert (tmp_path / PROM).read_bytes() == b"old"
+
+
+SLOW = """
+import os, sys, time
+from netfilter_exporter import textfile
+really = os.fsync
+def slowly(descriptor):
+    print("writing", flush=True)
+    sys.stdin.read()
+    really(descriptor)
+textfile.os.fsync = slowly
+textfile.replace(sys.argv[1], b"other")
+"""
+
+
+@pytest.fixture
+def other_run(tmp_path):
+    """Another run, in the middle of writing."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, str(tmp_path / PROM)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+    )
+    with process:
+        assert process.stdout.readline() == b"writing\n"
+        assert len(os.listdir(tmp_path)) == 1
+        yield process
+        process.kill()
+
+
+def test_a_run_that_was_killed_leaves_nothing_that_stays(tmp_path, other_run):
+    """The next run removes what it was writing; nobody would ever."""
+    other_run.kill()
+    other_run.wait()
+    (half,) = os.listdir(tmp_path)
+    assert half.endswith(".tmp")
+    (tmp_path / "foreign.tmp").write_text("")
+    textfile.replace(str(tmp_path / PROM), b"new")
+    assert sorted(os.listdir(tmp_path)) == ["foreign.tmp", PROM]
+    assert (tmp_path / PROM).read_bytes() == b"new"
+
+
+def test_a_run_that_is_writing_is_left_alone(tmp_path, other_run):
+    """What another run is writing is no remainder: both end well, the last one's page stays."""
+    textfile.replace(str(tmp_path / PROM), b"new")
+    assert len(os.listdir(tmp_path)) == 2
+    other_run.communicate(b"", timeout=30)
+    assert other_run.returncode == 0
+    assert os.listdir(tmp_path) == [PROM]
+    assert (tmp_path / PROM).read_bytes() == b"other"
 
 
 def test_a_reader_never_sees_a_part(tmp_path):

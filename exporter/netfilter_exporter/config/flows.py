@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import re
 
 import yaml
 
@@ -55,9 +56,15 @@ def read_flows(node: yaml.Node, place: Place) -> Flows:
     return Flows(**numbers, networks=networks)
 
 
+#: Octal in some programs, decimal in others; Python itself refuses it in addresses since 3.9.5.
+_LEADING_ZERO = re.compile(r"(^|[./])0[0-9]")
+
+
 def _network(node: yaml.Node, place: Place) -> Network:
     allowed = "a network such as 10.0.0.0/8, with no bits set behind its length"
     text = scalar(node, place, allowed)
+    if _LEADING_ZERO.search(text):
+        raise place.error(node, f"{text[:40]!r} looks octal", "numbers without leading zeros")
     try:
         return ipaddress.ip_network(text)
     except ValueError:

@@ -154,7 +154,8 @@ def _collectors(node: yaml.Node, place: Place) -> frozenset[str]:
 
 # -- sysctls -----------------------------------------------------------------------------------
 
-_WANTED = re.compile(r"(=|>=|<=)?[ \t]*(-?[0-9]{1,18})")
+_WANTED = re.compile(r"(=|>=|<=)?[ \t]*(-?(?:0|[1-9][0-9]{0,17}))")
+_OCTAL = re.compile(r"(?:=|>=|<=)?[ \t]*-?0[0-9]+")
 _WANTED_TEXT = "a whole number, or one after =, >= or <=: '>= 262144'"
 _LISTED = re.compile(r"([^\s<>=]+)[ \t]*((?:=|>=|<=)[ \t]*-?[0-9]{1,18})")
 
@@ -169,6 +170,8 @@ def _sysctls(node: yaml.Node, place: Place) -> tuple[Desired, ...]:
                 named, "not the name of one sysctl of the network", "net.*, no pattern"
             )
         match = _WANTED.fullmatch(text)
+        if _OCTAL.fullmatch(text):  # 010 is 8 for YAML and for sysctl.d, and 10 for most people
+            raise here.error(at, f"{text[:40]!r} looks octal", "a number without leading zeros")
         if not match:
             raise here.error(at, f"{text[:40]!r} is not a value", _WANTED_TEXT)
         if key in found:

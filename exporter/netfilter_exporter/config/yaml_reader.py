@@ -13,8 +13,9 @@ from typing import Any, Callable, NamedTuple
 
 import yaml
 
+from netfilter_exporter.kernel import names
 from netfilter_exporter.kernel.errors import ReadError
-from netfilter_exporter.kernel.files import read_bytes
+from netfilter_exporter.kernel.files import read_regular
 
 #: Far above any configuration, far below what a parser can be hurt with.
 SIZE_LIMIT = 1 << 16
@@ -55,7 +56,7 @@ class Place(NamedTuple):
 def read(path: str) -> str:
     """Return the text of a configuration file; raises `ConfigError`."""
     try:
-        return read_bytes(path, SIZE_LIMIT).decode()
+        return read_regular(path, SIZE_LIMIT).decode()
     except ReadError as error:
         raise ConfigError(str(error)) from None
     except UnicodeDecodeError as error:
@@ -85,6 +86,8 @@ def _refuse(text: str, file: str) -> None:
             raise ConfigError(f"{at}: anchors and aliases are not allowed; write it out")
         if tag := getattr(event, "tag", None):
             raise ConfigError(f"{at}: the tag {tag[:40]} is not allowed; leave it out")
+        if isinstance(event, yaml.ScalarEvent) and not names.is_text(event.value):
+            raise ConfigError(f"{at}: half a character (a surrogate); write the character itself")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > _DEPTH_LIMIT:
@@ -194,13 +197,17 @@ def matching(pattern: str, allowed: str) -> Reader:
     return read
 
 
+_DECIMAL = re.compile(r"0|[1-9][0-9]{0,17}")
+
+
 def whole_number(allowed: range) -> Reader:
     """Return the reader of a whole number."""
-    text = f"a whole number from {allowed[0]} to {allowed[-1]}"
+    text = f"a whole number from {allowed[0]} to {allowed[-1]}, without leading zeros"
 
     def read(node: yaml.Node, place: Place) -> int:
         word = scalar(node, place, text)
-        if not (word.isascii() and word.isdigit()) or int(word[:20]) not in allowed:
+        # 010 is 8 for YAML, and 10 for most people.
+        if not _DECIMAL.fullmatch(word) or int(word) not in allowed:
             raise place.error(node, f"{word[:40]!r} does not fit", text)
         return int(word)
 

@@ -84,8 +84,13 @@ _BY_ERRNO: dict[int, type[ReadError]] = {
 }
 
 
-def from_oserror(error: OSError, what: str) -> ReadError:
-    """Translate `error`, met while reading `what`, into the `ReadError` of its kind."""
+def from_oserror(error: OSError | ValueError, what: str) -> ReadError:
+    """Translate `error`, met while reading `what`, into the `ReadError` of its kind.
+
+    A ValueError is of a path that no file can have: with a NUL, or a lone surrogate.
+    """
+    if isinstance(error, ValueError):
+        return Malformed(f"{what!r}: not a path: {error}")
     kind = TimedOut if isinstance(error, TimeoutError) else _BY_ERRNO.get(error.errno or 0)
     return (kind or ReadError)(f"{what}: {error.strerror or error}")
 

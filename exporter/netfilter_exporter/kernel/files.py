@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import weakref
 from typing import NamedTuple
 
@@ -45,7 +46,7 @@ def read_head(path: str, size: int) -> bytes:
     """Return the first `size` bytes of a file, or all of it; raise `ReadError` as `read_bytes`."""
     try:
         descriptor = os.open(path, _FLAGS)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise from_oserror(error, path) from None
     try:
         # A pseudo-file ends only where a read gives nothing: a short read is not its end.
@@ -54,10 +55,35 @@ def read_head(path: str, size: int) -> bytes:
             chunks.append(chunk)
             size -= len(chunk)
         return b"".join(chunks)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise from_oserror(error, path) from None
     finally:
         os.close(descriptor)
+
+
+def read_regular(path: str, limit: int = LIMIT) -> bytes:
+    """Return the whole of a regular file, links followed; raise `ReadError` as `read_bytes` does.
+
+    Anything else is refused before it is opened: a FIFO that nobody writes looks like an empty
+    file, and opening a device may act on it.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        raise from_oserror(error, path) from None
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise ReadError(f"{path}: {kind}; expected a regular file")
+    return read_bytes(path, limit)
+
+
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+}
 
 
 def read_int(path: str) -> int:
@@ -68,11 +94,11 @@ def read_int(path: str) -> int:
     """
     try:
         descriptor = os.open(path, _FLAGS)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise from_oserror(error, path) from None
     try:
         return parse_int(os.read(descriptor, _NUMBER), path)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise from_oserror(error, path) from None
     finally:
         os.close(descriptor)
@@ -101,7 +127,7 @@ class CachedIntReader:
                 os.close(self._descriptors.pop(path))
         try:
             descriptor = os.open(path, _FLAGS)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise from_oserror(error, path) from None
         try:
             content = os.read(descriptor, _NUMBER)
@@ -143,7 +169,7 @@ def exists(path: str) -> bool:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise from_oserror(error, path) from None
     return True
 
@@ -152,7 +178,7 @@ def inode(path: str) -> int:
     """Return the inode number of `path`, 0 where it is not there."""
     try:
         return os.stat(path).st_ino
-    except OSError:
+    except (OSError, ValueError):
         return 0
 
 
@@ -160,5 +186,5 @@ def listing(path: str) -> list[str]:
     """Return the sorted names in a directory."""
     try:
         return sorted(os.listdir(path))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise from_oserror(error, path) from None

@@ -20,6 +20,7 @@ from netfilter_exporter.config.yaml_reader import (
     matching,
     record,
     scalar,
+    whole_number,
 )
 from netfilter_exporter.web import tls_config
 
@@ -130,21 +131,20 @@ def _duration(node: yaml.Node, place: Place) -> float:
 
 
 def _rate_limit(node: yaml.Node, place: Place) -> RateLimit:
-    limit = RateLimit(**fields(node, place, {"interval": _duration, "burst": _burst}))
+    limit = RateLimit(**fields(node, place, _RATE_LIMIT))
     if limit.interval and not limit.burst:
         raise place.error(node, "burst is missing: nothing would be served", "burst: 1 or more")
     return limit
 
 
-def _burst(node: yaml.Node, place: Place) -> int:
-    return int(_WHOLE_NUMBER(node, place))
-
-
 # -- the schema ----------------------------------------------------------------------------------
 
 _HEADER_VALUE = matching(r"[ -~]{0,4096}", "printable ASCII")
-_WHOLE_NUMBER = matching(r"[0-9]{1,9}", "a whole number")
 
+_RATE_LIMIT: dict[str, Reader] = {
+    "interval": _duration,
+    "burst": whole_number(range(1_000_000_000)),
+}
 _WEB_CONFIG: dict[str, Reader] = {
     "tls_server_config": tls_config.read,
     "http_server_config": record(Http, {"http2": boolean, "headers": _headers}),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from netfilter_exporter.config.yaml_reader import ConfigError
 from netfilter_exporter.kernel.errors import ReadError
-from netfilter_exporter.kernel.files import read_bytes
+from netfilter_exporter.kernel.files import read_regular
 from netfilter_exporter.web.certificate import alternative_names, canonical
 from netfilter_exporter.web.tls_config import (
     CIPHER_SUITES,
@@ -89,7 +89,7 @@ def _error(tls: Tls, key: str, problem: str) -> ConfigError:
 def _content(tls: Tls, key: str, pem: Pem, holds: str) -> bytes:
     """Return what `pem` stands for, which has to have a part whose name ends with `holds`."""
     try:
-        content = read_bytes(pem.file) if pem.file else (pem.text or "").encode()
+        content = read_regular(pem.file) if pem.file else (pem.text or "").encode()
     except ReadError as error:
         raise _error(tls, f"{key}_file", str(error)) from None
     where = pem.file or "this"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Callable, TypeVar
 
 from netfilter_exporter.kernel.conf_files import ConfFiles, Listing, chase_directory
 from netfilter_exporter.kernel.container import shows_host
-from netfilter_exporter.kernel.errors import ReadError, or_none
+from netfilter_exporter.kernel.errors import Malformed, ReadError, or_none
 from netfilter_exporter.kernel.files import Paths, read_bytes
 from netfilter_exporter.kernel.modules import kconfig, modprobe
 from netfilter_exporter.kernel.modules import lists as module_files
@@ -65,6 +66,18 @@ class Evidence:
         return row is not None and any(o in (self.options or {}) for o in row.options)
 
 
+def parse_release(content: bytes, what: str) -> str:
+    """Return the release of the kernel, which is a part of paths; raises `Malformed`."""
+    release = content.strip()
+    if not _RELEASE.fullmatch(release):
+        raise Malformed(f"{what}: not a release: {release[:80]!r}")
+    return release.decode("ascii")
+
+
+#: UTS_RELEASE has at most 64 characters (include/linux/uts.h); one path component of them.
+_RELEASE = re.compile(rb"(?!\.{1,2}$)[!-.0-~]{1,64}")
+
+
 class EvidenceReader:
     """Reads `Evidence` of one kernel release."""
 
@@ -75,8 +88,8 @@ class EvidenceReader:
         self._shows_modules = any(shows_host(paths, name) for name in _DIRECTORIES)
         self._modprobe_d = ConfFiles(paths, modprobe.DIRECTORIES)
         # These three cannot change before the next boot.
-        osrelease = read_bytes(paths.proc("sys/kernel/osrelease"))
-        self.release = osrelease.decode("ascii", "replace").strip()
+        path = paths.proc("sys/kernel/osrelease")
+        self.release = parse_release(read_bytes(path), path)
         self._running_config = or_none(self._read_running_config)
         self._command_line = modprobe.parse_cmdline(
             or_none(lambda: read_bytes(paths.proc("cmdline"))) or b""
