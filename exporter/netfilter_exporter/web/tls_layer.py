@@ -57,6 +57,8 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
         self._finish(ConnectionResetError("closed during the handshake"))
         if self._connected:
             self._protocol.connection_lost(exc)
+        # Now, and not when the garbage collector finds that this and `protocol` know each other.
+        del self._tls, self._incoming, self._outgoing
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's name
         return self._buffer
@@ -86,6 +88,8 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
 
     def _advance(self) -> None:
         """Shake hands, then read, as far as the bytes that have come allow."""
+        if self._closing:
+            return
         try:
             if not self._connected:
                 self._tls.do_handshake()
@@ -146,7 +150,7 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
         self._flush()
 
     def _flush(self) -> None:
-        if self._outgoing.pending and not self._raw.is_closing():
+        if not self._raw.is_closing() and self._outgoing.pending:
             self._raw.write(self._outgoing.read())
 
     def can_write_eof(self) -> bool:
