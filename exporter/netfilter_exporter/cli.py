@@ -32,7 +32,7 @@ _COMMANDS = {"check": "netfilter_exporter.check.command", "assets": "netfilter_e
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until a signal says stop, or do what is asked for once; return the exit code."""
+    """Serve until a signal says stop, or run a command once; return the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     if arguments and arguments[0] in _COMMANDS:
         _release_reloads()
@@ -106,7 +106,7 @@ def _load(chosen: Flags) -> Config:
 
 
 def _check(chosen: Flags) -> int:
-    """Tell what is wrong with each of the two files."""
+    """Report what is wrong with each of the two files."""
     problems = [_problem(lambda: _load(chosen)), _problem(lambda: WebFile(chosen.web_config_file))]
     for problem in filter(None, problems):
         _log.error("%s", problem)

@@ -78,7 +78,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reloader.on_signal)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # cli.py holds it till now
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # which cli.py has held
         self._scrapes.start()
         if self._sampler:
             self._sampler.start()

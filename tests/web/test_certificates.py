@@ -1,32 +1,21 @@
 """web/certificate.py, and TLS with certificates of every kind, good and bad."""
 
-import datetime as dt
 import http.client
 import ssl
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
 from netfilter_exporter.web.certificate import alternative_names
+from support.authority import DAY, NOW, Authority, element
 from support.serving import PATIENCE
 
-NOW = dt.datetime.now(dt.timezone.utc)
-DAY = dt.timedelta(days=1)
 TLS = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n"
 CLIENTS = TLS + "  client_ca_file: authority.pem\n  client_auth_type: RequireAndVerifyClientCert\n"
 HEALTHY = (200, b"netfilter_exporter is healthy\n")
 GOOD = b"\x82\x0cgood.example"
-
-
-def element(tag, content):
-    """Return a DER element with a short length."""
-    assert len(content) < 128
-    return bytes([tag, len(content)]) + content
 
 
 #: General names that no list can allow, by RFC 5280 and beyond it.
@@ -47,42 +36,6 @@ ODD = {
     "address without bytes": b"\x87\x00",
     "empty DNS name": b"\x82\x00",
 }
-
-
-class Authority:
-    """Issues certificates of clients."""
-
-    def __init__(self, name="authority"):
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        self.certificate = self._sign(self._key, self._name, None, NOW - 9 * DAY, NOW + 9 * DAY)
-
-    def _sign(self, key, subject, names, before, after):
-        constraint = x509.BasicConstraints(ca=names is None, path_length=None)
-        builder = (
-            x509.CertificateBuilder(self._name, subject, key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(before)
-            .not_valid_after(after)
-            .add_extension(constraint, critical=True)
-        )
-        if names:
-            oid = x509.ExtensionOID.SUBJECT_ALTERNATIVE_NAME
-            der = element(0x30, names)
-            builder = builder.add_extension(x509.UnrecognizedExtension(oid, der), critical=False)
-        return builder.sign(self._key, hashes.SHA256())
-
-    def issue(self, folder, names=b"", before=NOW - DAY, after=NOW + DAY, subject="client"):
-        """Write a certificate and its key; return their path."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, subject)])
-        certificate = self._sign(key, name, names, before, after)
-        path = folder / "issued.pem"
-        path.write_bytes(
-            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            + certificate.public_bytes(Encoding.PEM)
-        )
-        return path
 
 
 @pytest.fixture(scope="module")

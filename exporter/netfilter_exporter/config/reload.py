@@ -33,7 +33,7 @@ class Reloader:
         self._signalled: set[asyncio.Future[bool]] = set()
 
     def on_signal(self) -> None:
-        """Reload, and tell the log alone."""
+        """Reload, and report to the log alone."""
         task = asyncio.ensure_future(self._reload())
         self._signalled.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._signalled.discard)

@@ -11,7 +11,7 @@ from netfilter_exporter.config.yaml_reader import ConfigError
 
 
 class ReloadStatus:
-    """Is told of each reading after the start, which was good, or there were no process."""
+    """Remembers each reading after the start, which was good: otherwise no process would run."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock

@@ -167,7 +167,7 @@ def _check(users: Mapping[bytes, bytes], user: bytes, password: bytes) -> bool:
 
 
 def _fake(users: Mapping[bytes, bytes], user: bytes) -> bytes:
-    """Return a hash that is nobody's; which cost `user` has, only the file's hashes say."""
+    """Return a hash that no password has; the file's hashes decide which cost `user` has."""
     hashes = sorted(users.values())
     secret = hashlib.blake2b(b"".join(hashes)).digest()
     number = int.from_bytes(_keyed(secret, user), "big")

@@ -153,7 +153,7 @@ class Server:
             self._shed()
 
     def _shed(self) -> None:
-        """Close the oldest peer that waits, else the oldest handshake."""
+        """Close the oldest peer that waits, otherwise the oldest handshake."""
         if self._waiting:
             peer = next(iter(self._waiting))
             self.closed(peer)

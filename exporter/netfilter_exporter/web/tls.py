@@ -71,7 +71,7 @@ def make(tls: Tls) -> TlsSide:
     if not tls.prefer_server_cipher_suites:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_alpn_protocols(["http/1.1"])
-    # Each connection of TLS 1.3 verifies the client's certificate anew, its dates too.
+    # No tickets: each connection of TLS 1.3 verifies the client's certificate, its dates too.
     context.num_tickets = 0
     _load_certificate(context, tls)
     if tls.client_ca:
@@ -105,7 +105,7 @@ def _load_certificate(context: ssl.SSLContext, tls: Tls) -> None:
     key = _content(tls, "key", tls.key, "PRIVATE KEY")
     try:
         with _in_memory(certificate) as cert_path, _in_memory(key) as key_path:
-            # Without a password OpenSSL might ask for one at the terminal.
+            # Without a password OpenSSL might prompt at the terminal.
             context.load_cert_chain(cert_path, key_path, password=b"")
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         where = f"{tls.cert.file or 'cert'}, {tls.key.file or 'key'}"

@@ -40,7 +40,7 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = side.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self.handshake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._connected = False  #: `protocol` has been told of its connection
+        self._connected = False  #: `protocol` has its connection
         self._paused = False
         self._ended = False  #: the peer has closed its direction, by a close_notify or a FIN
         self._finished = False  #: the peer has sent a FIN

@@ -49,7 +49,7 @@ class WebFile:
 
     def __init__(self, path: str | None) -> None:
         """Read the file at `path`, where there is one; raises `ConfigError`."""
-        self.reload_status = ReloadStatus()  #: is told of each reading
+        self.reload_status = ReloadStatus()  #: remembers each reading
         self._path = path
         self._good = WebSettings()
         #: Of the file and those that it names, before they were last read.
