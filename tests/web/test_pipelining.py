@@ -73,3 +73,21 @@ def test_empty_lines_between_requests_are_dropped(serve):
     with serve().connect() as peer:
         send_and_finish(peer, b"\r\n\r\n\n" + GET + b"\r\n\r\n\r\n" + GET)
         assert receive_all(peer).count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_a_body_behind_a_slow_request_resets_nothing(serve):
+    """What waited in line is dropped before the connection ends, so both answers arrive."""
+    going_on = threading.Event()
+    slow = collector("slow", lambda _: int(going_on.wait(PATIENCE)))
+    server = serve(slow, limits=Limits(linger_seconds=PATIENCE))
+    head = b"GET /-/healthy HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n"
+    with server.connect() as peer:
+        sender = threading.Thread(
+            target=send_and_finish, args=(peer, SCRAPE + head + b"x" * 10_000_000)
+        )
+        sender.start()
+        eventually(lambda: server.server._answering)
+        time.sleep(0.2)
+        going_on.set()
+        assert receive_all(peer).count(b"HTTP/1.1 200 OK") == 2
+        sender.join(PATIENCE)

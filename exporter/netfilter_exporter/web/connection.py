@@ -225,6 +225,7 @@ class Connection(asyncio.BufferedProtocol):
         self._received.clear()
         self._allow_end()
         if more_may_come and not self._half_closed:
+            self._transport.resume_reading()  # if it was paused: what waits has to be dropped
             with contextlib.suppress(OSError):  # the peer is gone already
                 self._transport.write_eof()
         else:
