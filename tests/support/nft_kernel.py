@@ -22,6 +22,8 @@ from support import nft
 
 _SUBSYSTEM = 10 << 8
 _NEWTABLE, _GETTABLE, _NEWCHAIN, _GETCHAIN, _NEWRULE, _GETRULE = 0, 1, 3, 4, 6, 7
+_NEWSET, _NEWSETELEM = 9, 12
+_MARK, _MARK_TYPE, _VERDICT, _IS_MAP = 3, 19, -256, 8  # nft_meta_keys, nft's datatypes, NFT_SET_MAP
 _BEGIN, _END = 16, 17
 _REQUEST, _ACK, _DUMP, _CREATE, _APPEND = 1, 4, 0x300, 0x400, 0x800
 _DONE = 3
@@ -30,13 +32,14 @@ _DORMANT = 1
 
 
 class Chain(NamedTuple):
-    """A chain at postrouting, and its rules, of which each is what stands in its message."""
+    """A chain, and its rules, of which each is what stands in its message."""
 
     family: int
     table: bytes
     chain: bytes
     rules: tuple[bytes, ...]
     dormant: bool = False  #: its table is
+    hooked: bool = True
 
 
 MASQUERADE = nest(4, nft.masquerade())
@@ -70,6 +73,38 @@ class State(NamedTuple):
     rules: list[Rule]
 
 
+class VerdictMap(NamedTuple):
+    """A map from the mark 1 to a jump."""
+
+    family: int
+    table: bytes
+    name: bytes
+    chain: bytes
+
+
+def jump(chain: bytes) -> bytes:
+    """Return a rule that sends every packet to a chain."""
+    return nest(4, nft.immediate(nft.JUMP, names.decode(chain)))
+
+
+def jump_by(name: bytes) -> bytes:
+    """Return a rule that sends a packet where a `VerdictMap` says."""
+    return nest(4, nft.load(_MARK), nft.vmap(names.decode(name)))
+
+
+def make_map(made: VerdictMap) -> None:
+    """Make a map; its table and its chain exist."""
+    head = nfgenmsg(made.family) + _name(1, made.table) + _name(2, made.name)
+    sizes = (
+        nft.number(4, _MARK_TYPE) + nft.number(5, 4) + nft.number(6, _VERDICT) + nft.number(7, 0)
+    )
+    kind = nft.number(3, _IS_MAP) + sizes + nft.number(10, 1)
+    verdict = nft.verdict(nft.JUMP, names.decode(made.chain))
+    element = nest(1, nest(1, pack(1, struct.pack("=I", 1))), nest(2, verdict))
+    with _opened() as opened:
+        _commit(opened, [(_NEWSET, head + kind), (_NEWSETELEM, head + nest(3, element))])
+
+
 def make(chains: Iterable[Chain]) -> None:
     """Make these chains, and their tables."""
     with _opened() as opened:
@@ -97,8 +132,8 @@ def _parts(chain: Chain) -> Iterator[tuple[int, bytes]]:
     head = nfgenmsg(chain.family)
     table, name = _name(1, chain.table), _name(2, chain.chain)
     yield _NEWTABLE, head + table + nft.number(2, _DORMANT if chain.dormant else 0)
-    hook = nest(4, nft.number(1, _POSTROUTING), nft.number(2, _SRCNAT))
-    yield _NEWCHAIN, head + table + _name(3, chain.chain) + hook + nft.name(7, "nat")
+    hook = nest(4, nft.number(1, _POSTROUTING), nft.number(2, _SRCNAT)) + nft.name(7, "nat")
+    yield _NEWCHAIN, head + table + _name(3, chain.chain) + (hook if chain.hooked else b"")
     for rule in chain.rules:
         yield _NEWRULE, head + table + name + rule
 

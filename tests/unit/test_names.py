@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netfilter_exporter.kernel import names
+from netfilter_exporter.kernel import names, system
 
 RAW = st.binary(max_size=12).filter(lambda raw: b"\0" not in raw)
 #: What makes collisions likely.
@@ -43,3 +43,11 @@ def test_how_a_name_is_written(raw, label, shown):
     """The page escapes bytes that are no UTF-8; a terminal also gets nothing that it obeys."""
     assert names.label(names.decode(raw)) == label
     assert names.printable(names.decode(raw)) == shown
+
+
+def test_interfaces_are_named_alike_in_every_locale(monkeypatch):
+    """Python decodes their names by the locale; those in rules are always UTF-8."""
+    as_latin = [(7, "größe".encode().decode("latin-1")), (8, b"a\xff".decode("latin-1"))]
+    monkeypatch.setattr(system.socket, "if_nameindex", lambda: as_latin)
+    monkeypatch.setattr(system.os, "fsencode", lambda name: name.encode("latin-1"))
+    assert system.read_interfaces() == {"größe": 7, "a\udcff": 8}
