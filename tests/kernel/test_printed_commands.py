@@ -479,6 +479,36 @@ def test_a_module_of_any_name(namespace, terminal, tmp_path):
     assert list(terminal.canary.iterdir()) == []
 
 
+FILES = (
+    *("plain.conf", "a b.conf", "-e.conf", "$(touch a).conf", "; touch a;.conf", "a'b\"c.conf"),
+    *("x\ntouch a\n.conf", "größe.conf", "\x1b[2J.conf", "a\udcff.conf", "a\\nb.conf", "&.conf"),
+)
+
+
+def test_a_file_of_modprobe_d_of_any_name(namespace, terminal, tmp_path):
+    """What takes a line out of modprobe.d changes that line of that file, and nothing else."""
+    root, release = tmp_path / "root", os.uname().release
+    folder, kept = root / "lib" / "modules" / release, terminal.etc / "modprobe.d"
+    folder.mkdir(parents=True)
+    kept.mkdir()
+    modules = [f"m{number}" for number in range(len(FILES))]
+    (folder / "modules.dep").write_text("".join(f"{module}.ko:\n" for module in modules))
+    for module, name in zip(modules, FILES):
+        (folder / f"{module}.ko").write_bytes(empty_module())
+        (kept / name).write_text(f"# kept\ninstall {module} /bin/false\n")
+    shutil.copytree(kept, root / "etc" / "modprobe.d")
+    configuration = f"{CONFIGURATION}expect: {{modules: [{', '.join(modules)}]}}\n"
+    missing = reported(namespace, "ExpectedMissing", configuration, str(root))
+    found = {evidence["name"]: remedy for evidence, remedy in missing}
+    before = {name: (kept / name).read_text() for name in FILES}
+    for number, (module, name) in enumerate(zip(modules, FILES)):
+        edit, *_ = commands(found[module])
+        assert terminal.paste(edit, SHELLS[number % len(SHELLS)]) == (0, b"", b""), edit
+        before[name] = f"# kept\n# install {module} /bin/false\n"
+        assert {path.name: path.read_text() for path in kept.iterdir()} == before
+    assert list(terminal.canary.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", NO_MODULES)
 def test_what_is_no_name_of_a_module(name):
     """The configuration refuses it, so that no command is made of it."""
