@@ -20,6 +20,7 @@ from netfilter_exporter.kernel.system import System
 from netfilter_exporter.process import ROWS, START_TIME, ProcessReader
 from netfilter_exporter.web import systemd
 from netfilter_exporter.web.auth import Guard
+from netfilter_exporter.web.lifecycle import ReloadPage
 from netfilter_exporter.web.listen import bound_address
 from netfilter_exporter.web.pages import Pages
 from netfilter_exporter.web.scrapes import Scrapes
@@ -50,8 +51,8 @@ class Daemon:
             extra=ProcessReader(ROWS if chosen.exporter_metrics else (START_TIME,)).families,
             max_requests=chosen.max_requests,
         )
-        self._reloader = Reloader(chosen.config_file, web_file, self._apply, reload_status)
-        reload = self._reloader.answer if chosen.lifecycle else None
+        self._reloader = Reloader(chosen.config_file, web_file.reload, self._apply, reload_status)
+        reload = ReloadPage(self._reloader.reload) if chosen.lifecycle else None
         pages = Pages(self._scrapes, found, chosen.telemetry_path, reload)
         self._guard = Guard(pages, web_file)
         self._server = Server(self._guard, tls=lambda: web_file.current().tls)

@@ -21,6 +21,7 @@ from netfilter_exporter.rules.match import (
     intersection,
     intervals_of,
     masked,
+    named,
     narrowed,
     ranged,
 )
@@ -57,11 +58,7 @@ def network(text):
 
 def interface(name):
     """Return the match on an output interface, or on a prefix of its name."""
-    whole = not name.endswith("*")
-    raw = name.rstrip("*").encode()
-    mask = b"\xff" * (16 if whole else len(raw))
-    numbers = (int.from_bytes(b.ljust(16, b"\0"), "big") for b in (mask, raw))
-    return masked(Field.OUTPUT_INTERFACE, *numbers)
+    return named(Field.OUTPUT_INTERFACE, (name + "\0").replace("*\0", "").encode())
 
 
 @given(pairs, st.sampled_from(ALL), st.booleans())

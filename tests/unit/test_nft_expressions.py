@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 
 from netfilter_exporter.kernel.errors import ReadError
-from netfilter_exporter.kernel.nft import expressions as nft_expressions
 from netfilter_exporter.kernel.nft.rules import parse_rule
+from netfilter_exporter.kernel.nft.verdicts import parse_verdict
 from netfilter_exporter.kernel.rule_parts import interface_match
 from netfilter_exporter.rules.families import BOTH, IPV4, IPV6
 from netfilter_exporter.rules.model import Action, Rule, Verdict
@@ -194,7 +194,7 @@ def test_any_bytes_make_an_interface_match(content):
 def test_any_bytes_make_a_verdict_or_an_error(content):
     """No bytes make anything but a known verdict, none, or a ReadError."""
     try:
-        verdict, chain = nft_expressions.parse_verdict(memoryview(content))
+        verdict, chain = parse_verdict(memoryview(content))
     except ReadError:
         return
     assert verdict is None or verdict in Verdict

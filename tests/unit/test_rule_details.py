@@ -139,8 +139,11 @@ def test_a_type_of_icmp_is_no_port():
 
 def test_interfaces_are_read_twice():
     """As what the rule needs, and as a match."""
-    (found,) = nft_detail(nft.interface(nft.OIFNAME, "wan0")).matches
-    assert (found.field, interface_names(found)) == (Field.OUTPUT_INTERFACE, ("wan0",))
+    for content in (b"wan0".ljust(16, b"\0"), b"wan0\0"):  # of nft, and of iptables-nft
+        (found,) = nft_detail(nft.load(nft.OIFNAME), nft.cmp(content)).matches
+        assert (found.field, interface_names(found)) == (Field.OUTPUT_INTERFACE, ("wan0",))
+    (found,) = xt_detail(xt.Rule(xt.ACCEPT, out="wan0")).matches[:1]
+    assert interface_names(found) == ("wan0",)
 
 
 @pytest.mark.parametrize(
@@ -267,6 +270,18 @@ def test_what_an_entry_compares_itself():
     assert source == ranged(Field.SOURCE_IPV4, [(10 << 24, (11 << 24) - 1)], negated=True)
     assert (out.field, interface_names(out)) == (Field.OUTPUT_INTERFACE, ())
     assert protocol == ranged(Field.PROTOCOL, [(6, 6)])
+
+
+@pytest.mark.parametrize("protocol", [0, 6])
+def test_addresses_of_an_entry(protocol):
+    """Whether or not it compares anything else."""
+    entry = bytearray(xt.entry(Family.IPV4, xt.Rule(xt.ACCEPT, protocol=protocol)))
+    entry[0:16] = TEN + b"\x0a\0\0\x01" + b"\xff\0\0\0" + b"\xff" * 4
+    found, values = parse_entry(memoryview(entry), LAYOUTS[Family.IPV4], {}).make(memoryview(entry))
+    assert RuleDetail(found.form, values).matches[:2] == (
+        ranged(Field.SOURCE_IPV4, [(10 << 24, (11 << 24) - 1)]),
+        ranged(Field.DESTINATION_IPV4, [((10 << 24) + 1,) * 2]),
+    )
 
 
 @pytest.mark.parametrize("backend", ["nftables", "legacy"])

@@ -18,6 +18,7 @@ from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.web.http import Request
+from netfilter_exporter.web.lifecycle import ReloadPage
 from netfilter_exporter.web.web_file import WebFile
 from support.process import ANY_PORT, get, running
 from support.serving import collector
@@ -44,9 +45,11 @@ def reload(config, web, loads, change):
     async def run():
         web_file = WebFile(str(web))
         web_file.reload_status = loads
-        reloader = Reloader(str(config), web_file, applied.append, loads)
+        reloader = Reloader(str(config), web_file.reload, applied.append, loads)
         change()
-        response = await reloader.answer(Request("POST", "/-/reload", "", {"host": "a"}))
+        response = await ReloadPage(reloader.reload)(
+            Request("POST", "/-/reload", "", {"host": "a"})
+        )
         return response, applied, web_file.current().config.rate_limit.burst
 
     return asyncio.run(run())

@@ -1,4 +1,4 @@
-"""Reading the configuration again while serving: SIGHUP, and /-/reload."""
+"""Reading the configuration again while serving."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from typing import Callable
 
 from netfilter_exporter.config.model import Config, ConfigError, load
 from netfilter_exporter.config.reload_status import ReloadStatus
-from netfilter_exporter.web.http import HttpError, Request, Response
-from netfilter_exporter.web.origin import is_of_another_site
-from netfilter_exporter.web.web_file import WebFile
 
 _log = logging.getLogger(__name__)
 
@@ -21,12 +18,13 @@ class Reloader:
     def __init__(
         self,
         config_file: str | None,
-        web_file: WebFile,
+        read_web: Callable[[], None],
         apply: Callable[[Config], None],
         reload_status: ReloadStatus,
     ) -> None:
+        """`read_web` reads --web.config.file again; `apply` takes a new configuration."""
         self._config_file = config_file
-        self._web_file = web_file
+        self._read_web = read_web
         self._apply = apply
         self._reload_status = reload_status
         self._lock = asyncio.Lock()
@@ -34,23 +32,11 @@ class Reloader:
 
     def on_signal(self) -> None:
         """Reload, and report to the log alone."""
-        task = asyncio.ensure_future(self._reload())
+        task = asyncio.ensure_future(self.reload())
         self._signalled.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._signalled.discard)
 
-    def answer(self, request: Request) -> asyncio.Future[Response]:
-        """Reload, and answer whether it succeeded; raise `HttpError` for a page of another site."""
-        if is_of_another_site(request):
-            raise HttpError(403, "refused: sent by a web page")
-        return asyncio.ensure_future(self._respond())
-
-    async def _respond(self) -> Response:
-        if await self._reload():
-            return Response(200, b"configuration read again\n")
-        # The reason names files and what is in them, which is not for a peer.
-        return Response(500, b"failed to reload: the log of the exporter has the reason\n")
-
-    async def _reload(self) -> bool:
+    async def reload(self) -> bool:
         """Read both files; return whether they are good."""
         async with self._lock:
             try:
@@ -65,5 +51,5 @@ class Reloader:
     def _read(self) -> None:
         with self._reload_status.reading("config"):
             config = load(self._config_file) if self._config_file else Config()
-        self._web_file.reload()
+        self._read_web()
         self._apply(config)

@@ -86,9 +86,12 @@ class RuleDetail:
 
     @functools.cached_property
     def nat(self) -> NatTarget | None:
-        """The target of a translating rule; masquerade and redirect name no address."""
+        """The target of a translating rule; None where it names neither address nor port."""
         reader = self.form.nat
-        return reader and reader.read(*reader.constants, *self._parts(reader.slots))
+        if reader is None:
+            return None
+        found = reader.read(*reader.constants, *self._parts(reader.slots))
+        return None if found == NatTarget(found.family) else found
 
     @property
     def queue(self) -> Queue | None:

@@ -57,6 +57,7 @@ class Field(enum.Enum):
         return (1 << 8 * self.size) - 1
 
 
+INTERFACES = frozenset({Field.INPUT_INTERFACE, Field.OUTPUT_INTERFACE})
 #: In these exactly one bit is set, so that "any of these bits" is a set of numbers.
 ONE_BIT = frozenset({Field.CT_STATE})
 
@@ -138,6 +139,14 @@ def masked(field: Field, mask: int, value: int, *, negated: bool = False) -> Ran
     if rest & (rest + 1):
         return Bits(field, mask, value, negated)
     return ranged(field, [(value, value | rest)], negated=negated)
+
+
+def named(field: Field, content: bytes, *, negated: bool = False) -> Range:
+    """Return the match of an interface name; `content` without a NUL is the beginning of one."""
+    name, whole, _ = content.partition(b"\0")
+    first = int.from_bytes(name.ljust(INTERFACE_BYTES, b"\0"), "big")
+    rest = 0 if whole else (1 << 8 * (INTERFACE_BYTES - len(name))) - 1
+    return ranged(field, [(first, first | rest)], negated=negated)
 
 
 def _complement(field: Field, intervals: Intervals) -> Intervals:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from netfilter_exporter.kernel.errors import Malformed
 from netfilter_exporter.kernel.nft.expression import expression
-from netfilter_exporter.kernel.nft.expressions import DECODERS, State, fixed
+from netfilter_exporter.kernel.nft.expressions import DECODERS, fixed
+from netfilter_exporter.kernel.nft.registers import State
 from netfilter_exporter.kernel.nft.uapi import NFTA_EXPR_NAME
 from netfilter_exporter.kernel.rule_parts import Part, combine, known
 from netfilter_exporter.rules.families import BOTH, FAMILIES_OF

@@ -26,7 +26,6 @@ from netfilter_exporter.kernel.netlink.attributes import (
 )
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import nfgenmsg, nfnetlink_map, nfnetlink_places
-from netfilter_exporter.kernel.nft.expressions import parse_verdict
 from netfilter_exporter.kernel.nft.uapi import (
     NFT_MSG_GETSET,
     NFT_MSG_GETSETELEM,
@@ -43,6 +42,7 @@ from netfilter_exporter.kernel.nft.uapi import (
     NFTA_SET_TABLE,
     NFTA_VERDICT_CHAIN,
 )
+from netfilter_exporter.kernel.nft.verdicts import parse_verdict
 from netfilter_exporter.kernel.parser_cache import Parsed, ParserCache, unpacker
 from netfilter_exporter.rules.model import Chain
 

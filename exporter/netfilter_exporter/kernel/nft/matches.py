@@ -17,7 +17,16 @@ from netfilter_exporter.kernel.nft.uapi import (
     NFT_CMP_NEQ,
 )
 from netfilter_exporter.kernel.rule_parts import MatchAt, known, opaque_bytes
-from netfilter_exporter.rules.match import Field, InSet, Match, Opaque, masked, ranged
+from netfilter_exporter.rules.match import (
+    INTERFACES,
+    Field,
+    InSet,
+    Match,
+    Opaque,
+    masked,
+    named,
+    ranged,
+)
 
 _EQUALITY = (NFT_CMP_EQ, NFT_CMP_NEQ)
 
@@ -87,6 +96,8 @@ def compared(
 ) -> tuple[Match, ...]:
     """Read the match of a field with a part of `data`."""
     start, end = segment.start, segment.start + segment.size
+    if segment.field in INTERFACES and operator in _EQUALITY and mask is None:
+        return (named(segment.field, data[start:end], negated=operator == NFT_CMP_NEQ),)
     value, shift = _number(data[start:end], host_order), 8 * (segment.field.size - segment.size)
     if mask is not None:
         bits = _number(mask[start:end], host_order) << shift

@@ -138,3 +138,16 @@ def _word(register: int) -> int:
     if register <= NFT_REG_4:
         return (register - 1) * _WORDS
     return register - NFT_REG32_00
+
+
+@dataclasses.dataclass
+class State:
+    """What is known of a rule when an expression is decoded."""
+
+    families: frozenset[Family]  #: that its packets can be of
+    registers: Registers = dataclasses.field(default_factory=Registers)
+
+    @property
+    def family(self) -> Family | None:
+        """The only one; None: it may be of both."""
+        return next(iter(self.families)) if len(self.families) == 1 else None

@@ -26,7 +26,7 @@ from netfilter_exporter.kernel.rule_parts import (
 from netfilter_exporter.kernel.xtables.matches import xt_match
 from netfilter_exporter.kernel.xtables.targets import xt_target
 from netfilter_exporter.rules.families import Family
-from netfilter_exporter.rules.match import Field, Match, Opaque, masked, ranged
+from netfilter_exporter.rules.match import Field, Match, Opaque, masked, named, ranged
 from netfilter_exporter.rules.model import Rule, Verdict
 
 TARGET = struct.Struct("=H29sB")  # struct xt_entry_target and xt_entry_match, up to their data
@@ -180,7 +180,7 @@ def _header(entry: memoryview, layout: Layout, *, fails: bool) -> Iterator[Part]
         return
     inverted = entry[layout.flags + 1]
     if others:
-        constants, place = (layout.family, inverted), slice(0, layout.interfaces)
+        constants, place = (layout.family, inverted, None), slice(0, layout.interfaces)
         yield Part(MATCH, matches=(MatchAt(_addresses, constants, (place,)),))
     elif any(compared[addresses.stop :]):
         masks = bytes(entry[addresses.stop : layout.interfaces])
@@ -193,9 +193,9 @@ def _header(entry: memoryview, layout: Layout, *, fails: bool) -> Iterator[Part]
 
 
 def _addresses(
-    family: Family, inverted: int, values: bytes, masks: bytes | None = None
+    family: Family, inverted: int, masks: bytes | None, values: bytes
 ) -> tuple[Match, ...]:
-    """Read source and destination, each with its mask."""
+    """Read source and destination; without `masks` theirs are behind them."""
     if masks is None:
         values, masks = values[: len(values) // 2], values[len(values) // 2 :]
     found: list[Match] = []
@@ -229,6 +229,8 @@ def _interfaces(entry: memoryview, layout: Layout, inverted: int) -> Iterator[Pa
 
 
 def _interface(field: Field, content: bytes, mask: bytes, positive: bool) -> Match:
+    if not mask.strip(b"\xff"):
+        return named(field, content, negated=not positive)
     value, bits = (int.from_bytes(x.ljust(_IFNAMSIZ, b"\0"), "big") for x in (content, mask))
     return masked(field, bits, value & bits, negated=not positive)
 
