@@ -378,6 +378,16 @@ def test_a_release_that_is_none_is_malformed(tree, content: bytes):
         tree.read()
 
 
+@pytest.mark.parametrize(
+    "path", [b"kernel/a\0b/nf_nat.ko", b"/a\0b/nf_nat.ko.xz", b"a\0/nf_nat.ko"]
+)
+def test_a_path_that_is_none_in_modules_dep(tree, path: bytes):
+    """What depmod would never write leaves one module unknown or absent, and is no defect."""
+    (tree.root / LIB).mkdir(parents=True, exist_ok=True)
+    (tree.root / f"{LIB}/modules.dep").write_bytes(path + b":\n")
+    assert tree.state("nf_nat") in {ModuleState.AVAILABLE, ModuleState.ABSENT, ModuleState.UNKNOWN}
+
+
 def test_garbage_on_disk_is_no_evidence(tree):
     """Files that cannot be parsed leave the states unknown, and never fail the scrape."""
     for name in ("config-" + RELEASE,):

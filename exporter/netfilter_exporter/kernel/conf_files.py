@@ -79,7 +79,7 @@ def chase_directory(paths: Paths, name: str) -> str:
 def _link(path: str) -> str | None:
     try:
         return os.readlink(path)
-    except OSError:
+    except (OSError, ValueError):
         return None  # not a link, or whoever opens it will be told
 
 
@@ -158,7 +158,7 @@ def _target(paths: Paths, name: str) -> str | None:
 def _signature(path: str) -> tuple[int, ...]:
     try:
         seen = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
         return ()  # a link that leads nowhere hides its namesakes, as one to /dev/null does
     if not stat.S_ISREG(seen.st_mode):
         return ()

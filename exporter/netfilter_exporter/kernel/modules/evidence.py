@@ -206,6 +206,8 @@ def _read_rules(listing: Listing | None) -> tuple[Rule, ...]:
 def _sign(path: str) -> tuple[int, ...]:
     try:
         found = os.stat(path)
+    except ValueError:  # modules.dep can name what is no path
+        return ()
     except OSError as error:
         return (error.errno or 0,)
     return found.st_mtime_ns, found.st_size, found.st_ino
