@@ -201,8 +201,8 @@ class Context:
     def hindered(self) -> tuple[str, ...]:
         """The capabilities whose lack keeps NAT rules from being loaded.
 
-        Those that are needed and impossible; where the rules of a host that must NAT are gone,
-        nobody knows which it had, so those count too of which a module is damaged or blocked.
+        Those that are needed and impossible. Where the rules of a host that must NAT are gone, it
+        is unknown which they were: capabilities with a damaged or blocked module count too.
         """
         found = capability_obstacles(self.snapshot)
         lost = any(self.needs_rules(family) and not self.rules(family) for family in Family)
@@ -214,7 +214,7 @@ class Context:
         )
 
     def _is_damaged(self, obstacle: Obstacle) -> bool:
-        """Tell whether a module is blocked, unsigned or without its file: not just never built."""
+        """Return whether a module is blocked, unsigned or without its file."""
         module = kernel_modules(self.snapshot).known.get(obstacle.module)
         return module is None or bool(module.causes)
 

@@ -40,7 +40,7 @@ def capabilities_needed(snapshot: Snapshot) -> Mapping[str, bool | None]:
     translates = needed["nat"]
     return {
         **needed,
-        "bridge_netfilter": translates and _bridges_are_meant(snapshot),
+        "bridge_netfilter": translates and _bridges_are_desired(snapshot),
         "ipvs": "ip_vs" in config.expect.modules or _KUBE_PROXY in interfaces(snapshot),
     }
 
@@ -49,10 +49,10 @@ def capabilities_needed(snapshot: Snapshot) -> Mapping[str, bool | None]:
 _KUBE_PROXY = "kube-ipvs0"
 
 
-def _bridges_are_meant(snapshot: Snapshot) -> bool:
-    """Tell whether somebody asks that bridged packets meet the rules, and there are bridges."""
-    asked = {each.key for each in desired_sysctls(snapshot).settings if each.value > 0}
-    return not asked.isdisjoint(SYSCTLS.values()) and bool(bridges(snapshot))
+def _bridges_are_desired(snapshot: Snapshot) -> bool:
+    """Return whether bridged packets are desired to pass the rules, and bridges exist."""
+    desired = {each.key for each in desired_sysctls(snapshot).settings if each.value > 0}
+    return not desired.isdisjoint(SYSCTLS.values()) and bool(bridges(snapshot))
 
 
 @fact

@@ -26,7 +26,7 @@ def other_engines(snapshot: Snapshot) -> Mapping[str, bool]:
 
 
 def _referenced(modules: Modules, names: tuple[str, ...]) -> bool | None:
-    """Tell whether something uses a module; None where it is a part of the kernel, or unknown."""
+    """Return whether a module is in use; None where it is built in, or unknown."""
     usable = [modules.usable(name) for name in names]
     references = [modules.known[name].references for name in names]
     if any(references):

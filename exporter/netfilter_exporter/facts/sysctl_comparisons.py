@@ -10,7 +10,7 @@ from netfilter_exporter.kernel.sysctl import values
 
 @fact
 def sysctl_comparisons(snapshot: Snapshot) -> values.Comparisons:
-    """What sysctl.d and the configuration ask for, and whether it holds."""
+    """The desired sysctls, and whether each holds."""
     desired = desired_sysctls(snapshot)
 
     def is_needed(capability: str) -> bool:

@@ -24,7 +24,7 @@ def sysctls(snapshot: Snapshot) -> values.Reading:
 
 
 class DesiredSysctls(NamedTuple):
-    """What sysctl.d and the configuration ask for, and what of sysctl.d could not be read."""
+    """The desired sysctls, and what of sysctl.d could not be read."""
 
     settings: tuple[Desired, ...]
     errors: tuple[ReadError, ...]
@@ -32,7 +32,7 @@ class DesiredSysctls(NamedTuple):
 
 @fact
 def desired_sysctls(snapshot: Snapshot) -> DesiredSysctls:
-    """What sysctl.d and the configuration ask for."""
+    """The sysctls that sysctl.d and the configuration set."""
     options = _sysctl_d(snapshot.host).read()
     of_host = values.from_sysctl_d(options, sysctls(snapshot).values)
     return DesiredSysctls((*of_host, *snapshot.host.config.sysctls), options.errors)

@@ -27,11 +27,11 @@ class Bridge(NamedTuple):
     """A bridge that forwards between ports."""
 
     name: str
-    calls: frozenset[Family]  #: those whose hooks its own switch asks for
+    calls: frozenset[Family]  #: those whose hooks its own switch enables
 
 
 def is_bridge(paths: Paths, interface: str) -> bool:
-    """Tell whether an interface is a bridge, which it is for all of its life."""
+    """Return whether an interface is a bridge; that never changes."""
     return files.exists(paths.sys(f"class/net/{interface}/bridge"))
 
 
@@ -52,7 +52,7 @@ def _ports(paths: Paths, name: str) -> int:
 
 
 def _calls(paths: Paths, name: str, family: Family) -> bool:
-    """Tell whether the bridge's own switch is on; there is none without br_netfilter."""
+    """Return whether the bridge's own switch is enabled; absent without br_netfilter."""
     try:
         return files.read_int(paths.sys(f"class/net/{name}/bridge/{_OWN[family]}")) == 1
     except NoData:

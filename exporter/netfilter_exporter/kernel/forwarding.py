@@ -94,7 +94,7 @@ def _forced(paths: Paths, name: str) -> bool:
 
 
 def ignores_advertisements(paths: Paths, interface: str) -> bool:
-    """Tell whether an interface ignores router advertisements because it forwards.
+    """Return whether an interface ignores router advertisements because it forwards.
 
     ipv6_accept_ra (include/net/ipv6.h, v6.18): a router takes them with accept_ra 2 alone. With 0
     a program of the host takes them: systemd-networkd and NetworkManager do.

@@ -11,7 +11,7 @@ _FOOTER = 12  # struct module_signature: the last four bytes are the length of t
 
 
 def fault(router):
-    # A module of somebody's own build, and a kernel that was told to demand signatures.
+    # A module of one's own build, and a kernel that demands signatures.
     router.unload_all()
     router.signed = FILE.read_bytes()
     FILE.write_bytes(stripped(router.signed))

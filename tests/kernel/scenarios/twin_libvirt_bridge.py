@@ -9,7 +9,7 @@ def setup(router):
 
 
 SCENARIO = Scenario(
-    about="Two virtual machines on a bridge, beside NAT: br_netfilter is not wanted.",
+    about="Two virtual machines on a bridge of a NAT host: br_netfilter is not wanted.",
     setup=setup,
     works={"out": (True, True)},
     before={**working("nftables"), 'nat_bypassing_bridges{family="ipv4"}': 1},

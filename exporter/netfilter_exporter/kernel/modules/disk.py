@@ -35,7 +35,7 @@ NO_FILES = ModuleFiles()  #: nothing is known of files, and none is missing
 
 
 def read_files(paths: Mapping[str, str], *, signatures: bool) -> ModuleFiles:
-    """Look at the file of each module of `paths`; at signatures only where the kernel does."""
+    """Check the file of each module of `paths`; its signature only where the kernel does."""
     missing = frozenset(name for name, path in paths.items() if _is_missing(path))
     if not signatures:
         return ModuleFiles(missing)
@@ -47,11 +47,11 @@ def _is_missing(path: str) -> bool:
     try:
         return not exists(path)
     except ReadError:
-        return False  # it cannot be seen whether it is there
+        return False  # unknown
 
 
 def is_signed(path: str) -> bool:
-    """Tell whether a module ends with a signature; one that cannot be read or unpacked does."""
+    """Return whether a module ends with a signature; True where it cannot be read or unpacked."""
     try:
         content = read_bytes(path, _LIMIT)
         unpack = _UNPACK.get(os.path.splitext(path)[1])
@@ -98,7 +98,7 @@ _UNPACK: Mapping[str, Callable[[bytes], bytes]] = {".gz": _gunzip, ".xz": _unxz,
 
 
 def read_signatures(paths: Paths) -> bool | None:
-    """Tell whether the kernel refuses unsigned modules; None where that cannot be seen.
+    """Return whether the kernel refuses unsigned modules; None where that is unknown.
 
     Without CONFIG_MODULE_SIG there is no parameter, and nothing is checked.
     """
@@ -117,7 +117,7 @@ def read_signatures(paths: Paths) -> bool | None:
 
 
 def _is_hidden(paths: Paths) -> bool:
-    """Tell whether securityfs, where the state of lockdown is, is out of sight."""
+    """Return whether securityfs, which has the state of lockdown, is not mounted."""
     try:
         return not os.listdir(paths.sys("kernel/security"))
     except OSError:

@@ -108,7 +108,7 @@ class EvidenceReader:
         present = is_there or self._is_missing()
         signatures = read_signatures(self._paths)
         fixed = (present, seen, signatures, *map(_sign, (directory, *lists, *configurations)))
-        # The time of a directory tells that a file of it went.
+        # The time of a directory changes when a file of it is removed.
         if self._signature != (*fixed, *map(_sign, self._directories)):
             parsed = self._parse(directory, configurations, rules, signatures=signatures is True)
             self._evidence = dataclasses.replace(parsed, directory=present, signatures=signatures)

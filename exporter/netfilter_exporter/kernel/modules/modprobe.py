@@ -105,7 +105,7 @@ def stopped(
     """Return the rules that stop each of `names`: all that must go before it can be loaded.
 
     Of install lines the first that matches counts, and when it is gone, the next. `by_alias` are
-    the names that nobody requests but by an alias.
+    the names that are requested by an alias alone.
     """
     rules = tuple(rules)
     installs = [rule for rule in rules if rule.word == "install"]

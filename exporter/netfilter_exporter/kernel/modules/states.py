@@ -117,7 +117,7 @@ class Judge:
         return Module(name, ModuleState.AVAILABLE)
 
     def _is_stopped(self, cause: str, *, of: str) -> bool:
-        """Tell whether `cause` cannot be loaded for `of`: its aliases matter to itself alone."""
+        """Return whether `cause` cannot be loaded for `of`: its aliases matter to itself alone."""
         return cause == of or any(not rule.of_alias for rule in self._evidence.stops[cause])
 
     def _lacks(self, name: str) -> bool:
