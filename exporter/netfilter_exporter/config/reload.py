@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Callable
 
 from netfilter_exporter.config.model import Config, ConfigError, load
@@ -28,6 +29,9 @@ class Reloader:
         self._apply = apply
         self._reload_status = reload_status
         self._lock = asyncio.Lock()
+        # Not the default executor, which starts another thread where the last has not said in time
+        # that it is idle.
+        self._thread = ThreadPoolExecutor(1, "reload")
         self._signalled: set[asyncio.Future[bool]] = set()
 
     def on_signal(self) -> None:
@@ -41,7 +45,7 @@ class Reloader:
         async with self._lock:
             try:
                 # Not in the loop's thread: a scrape does not wait for YAML.
-                await asyncio.get_running_loop().run_in_executor(None, self._read)
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._read)
             except ConfigError as error:
                 _log.error("the old configuration stays: %s", error)
                 return False
