@@ -39,13 +39,16 @@ ip6tables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE
 nft 'table ip t { chain c { type nat hook postrouting priority 100; oifname "wan0" masquerade; }; }'
 """
 
+#: Where the one writable folder is: what leads to that of the test may be closed to other users.
+PLACE = "/mnt"
+
 #: ProtectProc=ptraceable, ProtectSystem=strict with one writable folder, ProtectKernelLogs=,
 #: ProtectControlGroups=, then the paths that the unit names. procfs is mounted by itself: systemd
 #: gives each service with ProtectProc= an instance of its own too.
 MOUNTS = """
 mount --make-rprivate /
 {home}
-mount --bind {writable} {writable}
+mount --bind {writable} {place}
 mount -o remount,ro,bind /
 mount -t proc -o hidepid={processes} proc /proc
 for path in {inaccessible} /dev/kmsg /proc/kmsg; do
@@ -78,34 +81,38 @@ if libc.prctl(22, 2, ctypes.c_char_p(filter), 0, 0):
 os.execvp(command[0], command)
 """
 
-#: ProtectHome=, but for what the tests run with, where that lies below a folder closed to others.
-HOME = """
-stash=$(mktemp -d)
-mount --bind {needed} $stash
-mountpoint -q {closed} || mount -t tmpfs -o mode=755 tmpfs {closed}
-mkdir -p {needed}
-mount --move $stash {needed}
-rmdir $stash
-"""
-
 VOLATILE = re.compile(r"duration|timestamp|entries{|ip_(out|in)|references")
 
 
 def opened():
-    """Return the commands that let other users reach Python and the package."""
-    places = (sys.prefix, sys.base_prefix, ENVIRONMENT["PYTHONPATH"])
-    for place in map(Path, places):
-        for parent in reversed(place.parents):
-            if parent.stat().st_mode & 0o5 != 0o5:
-                yield HOME.format(needed=place, closed=parent)
-                break
+    """Return commands that do as ProtectHome=, but let other users reach Python and the package.
+
+    What the tests run with may lie below a folder that is closed to others, such as /root.
+    """
+    places = {Path(p) for p in (sys.prefix, sys.base_prefix, ENVIRONMENT["PYTHONPATH"])}
+    closed = {place: found for place in places if (found := closed_parent(place))}
+    stashes = {place: f"$stash/{number}" for number, place in enumerate(closed)}
+    return [
+        "stash=$(mktemp -d)",
+        "mount -t tmpfs tmpfs $stash",
+        *(f"mkdir {stash} && mount --bind {place} {stash}" for place, stash in stashes.items()),
+        *(f"mount -t tmpfs -o mode=755 tmpfs {folder}" for folder in set(closed.values())),
+        *(f"mkdir -p {place} && mount --bind {s} {place}" for place, s in stashes.items()),
+        "umount -l $stash && rmdir $stash",
+    ]
+
+
+def closed_parent(place):
+    """Return the first folder on the way that other users cannot enter and list, if any."""
+    return next((p for p in reversed(place.parents) if p.stat().st_mode & 0o5 != 0o5), None)
 
 
 def sandboxed(writable, *command):
     """Return the command line that runs `command` as the unit would."""
     mounts = MOUNTS.format(
-        home="".join(opened()),
+        home="\n".join(opened()),
         writable=writable,
+        place=PLACE,
         processes=UNIT["ProtectProc"][0],
         inaccessible=" ".join(
             path.lstrip("-") for line in UNIT["InaccessiblePaths"] for path in line.split()
@@ -127,10 +134,7 @@ def sandboxed(writable, *command):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder that everybody may write to, and pass to."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.stat().st_uid == os.getuid() and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o111)
+    """A folder that everybody may write to."""
     tmp_path.chmod(0o777)
     return tmp_path
 
@@ -145,7 +149,8 @@ def gateway(namespace):
 def page(gateway, folder, wrap):
     """Return the page that the command writes, wrapped into a sandbox or not."""
     environment = [f"{key}={ENVIRONMENT[key]}" for key in ("PATH", "PYTHONPATH")]
-    command = ["env", *environment, *COMMAND, f"--textfile.directory={folder}"]
+    place = PLACE if wrap else folder
+    command = ["env", *environment, *COMMAND, f"--textfile.directory={place}"]
     gateway.run(*(sandboxed(folder, *command) if wrap else command))
     file = folder / "netfilter_exporter.prom"
     text = file.read_text()
