@@ -1,19 +1,18 @@
 """From families of samples to a page, with prometheus-client's own encoders.
 
 Rendering a sample costs ten times what building it does, and most samples of a scrape are those
-of the scrape before. So each family is encoded by itself, and encoded again only when it has other
-labels; where only numbers changed, they are written into its text. The page is the concatenation.
+of the scrape before. So each family is encoded alone, and encoded again only when its samples
+change. The page is the concatenation.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable
 
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as ClientMetric
-from prometheus_client.utils import floatToGoString
 
 from netfilter_exporter.accept import Offer, best
 from netfilter_exporter.collectors.base import Metric, Sample
@@ -23,7 +22,6 @@ _log = logging.getLogger(__name__)
 
 _EOF = b"# EOF\n"
 _Encoder = Callable[[Any], bytes]
-_go_string: Callable[[float], str] = floatToGoString  #: how the encoders write a number
 
 #: The first serves a client that has no preference. Prometheus offers OpenMetrics 0.0.1 too, which
 #: prometheus-client does not write.
@@ -66,51 +64,19 @@ class _Format:
     def __init__(self, encode: _Encoder, content_type: str) -> None:
         self.content_type = content_type
         self._encode = encode
-        self._rendered: dict[str, _Rendered] = {}
+        self._rendered: dict[str, tuple[tuple[Sample, ...], bytes]] = {}
 
     def family(self, metric: Metric[Any], samples: tuple[Sample, ...]) -> bytes:
         before = self._rendered.get(metric.name)
-        if before is not None and (before.samples is samples or before.samples == samples):
-            return before.text
+        if before is not None and (before[0] is samples or before[0] == samples):
+            return before[1]
         try:
-            rendered = before.with_numbers_of(samples) if before else None
-            if rendered is None:
-                text = self._encode(_Registry(_client_metric(metric, samples)))
-                rendered = _Rendered.split(samples, text.removesuffix(_EOF))
+            text = self._encode(_Registry(_client_metric(metric, samples))).removesuffix(_EOF)
         except Exception:  # what cannot be rendered must not take the page down
             _log.exception("%s is left out of the page", metric.name)
-            rendered = _Rendered(samples, b"")
-        self._rendered[metric.name] = rendered
-        return rendered.text
-
-
-class _Rendered(NamedTuple):
-    """The text of a family, and the parts of it that stay as long as its labels do."""
-
-    samples: tuple[Sample, ...]
-    text: bytes
-    head: bytes = b""  #: its help and type
-    lines: tuple[bytes, ...] = ()  #: that of each sample, up to its number
-
-    @classmethod
-    def split(cls, samples: tuple[Sample, ...], text: bytes) -> _Rendered:
-        """Take apart what an encoder has made; it writes a sample on a line, its number last."""
-        lines = text.removesuffix(b"\n").split(b"\n")
-        head = [line for line in lines if line.startswith(b"#")]
-        begun = tuple(line[: line.rindex(b" ") + 1] for line in lines[len(head) :])
-        return cls(samples, text, b"".join(line + b"\n" for line in head), begun)
-
-    def with_numbers_of(self, samples: tuple[Sample, ...]) -> _Rendered | None:
-        """Return the family with other numbers; None where the labels are others, too."""
-        if [labels for labels, _ in samples] != [labels for labels, _ in self.samples]:
-            return None
-        if len(self.lines) != len(samples):
-            return None
-        written = [
-            b"%b%b\n" % (line, _go_string(number).encode())
-            for line, (_, number) in zip(self.lines, samples)
-        ]
-        return self._replace(samples=samples, text=self.head + b"".join(written))
+            text = b""
+        self._rendered[metric.name] = samples, text
+        return text
 
 
 class _Registry:

@@ -166,7 +166,7 @@ def test_rules_and_flows_add_no_files(watch, fake_host, monkeypatch):
 
 
 def test_what_has_not_changed_is_not_rendered_again(watch, monkeypatch):
-    """Of two scrapes that differ in numbers alone, the second encodes nothing."""
+    """Of two scrapes, the second encodes the families alone whose samples are others."""
     watched = watch("6.18/nat-nft")
     watched.scrape()
     rendered = []
@@ -178,7 +178,7 @@ def test_what_has_not_changed_is_not_rendered_again(watch, monkeypatch):
 
     monkeypatch.setattr(exposition, "_client_metric", render)
     watched.scrape()
-    assert rendered == []
+    assert set(rendered) <= {"scrape_collector_duration_seconds"}
 
 
 def test_scrapes_leave_no_threads(watch):

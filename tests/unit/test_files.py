@@ -12,10 +12,7 @@ NO_PATHS = ("/proc/a\0b", "/proc/\ud800")
 @pytest.mark.parametrize("path", NO_PATHS)
 @pytest.mark.parametrize(
     "read",
-    [
-        *(files.read_bytes, files.read_regular, files.read_int, files.exists, files.listing),
-        files.CachedIntReader().read,
-    ],
+    [files.read_bytes, files.read_regular, files.read_int, files.exists, files.listing],
 )
 def test_what_is_no_path_is_malformed(read, path):
     """A name that was read from the kernel and can be no file is its malformed data, no defect."""

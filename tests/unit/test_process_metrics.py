@@ -1,9 +1,6 @@
-"""process.py: the metrics of the process are those that prometheus-client's own collector makes."""
+"""process.py: the metrics of the process are those of prometheus-client's collector."""
 
-import errno
-import math
 import os
-import resource
 
 import pytest
 from prometheus_client import ProcessCollector
@@ -13,69 +10,53 @@ from netfilter_exporter import process
 from netfilter_exporter.exposition import Exposition
 
 
-def samples():
-    """Return the samples of each row, by its name."""
-    families = process.ProcessReader(process.ROWS).families()
-    return {row.full_name: samples for row, samples in families}
+def page(rows=process.ROWS):
+    """Return the families of a page, by name."""
+    text, _ = Exposition().render(process.ProcessReader(rows).families(), "text/plain")
+    return {family.name: family for family in text_string_to_metric_families(text.decode())}
 
 
-@pytest.fixture
-def both():
-    """Return the families of a page, ours and theirs, by name."""
-    text, _ = Exposition().render(process.ProcessReader(process.ROWS).families(), "text/plain")
-    ours = {family.name: family for family in text_string_to_metric_families(text.decode())}
+def test_all_of_them_are_rows():
+    """Whoever has dashboards for other exporters has them for this one, help and type included."""
     theirs = {family.name: family for family in ProcessCollector(registry=None).collect()}
-    return ours, theirs
+    assert {name: (f.type, f.documentation) for name, f in page().items()} == {
+        name: (f.type, f.documentation) for name, f in theirs.items()
+    }
 
 
-def test_names_types_and_help_are_theirs(both):
-    """Whoever has dashboards for other exporters has them for this one."""
-    ours, theirs = (
-        {name: (family.type, family.documentation) for name, family in families.items()}
-        for families in both
-    )
-    assert ours == theirs
+def test_the_values_are_of_this_process():
+    """Memory, descriptors and the start are those that the kernel has for it."""
+    values = {name: family.samples[0].value for name, family in page().items()}
+    assert abs(values["process_open_fds"] - len(os.listdir("/proc/self/fd"))) <= 1
+    resident = values["process_resident_memory_bytes"]
+    assert 1 << 20 < resident < values["process_virtual_memory_bytes"]
+    assert values["process_cpu_seconds"] > 0
 
 
-def test_the_values_are_theirs(both):
-    """The same source gives the same, but for what happened in between."""
-    ours, theirs = ({n: f.samples[0].value for n, f in families.items()} for families in both)
-    for name, most in {
-        "process_cpu_seconds": 1,
-        "process_open_fds": 1,
-        "process_max_fds": 0,
-        "process_virtual_memory_bytes": 1 << 24,
-        "process_resident_memory_bytes": 1 << 24,
-        "process_start_time_seconds": 0.011,
-    }.items():
-        assert abs(ours.pop(name) - theirs.pop(name)) <= most, name
-    assert ours == theirs == {}
+def test_the_time_of_the_start_can_be_served_alone():
+    """--web.disable-exporter-metrics leaves what alerts need."""
+    assert list(page([process.START_TIME])) == ["process_start_time_seconds"]
 
 
-def test_descriptors_are_counted_where_the_kernel_does_not(monkeypatch):
-    """Before Linux 6.2 the directory has no size."""
-    count = len(os.listdir("/proc/self/fd"))
-    real = os.stat
-    zero = os.stat_result([0] * 10)
-    monkeypatch.setattr(os, "stat", lambda path: zero if path == "/proc/self/fd" else real(path))
-    found = samples()
-    assert found["process_open_fds"] == (((), count),)
-
-
-def test_no_limit_of_descriptors_is_infinite(monkeypatch):
-    """It is a number of the page all the same."""
-    limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
-    found = samples()
-    assert found["process_max_fds"] == (((), math.inf),)
-
-
-def test_without_proc_the_others_are_served(monkeypatch):
+@pytest.mark.parametrize("unreadable", ["fd", "limits"])
+def test_without_a_part_of_proc_the_others_are_served(monkeypatch, tmp_path, unreadable):
     """A number that cannot be read has no sample, and takes nothing else with it."""
+    reader = process.ProcessReader(process.ROWS)
+    for name in {"stat", "limits", "fd"} - {unreadable}:
+        (tmp_path / name).symlink_to(f"/proc/self/{name}")
+    monkeypatch.setattr(reader._collector, "_proc", str(tmp_path.parent))
+    monkeypatch.setattr(reader._collector, "_pid", lambda: tmp_path.name)
+    without = {row.full_name for row, samples in reader.families() if not samples}
+    assert without == {"process_open_fds", "process_max_fds"}
 
-    def refuse(_):
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(os, "stat", refuse)
-    found = samples()
-    assert [name for name, values in found.items() if not values] == ["process_open_fds"]
+def test_a_limit_that_is_no_number_is_no_missing_page(monkeypatch, caplog):
+    """The collector takes "unlimited" for a number, and fails."""
+
+    def fail():
+        raise ValueError("could not convert string to float: b'unlimited'")
+
+    reader = process.ProcessReader(process.ROWS)
+    monkeypatch.setattr(reader._collector, "collect", fail)
+    assert [samples for _, samples in reader.families()] == [()] * len(process.ROWS)
+    assert "left out" in caplog.text

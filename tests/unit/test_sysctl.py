@@ -12,7 +12,7 @@ from netfilter_exporter.facts.capabilities import capabilities_needed
 from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel.conf_files import ConfFiles
 from netfilter_exporter.kernel.errors import Denied, Status
-from netfilter_exporter.kernel.files import CachedIntReader, Paths, read_int
+from netfilter_exporter.kernel.files import Paths, read_int
 from netfilter_exporter.kernel.sysctl import values as sysctl
 from netfilter_exporter.kernel.system import System
 
@@ -105,7 +105,7 @@ def test_a_denied_value_does_not_hide_the_others(machine: Machine, monkeypatch: 
             raise Denied(f"{path}: Permission denied")
         return read_int(path)
 
-    monkeypatch.setattr(CachedIntReader, "read", lambda _, path: deny(path))
+    monkeypatch.setattr(sysctl, "read_int", deny)
     assert machine.outcome().status is Status.DENIED
     values = machine.page()["sysctl"]
     assert values[(MAX,)] == 262144

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from netfilter_exporter.facts.files import int_reader
 from netfilter_exporter.facts.modules import netfilter
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept, source
 from netfilter_exporter.kernel import files
@@ -15,7 +14,7 @@ from netfilter_exporter.kernel.errors import NoData
 
 
 def _number(snapshot: Snapshot, name: str) -> int:
-    return int_reader(snapshot.host).read(snapshot.paths.proc(SYSCTL + name))
+    return files.read_int(snapshot.paths.proc(SYSCTL + name))
 
 
 @fact

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from netfilter_exporter.facts.files import int_reader
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept, kept_of_config
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.modules.model import Modules
@@ -14,7 +13,7 @@ from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER
 @kept_of_config
 def _reader(host: Host) -> ModuleReader:
     extra = (*host.config.modules.watch, *host.config.expect.modules)
-    return ModuleReader(host.system.paths, extra, int_reader(host).read)
+    return ModuleReader(host.system.paths, extra)
 
 
 @fact

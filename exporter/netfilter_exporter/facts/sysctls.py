@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from netfilter_exporter.facts.files import int_reader
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.sysctl import values
@@ -20,7 +19,7 @@ def _sysctl_d(host: Host) -> SysctlD:
 @fact
 def sysctls(snapshot: Snapshot) -> values.Reading:
     """Values of connection tracking's and forwarding's sysctls."""
-    return values.read_sysctls(snapshot.paths, int_reader(snapshot.host).read)
+    return values.read_sysctls(snapshot.paths)
 
 
 class DesiredSysctls(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import weakref
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.errors import Malformed, ReadError, from_oserror
@@ -102,54 +101,6 @@ def read_int(path: str) -> int:
         raise from_oserror(error, path) from None
     finally:
         os.close(descriptor)
-
-
-class CachedIntReader:
-    """Reads files that hold one integer; those of a procfs are opened once and kept.
-
-    Opening is four fifths of the cost. What is read is never stale: a sysctl whose module or
-    interface went gives ENOENT ever after, on an old descriptor too (``grab_header`` in
-    fs/proc/proc_sysctl.c), and is then looked for by its name again. Nothing is held by it: a
-    module can be unloaded, an interface removed.
-    """
-
-    def __init__(self) -> None:
-        self._descriptors: dict[str, int] = {}
-        weakref.finalize(self, _close_all, self._descriptors)
-
-    def read(self, path: str) -> int:
-        """Return the integer; raises `ReadError` as `read_int` does."""
-        descriptor = self._descriptors.get(path)
-        if descriptor is not None:
-            try:
-                return parse_int(os.pread(descriptor, _NUMBER, 0), path)
-            except OSError:
-                os.close(self._descriptors.pop(path))
-        try:
-            descriptor = os.open(path, _FLAGS)
-        except (OSError, ValueError) as error:
-            raise from_oserror(error, path) from None
-        try:
-            content = os.read(descriptor, _NUMBER)
-            if _on_procfs(descriptor):
-                self._descriptors[path] = descriptor
-        except OSError as error:
-            raise from_oserror(error, path) from None
-        finally:
-            if self._descriptors.get(path) != descriptor:
-                os.close(descriptor)
-        return parse_int(content, path)
-
-
-def _close_all(descriptors: dict[str, int]) -> None:
-    for descriptor in descriptors.values():
-        os.close(descriptor)
-
-
-def _on_procfs(descriptor: int) -> bool:
-    """Tell whether a file is of a file system without blocks and inodes, of which procfs is one."""
-    system = os.fstatvfs(descriptor)
-    return system.f_blocks == 0 and system.f_files == 0
 
 
 def parse_int(content: bytes, what: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.kernel.files import Paths, exists, read_bytes, read_int
@@ -34,19 +34,10 @@ class _Facts(NamedTuple):
 
 
 class ModuleReader:
-    """Reads `Modules`; `extra` are names to report beside those that are always reported.
+    """Reads `Modules`; `extra` are names to report beside those that are always reported."""
 
-    `read_number` reads one file.
-    """
-
-    def __init__(
-        self,
-        paths: Paths,
-        extra: tuple[str, ...] = (),
-        read_number: Callable[[str], int] = read_int,
-    ) -> None:
+    def __init__(self, paths: Paths, extra: tuple[str, ...] = ()) -> None:
         self._paths = paths
-        self._read_number = read_number
         self._reported = tuple(
             dict.fromkeys((*(row.name for row in MODULES if row.reported), *extra))
         )
@@ -68,9 +59,9 @@ class ModuleReader:
         fields = (
             self._evidence.release,
             loading,
-            loading and self._read_number(paths.proc("sys/kernel/modules_disabled")) == 1,
+            loading and read_int(paths.proc("sys/kernel/modules_disabled")) == 1,
             evidence.directory if loading else None,
-            bool(self._read_number(paths.proc("sys/kernel/tainted")) & _TAINT_FORCED_RMMOD),
+            bool(read_int(paths.proc("sys/kernel/tainted")) & _TAINT_FORCED_RMMOD),
             evidence.modprobe_readable,
             evidence.signatures if loading else None,
             self._decide(_Facts(evidence, functional, listing or b"")),

@@ -52,7 +52,7 @@ class Comparisons(NamedTuple):
     errors: tuple[ReadError, ...]
 
 
-def read_sysctls(paths: Paths, read: Callable[[str], int] = read_int) -> Reading:
+def read_sysctls(paths: Paths) -> Reading:
     """Read every numeric nf_conntrack_* that this kernel has, and those of FIXED that are there.
 
     `read` reads one file.
@@ -64,7 +64,7 @@ def read_sysctls(paths: Paths, read: Callable[[str], int] = read_int) -> Reading
     conntrack = (key for key in listed or () if key.startswith(sysctl_names.CONNTRACK))
     for key in (*conntrack, *FIXED):
         try:
-            values[key] = read(f"{root}{key}")
+            values[key] = read_int(f"{root}{key}")
         except (NoData, Malformed):  # noqa: PERF203 - a call for each key costs more
             continue
         except ReadError as error:
