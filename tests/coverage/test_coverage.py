@@ -27,7 +27,7 @@ def run(*command, folder):
     return done.stdout
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_branches_are_covered(tmp_path):
     """Lines and branches, at least as many as setup.cfg wants; the report names the others."""
     chosen = ("-m", "not e2e", "-p", "no:xdist", "-o", f"cache_dir={tmp_path}/cache", *TESTS)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from netfilter_exporter.kernel import names
 from netfilter_exporter.kernel.errors import (
     Malformed,
     ReadError,
@@ -260,9 +261,9 @@ def test_packed_attributes_are_read_back(pairs):
 
 @given(st.binary(max_size=40))
 def test_any_bytes_make_a_name(value):
-    """A name ends at the first NUL and is text, also where it is no UTF-8."""
+    """A name ends at the first NUL and keeps its bytes, also where they are no UTF-8."""
     name = text(memoryview(value))
-    name.encode("utf-8")
+    assert names.encode(name) == value.split(b"\0", 1)[0]
     assert "\0" not in name
 
 
