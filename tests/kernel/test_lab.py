@@ -12,8 +12,8 @@ from support import debian, needs, readme
 
 SUITES = (*kernels.SUITES, run.HERE)
 LAB = "lab"
-#: For the whole matrix on two cores, and some patience.
-LONG = 3000
+#: For the whole matrix on two cores, beside the other tests, and some patience.
+LONG = 4500
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(LONG)]
 
