@@ -79,3 +79,9 @@ def test_a_fault_is_reported(tmp_path):
     """A linter that finds something makes its test fail."""
     (tmp_path / "bad.py").write_text("import os\n")
     assert "F401" in lint(["ruff", "check", "--isolated", str(tmp_path)])
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """pytest would import the first for both, and refuse to collect any."""
+    names = [path.name for path in files() if path.name.startswith("test_")]
+    assert sorted(set(names)) == sorted(names)

@@ -8,7 +8,9 @@ from netfilter_exporter.kernel.modules.model import Module, Modules, ModuleState
 STATES = {state.value: state for state in ModuleState}
 
 
-def make(*, loading=True, locked=False, modprobe=True, **states: str) -> Modules:
+def make(
+    *, loading: bool = True, locked: bool = False, modprobe: bool = True, **states: str
+) -> Modules:
     """Return modules with `states` by name, absent otherwise; "merged:X" is merged into X."""
     known = {name: Module(name, ModuleState.ABSENT) for name in ROWS}
     for name, text in states.items():
