@@ -13,6 +13,7 @@ from support.wheel import ROOT
 
 #: A path in backticks and a colon, and behind it the file.
 FILES = re.compile(r"`([\w/]+\.py)`:\n\n```python\n(.*?)```", re.DOTALL)
+pytestmark = pytest.mark.timeout(600)
 EXAMPLE = dict(FILES.findall((ROOT / "CONTRIBUTING.md").read_text()))
 
 
