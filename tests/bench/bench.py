@@ -83,6 +83,8 @@ class Bench:
             self._spaced()
             for backend in worlds.BACKENDS:
                 self._changing(backend)
+            for count, windows in ((0, 0), (200_000, 50), (1_000_000, 10)):
+                self._looks(count, windows)
 
     def _enter(self, world: contextlib.AbstractContextManager[str]) -> str:
         return self._stack.enter_context(world)
@@ -205,6 +207,29 @@ class Bench:
             value = percentile([scrape.seconds for scrape in made], percent) * 1000
             what = f"latency p{percent}, {LARGE} rules that change at every scrape ({backend})"
             self._add(what, value, 300, " ms")
+
+    # -- looks at the flow table ---------------------------------------------------------------
+
+    def _looks(self, count: int, windows: int) -> None:
+        say(f"looks at {count} flows")
+        found = measures.looks(count, windows)
+        for origin in ("ctnetlink", "procfs") if count else ():
+            self._add(
+                f"CPU of a look at {count} flows ({origin}), median",
+                found[f"{origin} CPU median"],
+                10,
+                " ms",
+            )
+        if count:
+            self._add("the longest single receive", found["longest receive"], 10, " ms")
+            self._add("memory of the looks", found["resident"], 2, " MB")
+            error = abs(found["births mean error"]) * 100
+            self._add(f"births: mean error over {windows} windows", error, 5, " %")
+            within = found["births within 2/sqrt(n)"] * 100
+            self.rows.append(Row("windows within 2/\N{SQUARE ROOT}n", f"{within:.0f} %"))
+        else:
+            what = "CPU of a look at a table with 0 flows"
+            self._add(what, found["empty CPU median"], 10, " ms")
 
     # -- what is held, and over time -----------------------------------------------------------
 

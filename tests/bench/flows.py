@@ -23,15 +23,17 @@ BATCH = 500
 
 
 def main(argv: list[str]) -> int:
-    count = int(argv[1])
+    make(0, int(argv[1]))
+    return 0
+
+
+def make(begin: int, end: int) -> None:
+    """Make the flows with these numbers."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as kernel:
         kernel.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 1 << 24)
-        for first in range(0, count, BATCH):
-            kernel.send(
-                b"".join(_new(number) for number in range(first, min(first + BATCH, count)))
-            )
+        for first in range(begin, end, BATCH):
+            kernel.send(b"".join(_new(number) for number in range(first, min(first + BATCH, end))))
             _refused(kernel)
-    return 0
 
 
 def _refused(kernel: socket.socket) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,6 +49,21 @@ class Kept(NamedTuple):
 def exporter(name: str, *flags: str) -> Server:
     """Start the exporter in a namespace."""
     return Server(name, PORT, [sys.executable, "-m", "netfilter_exporter", *_FLAGS, *flags], {})
+
+
+def looks(count: int, windows: int) -> dict[str, float]:
+    """Return what looks.py measures at so many flows."""
+    most = count + windows * count // 40
+    with machine.conntrack_limit(most * 5 // 4 + 1), machine.namespace("looks") as name:
+        script = str(Path(__file__).with_name("looks.py"))
+        command = [sys.executable, script, str(count), str(windows)]
+        done = subprocess.run(
+            machine.within(name, *command), capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        raise machine.Failed(done.stderr[-400:])
+    measured: dict[str, float] = json.loads(done.stdout)
+    return measured
 
 
 def node_exporters() -> Mapping[str, Path | str]:

@@ -1,13 +1,19 @@
 """The flow table of the running kernel, from both of its sources."""
 
 import collections
+import os
 import re
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from netfilter_exporter.kernel.conntrack.flow import Translated
 from netfilter_exporter.rules.families import Family
 from support import flows
+from support.namespace import run
 
 ORIGINS = ("ctnetlink", "procfs")
 
@@ -100,3 +106,49 @@ def test_translation_is_what_the_kernel_marked(filled, origin):
             for family in Family
         )
         assert sum(flow.translated in words for flow in seen) == marked > 0
+
+
+# -- what looks leave behind -------------------------------------------------------------------
+
+_CHURN = """
+import itertools, sys
+sys.path.insert(0, {bench!r})
+import flows
+for first in itertools.count(0, 500):
+    flows.make(first, first + 500)
+    if first >= 20000:
+        import subprocess
+        subprocess.run(["conntrack", "-F"], capture_output=True)
+"""
+
+
+def test_aborted_looks_pin_nothing(namespace):
+    """A namespace whose table was read under churn can be deleted with everything in it."""
+    bench = str(Path(__file__).parents[1] / "bench")
+    churn = subprocess.Popen(
+        ["nsenter", f"--net=/run/netns/{namespace.name}", sys.executable, "-c",
+         _CHURN.format(bench=bench)],
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    peer = f"nfx{os.getpid()}"
+    try:
+        run("ip", "link", "add", peer, "type", "veth", "peer", "name", "x", "netns", namespace.name)
+        worker = namespace.worker()
+        assert worker.call(flows.aborted, 2_000) > 2_000
+        worker.close()
+    finally:
+        churn.kill()
+        churn.wait()
+    namespace.close()
+    try:
+        wait_until_gone(f"/sys/class/net/{peer}")
+    finally:
+        run("ip", "netns", "add", namespace.name)  # the fixture deletes it
+
+
+def wait_until_gone(path, seconds=30):
+    """Wait until the other end of a link into a namespace is gone: the kernel has freed that."""
+    end = time.monotonic() + seconds
+    while os.path.exists(path):
+        assert time.monotonic() < end, f"{path} is still there"
+        time.sleep(0.1)

@@ -27,7 +27,7 @@ GOOD = Class(V4, Scope.OUTBOUND, Translated.SOURCE, Replied.YES)
 
 def sample(**fields):
     """Return a sample with some fields other than those of an empty table."""
-    empty = {"flows": {}, "births": {}, "sampled": {}, "sources": {}}
+    empty = {"flows": {}, "births": {}, "waiting": {}, "sampled": {}, "sources": {}}
     return Sample(**{"at": time.monotonic(), "timestamp": 1.5, "entries": 0, **empty, **fields})
 
 

@@ -38,6 +38,7 @@ class Sample:
     entries: int  #: that the last look saw
     flows: Mapping[Kind, float]  #: estimated for the whole table
     births: Mapping[Class, float]  #: since the exporter started, estimated
+    waiting: Mapping[Class, float]  #: births that no reply was seen of yet, estimated
     sampled: Mapping[tuple[Family, Scope], int]  #: births whose reply is known
     sources: Mapping[Class, int]  #: distinct sources of outbound births, of two minutes
 
@@ -75,6 +76,7 @@ class Observer:
             entries=len(reading.keys),
             flows={kind: number * scale for kind, number in reading.census.items()},
             births=dict(self._ledger.estimated),
+            waiting=self._ledger.unsettled(),
             sampled=dict(self._ledger.sampled),
             sources=self._ledger.sources(),
         )

@@ -1,0 +1,113 @@
+"""What looks at the flow table cost, and how true their births are; one JSON object.
+
+    python tests/bench/looks.py COUNT WINDOWS
+
+Run inside a namespace that may hold all of it. COUNT flows are made, then WINDOWS times births.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import flows
+
+from netfilter_exporter.flows.look import Looker
+from netfilter_exporter.flows.networks import Networks
+from netfilter_exporter.flows.observer import Observer
+from netfilter_exporter.kernel.conntrack import flow_table
+from netfilter_exporter.kernel.conntrack.flow import Reading
+from netfilter_exporter.kernel.files import Paths
+from netfilter_exporter.kernel.netlink.connection import Connection
+from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER
+from netfilter_exporter.kernel.netlink.transport import NetlinkSocket
+
+COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
+LOOKS = 15
+#: Of a whole table, which are new in one window.
+BIRTHS = 1 / 40
+
+
+class Timed(NetlinkSocket):
+    """A netlink socket that remembers its longest receive."""
+
+    longest = 0.0
+
+    def receive(self, timeout: float) -> memoryview:
+        began = time.thread_time()
+        datagram = super().receive(timeout)
+        Timed.longest = max(Timed.longest, time.thread_time() - began)
+        return datagram
+
+
+def reading(origin: str) -> Reading:
+    if origin == "ctnetlink":
+        connection = Connection(Timed(NETLINK_NETFILTER), time.monotonic() + 30)
+        return flow_table.read_ctnetlink(connection, flow_table.SAMPLE_SIZE)
+    return flow_table.read_procfs(Paths(), flow_table.SAMPLE_SIZE)
+
+
+def look(observer: Observer, origin: str) -> tuple[float, float]:
+    """Take a look; return its CPU, and the births that it estimates."""
+    entries = int(COUNT.read_text())
+    began = time.thread_time()
+    found = observer.observe(reading(origin), max(entries, 1), lambda _: None, time.monotonic())
+    cost = time.thread_time() - began
+    return cost, sum(found.births.values()) + sum(found.waiting.values())
+
+
+def cost_of(looker: Looker) -> float:
+    """Return the CPU of a look as the product takes it."""
+    began = time.thread_time()
+    looker.look(flow_table.SAMPLE_SIZE)
+    return time.thread_time() - began
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def main(argv: list[str]) -> int:
+    count, windows = int(argv[1]), int(argv[2])
+    flows.main(["", str(count)])
+    found: dict[str, object] = {"flows": count}
+    before = resident()
+    looker = Looker(Paths(), lambda: Connection(Timed(NETLINK_NETFILTER), time.monotonic() + 30))
+    if not count:  # the product reads nothing of an empty table
+        costs = [cost_of(looker) for _ in range(LOOKS)]
+        found["empty CPU median"] = statistics.median(costs) * 1000
+    for origin in ("ctnetlink", "procfs"):
+        observer = Observer(Networks())
+        costs = [look(observer, origin)[0] for _ in range(LOOKS)]
+        found[f"{origin} CPU median"] = statistics.median(costs) * 1000
+        found[f"{origin} CPU most"] = max(costs) * 1000
+    found["longest receive"] = Timed.longest * 1000
+    found["resident"] = (resident() - before) / 1e6
+    errors = []
+    inside = 0
+    observer = Observer(Networks())
+    made = count
+    _, old = look(observer, "ctnetlink")
+    for _ in range(windows):
+        number = max(int(count * BIRTHS), 1)
+        flows.make(made, made + number)
+        made += number
+        _, estimated = look(observer, "ctnetlink")
+        errors.append((estimated - old - number) / number)
+        seen = number * flow_table.SAMPLE_SIZE / 226 / made
+        inside += abs(errors[-1]) <= 2 / math.sqrt(max(seen, 1))
+        old = estimated
+    if windows:
+        found["births mean error"] = statistics.mean(errors)
+        found["births within 2/sqrt(n)"] = inside / windows
+    sys.stdout.write(json.dumps(found) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
