@@ -111,6 +111,7 @@ def _hosts() -> Placed:
         q.DROPS,
         q.alerts_of_host('severity=~"critical|warning"'),
         q.UP,
+        q.UNTRANSLATED_OF_HOST,
     )
     columns = (
         Column("instance", "Host", url=HOST_URL, link_title=HOST_TITLE, width=220),
@@ -126,6 +127,7 @@ def _hosts() -> Placed:
         Column("Value #H", "Drops, 5 min", unit="short", limits=states.DROPS_5M, width=110),
         Column("Value #I", "Alerts", states.ALERTS, limits=states.ALERT_COUNT, width=110),
         Column("Value #J", "Exporter", states.UP, width=90),
+        Column("Value #K", "Untranslated", unit="cps", width=120),
         Column("job", "Job"),
     )
     return Placed(

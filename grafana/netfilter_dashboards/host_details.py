@@ -233,6 +233,56 @@ def _traffic() -> Row:
     )
 
 
+def _flows() -> Row:
+    states_of = f"{q.HOST}, family, protocol, state"
+    return Row(
+        8,
+        (
+            Placed(
+                8,
+                "New connections by translation",
+                "New outbound connections per second, estimated from samples of the flow table:"
+                " from private networks behind the host to global addresses.",
+                graph(
+                    Query(
+                        q.new_flows(labels=f"{q.FAMILY}, translated"),
+                        "{{instance}} {{family}} {{translated}}",
+                    ),
+                    unit="cps",
+                    stacked=True,
+                ),
+            ),
+            Placed(
+                8,
+                "New connections by reply",
+                "The same by reply. Unknown: it ended early, or its protocol needs no reply.",
+                graph(
+                    Query(
+                        q.new_flows(labels=f"{q.FAMILY}, replied"),
+                        "{{instance}} {{family}} replied: {{replied}}",
+                    ),
+                    unit="cps",
+                    stacked=True,
+                ),
+            ),
+            Placed(
+                8,
+                "Flows by state",
+                "Flows in the table by protocol and state, estimated from the last sample.",
+                graph(
+                    Query(
+                        q.by(states_of, "sum", q.metric("flows")),
+                        "{{instance}} {{family}} {{protocol}} {{state}}",
+                    ),
+                    unit="short",
+                    stacked=True,
+                ),
+            ),
+        ),
+        "New connections",
+    )
+
+
 def _configuration() -> Row:
     wanted = f"{q.HOST}, name, source"
     interface = f"{q.HOST}, family, interface"
@@ -326,4 +376,13 @@ def _exporter() -> Row:
 
 def details() -> tuple[Row, ...]:
     """Return the rows below the first screen."""
-    return _kernel(), _rules(), _table(), _losses(), _traffic(), _configuration(), _exporter()
+    return (
+        _kernel(),
+        _rules(),
+        _flows(),
+        _table(),
+        _losses(),
+        _traffic(),
+        _configuration(),
+        _exporter(),
+    )

@@ -83,6 +83,15 @@ _WARNED = by(
 _DROPPING = f"{DROPS} > {DROPS_5M.critical}"
 
 
+def new_flows(*matchers: str, labels: str = FAMILY) -> str:
+    """Return new outbound connections per second, estimated; `matchers` choose some of them."""
+    chosen = metric("flows_new_total", 'scope="outbound"', *matchers, over="[$__rate_interval]")
+    return by(labels, "sum", f"rate({chosen})")
+
+
+UNTRANSLATED_OF_HOST = new_flows('translated="none"', labels=HOST)
+
+
 class Families:
     """What is asked by family; with a matcher, of one of them only."""
 

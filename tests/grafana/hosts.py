@@ -167,7 +167,7 @@ def watched(folder: Path) -> Iterator[tuple[Hosts, Router]]:
 
 
 def router_traffic(router: Router, seconds: float, per_second: int) -> None:
-    """Have the client send datagrams through the router, in the background of its namespace."""
+    """Have the client send datagrams and open connections through the router, in the background."""
     script = (
         "import socket,time\n"
         f"end=time.time()+{seconds}\n"
@@ -175,6 +175,8 @@ def router_traffic(router: Router, seconds: float, per_second: int) -> None:
         "while time.time()<end:\n"
         " s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n"
         " s.sendto(b'x',('198.51.100.2',7007)); s.close(); n+=1\n"
+        " c=socket.socket(); c.setblocking(False)\n"
+        " c.connect_ex(('198.51.100.2',7007)); c.close()\n"  # a refusal is a reply
         f" time.sleep(1/{per_second})\n"
     )
     router.client.sh(f'nohup python3 -c "{script}" >/dev/null 2>&1 &')

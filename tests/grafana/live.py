@@ -21,7 +21,7 @@ GATEWAY, EDGE, CONTAINERS, PLAIN, LOST, BLIND = "gw1", "edge1", "docker1", "db1"
 NAMES = (GATEWAY, EDGE, CONTAINERS, PLAIN, LOST, BLIND)
 
 #: A namespace is all that a host of the test has.
-ANYWHERE = {"network_namespace": "any"}
+ANYWHERE = {"network_namespace": "any", "flows": {"interval": 1}}
 #: What a gateway's configuration asks for; the last of them is lost when it is broken.
 WISHES = {
     **ANYWHERE,
