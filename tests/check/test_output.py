@@ -13,10 +13,9 @@ from netfilter_exporter import cli
 from netfilter_exporter.check import command, document, text
 from netfilter_exporter.check.alerts import ALERTS
 from netfilter_exporter.check.context import Context
-from netfilter_exporter.check.proof import Proof, Translations
+from netfilter_exporter.check.proof import Proof
 from netfilter_exporter.check.report import evaluate
 from netfilter_exporter.kernel.system import System
-from netfilter_exporter.rules.families import Family
 from support import checks
 
 ESCAPE = "\x1b["
@@ -209,15 +208,20 @@ def test_proof_that_is_required(run):
 @pytest.mark.parametrize(
     ("translated", "proof", "code", "verdict"),
     [
-        (3, Proof.OBSERVED, 0, "NAT works: 3 of 4 new IPv4 connections translated. Rules: IPv4"),
+        (
+            3,
+            Proof.OBSERVED,
+            0,
+            "NAT works: 3 of 4 new outbound IPv4 connections translated, 75% answered. ",
+        ),
         (0, Proof.CONFIGURED, 3, "Cannot determine whether NAT works: no translation"),
     ],
 )
 def test_translations_that_were_observed(fake_host, translated, proof, code, verdict):
     """One new connection that was translated proves NAT, and only that does."""
     run = checks.scrape(fake_host("6.1/nat-legacy"))
-    observed = {Family.IPV4: Translations(4, translated)}
-    made = evaluate(Context(run, observed=observed), require_proof=True)
+    seen = checks.new_flows(translated=translated, lost=4 - translated)
+    made = evaluate(Context(run, flows=seen), require_proof=True)
     assert (made.proof, made.exit_code) == (proof, code)
     assert made.verdict.startswith(verdict)
     assert (made.not_checked == ()) is bool(translated)

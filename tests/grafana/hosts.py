@@ -176,7 +176,7 @@ def router_traffic(router: Router, seconds: float, per_second: int) -> None:
         " s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n"
         " s.sendto(b'x',('198.51.100.2',7007)); s.close(); n+=1\n"
         " c=socket.socket(); c.setblocking(False)\n"
-        " c.connect_ex(('198.51.100.2',7007)); c.close()\n"  # a refusal is a reply
+        " c.connect_ex(('198.51.100.2',7007)); c.close()\n"
         f" time.sleep(1/{per_second})\n"
     )
     router.client.sh(f'nohup python3 -c "{script}" >/dev/null 2>&1 &')

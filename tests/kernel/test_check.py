@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -278,3 +279,78 @@ def test_nobody_can_say_that_it_works(router, tmp_path):
     assert first.startswith(("Cannot determine whether NAT works", "Connection tracking needs"))
     assert any("denied" in line for line in rest)
     assert done.returncode in {1, 3}
+
+
+# -- new connections ---------------------------------------------------------------------------
+
+SOURCES = tuple(f"10.77.0.{host}" for host in range(20, 25))
+DESTINATIONS = tuple(f"198.51.100.{host}" for host in range(20, 24))
+
+
+@pytest.fixture
+def busy(router):
+    """The router, with hosts behind it that open connections all the time."""
+    for namespace, addresses in ((router.client, SOURCES), (router.server, DESTINATIONS)):
+        namespace.sh("; ".join(f"ip address add {a}/24 dev eth0" for a in addresses))
+    router.server.sh("ip route del default")  # as in the internet: no way back to private ones
+    pairs = [(s, d) for d in DESTINATIONS for s in SOURCES]
+    script = (
+        "import itertools, socket, time\n"
+        f"for source, destination in itertools.cycle({pairs}):\n"
+        " opened = socket.socket(); opened.bind((source, 0)); opened.setblocking(False)\n"
+        " opened.connect_ex((destination, 7)); opened.close(); time.sleep(0.05)\n"
+    )
+    # A connection that is refused leaves no entry (nf_conntrack_tcp_packet kills it).
+    accepting = "import socket\nheld = socket.create_server(('', 7))\nwhile 1: held.accept()"
+    started = [
+        subprocess.Popen(
+            ["nsenter", f"--net=/run/netns/{namespace.name}", sys.executable, "-c", text]
+        )
+        for namespace, text in ((router.server, accepting), (router.client, script))
+    ]
+    yield router
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_new_connections_that_are_translated_and_answered(busy, check):
+    """Only that is called working."""
+    busy.router.sh(MASQUERADE)
+    checked = check("--interval=2", "--require-proof")
+    found = re.match(
+        r"NAT works: (\d+) of (\d+) new outbound IPv4 connections translated, (\d+)% answered",
+        checked.document["verdict"],
+    )
+    assert found, checked.document["verdict"]
+    translated, connections, answered = map(int, found.groups())
+    assert translated == connections >= 20
+    assert answered >= 90
+    assert (checked.code, checked.document["proof"]) == (0, "observed")
+
+
+def test_new_connections_that_no_rule_translates(busy, check):
+    """The rule is listed and hidden for this network only by what it does not match."""
+    busy.router.sh(MASQUERADE.replace("POSTROUTING", "POSTROUTING -s 192.168.0.0/16"))
+    checked = check("--interval=2")
+    assert checked.found.keys() == {"NatUntranslated"}
+    assert (checked.code, checked.document["proof"]) == (2, "configured")
+    text = json.dumps(checked.document)
+    assert not any(address in text for address in (*SOURCES, *DESTINATIONS))
+
+
+def test_new_connections_that_nothing_answers(busy, check):
+    """Translated all of them, and the upstream is dead: a warning."""
+    busy.router.sh(MASQUERADE)
+    busy.server.sh("; ".join(f"ip address del {a}/24 dev eth0" for a in DESTINATIONS))
+    checked = check("--interval=4")
+    assert checked.found.keys() == {"NatUnanswered"}
+    assert checked.code == 1
+
+
+def test_a_quiet_host(router, check):
+    """No connection was seen: nothing is claimed."""
+    router.router.sh(MASQUERADE)
+    checked = check("--interval=1")
+    assert any("no new connection seen in 1" in line for line in checked.document["not_checked"])
+    assert checked.document["proof"] == "configured"

@@ -5,12 +5,18 @@ from __future__ import annotations
 from netfilter_exporter import collectors
 from netfilter_exporter.check.context import Context, Counters
 from netfilter_exporter.check.findings import Finding
+from netfilter_exporter.check.flow_watch import NewFlows
 from netfilter_exporter.check.report import Report, evaluate
 from netfilter_exporter.collection import Gatherer, Run
 from netfilter_exporter.config import model as config
 from netfilter_exporter.exporter_metrics import page_families
 from netfilter_exporter.exposition import Exposition
 from netfilter_exporter.facts.snapshot import Host
+from netfilter_exporter.flows.births import Class, Replied
+from netfilter_exporter.flows.scope import Scope
+from netfilter_exporter.kernel.conntrack.flow import Translated
+from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.rules.families import Family
 from support.host import FakeHost
 from support.page import Page
 
@@ -33,9 +39,11 @@ def check(host: FakeHost, configuration: str = "", before: Counters | None = Non
     return report_on(scrape(host, configuration), before)
 
 
-def report_on(run: Run, before: Counters | None = None) -> Report:
+def report_on(
+    run: Run, before: Counters | None = None, flows: NewFlows | ReadError | None = None
+) -> Report:
     """Return the report on a run that has been made."""
-    return evaluate(Context(run, before))
+    return evaluate(Context(run, before, flows))
 
 
 def page_of(run: Run) -> Page:
@@ -66,3 +74,25 @@ def one(report: Report, name: str) -> Finding:
 def untold(report: Report, name: str) -> list[str]:
     """Return why an alert cannot be told."""
     return [f.summary for f in report.untold if f.alert == PREFIX + name]
+
+
+def new_flows(
+    translated: int = 0,
+    unanswered: int = 0,
+    lost: int = 0,
+    sources: int = 5,
+    good: int | None = None,
+) -> NewFlows:
+    """Return outbound IPv4 flows: so many replied, without a reply, and without a translation.
+
+    Those that are bad are of so many `sources`, the others of `good` or as many.
+    """
+    classes = (
+        (Class(Family.IPV4, Scope.OUTBOUND, Translated.SOURCE, Replied.YES), translated),
+        (Class(Family.IPV4, Scope.OUTBOUND, Translated.SOURCE, Replied.NO), unanswered),
+        (Class(Family.IPV4, Scope.OUTBOUND, Translated.NONE, Replied.NO), lost),
+    )
+    births = {class_: number for class_, number in classes if number}
+    of_good = sources if good is None else good
+    distinct = {c: of_good if c.replied is Replied.YES else sources for c in births}
+    return NewFlows(births, {}, distinct)

@@ -7,6 +7,7 @@ from typing import Callable, NamedTuple
 
 from netfilter_exporter.check import (
     exporter,
+    flows,
     forwarding,
     modules,
     rules,
@@ -42,6 +43,8 @@ ALERTS = (
     Alert("NetfilterNatBackendsMixed", (_WARNING,), rules.nat_backends_mixed),
     Alert("NetfilterNatTrafficDropped", (_WARNING,)),
     Alert("NetfilterNatPortsExhausted", (_WARNING, _CRITICAL)),
+    Alert("NetfilterNatUntranslated", (_CRITICAL,), flows.nat_untranslated),
+    Alert("NetfilterNatUnanswered", (_WARNING,), flows.nat_unanswered),
     Alert("NetfilterNotrackRules", (_INFO,), rules.notrack_rules),
     Alert("NetfilterConntrackTableFilling", (_WARNING, _CRITICAL), table.conntrack_table_filling),
     Alert("NetfilterConntrackTableWillFill", (_WARNING,)),

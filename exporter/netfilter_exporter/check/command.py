@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import Callable, NoReturn
 
 from netfilter_exporter import collectors, path_flags
-from netfilter_exporter.check import document, plugin, report, text
+from netfilter_exporter.check import document, flow_listing, plugin, report, text
 from netfilter_exporter.check.context import Context, Counters, counters
+from netfilter_exporter.check.flow_watch import FlowWatch
 from netfilter_exporter.check.report import Report
 from netfilter_exporter.collection import PAGE_TIMEOUT, Gatherer
 from netfilter_exporter.config.model import Config, ConfigError, load
@@ -37,9 +38,13 @@ class Checker:
         self._gatherer = Gatherer(self._host, config.collectors)
         self._collectors = tuple(collectors.load().values())
         self._before: Counters | None = None
+        self._flows = FlowWatch(system, config)
+        self._watched = False  #: whether there is a sample to compare with
 
     def prepare(self) -> bool:
         """Take the first of the two readings that a rate needs; tell whether there was one."""
+        self._flows.begin()
+        self._watched = True
         snapshot = self._host.snapshot(PAGE_TIMEOUT)
         try:
             self._before = counters(snapshot)
@@ -49,8 +54,9 @@ class Checker:
 
     def report(self, *, require_proof: bool = False) -> Report:
         """Report what is wrong now, and what has happened since the last check."""
+        flows = self._flows.end() if self._watched else None
         run = self._gatherer.gather(self._collectors)
-        context = Context(run, self._before)
+        context = Context(run, self._before, flows)
         try:
             made = report.evaluate(context, require_proof=require_proof)
             self._before = context.now
@@ -71,15 +77,22 @@ def _check(argv: Sequence[str]) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     paths = path_flags.paths(parser, args)
+    if args.flows and (args.json or args.watch is not None or not _on_terminal()):
+        # Addresses of flows are for the person at the terminal, never for a file or a log.
+        parser.error("argument --flows: only on a terminal, without --json and --watch")
     logging.getLogger().addHandler(logging.NullHandler())  # what fails is told in the report
     try:
         config = load(args.config_file) if args.config_file else Config()
     except ConfigError as error:
         plugin.complain(str(error))
         return plugin.UNKNOWN
-    checker = Checker(System(paths), config)
+    system = System(paths)
+    checker = Checker(system, config)
     with contextlib.closing(checker):
-        return _run(checker, args)
+        code = _run(checker, args)
+    if args.flows:
+        plugin.write(flow_listing.render(system, config))
+    return code
 
 
 def _run(checker: Checker, args: argparse.Namespace) -> int:
@@ -99,8 +112,12 @@ def _run(checker: Checker, args: argparse.Namespace) -> int:
         return code
 
 
+def _on_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def _show(made: Report, args: argparse.Namespace) -> None:
-    terminal = sys.stdout is not None and sys.stdout.isatty()
+    terminal = _on_terminal()
     if args.json:
         shown = document.render(made, compact=args.watch is not None) + "\n"
     else:
@@ -154,6 +171,11 @@ def _parser() -> argparse.ArgumentParser:
         "--require-proof",
         action="store_true",
         help="exit with 3 unless a translation was observed",
+    )
+    parser.add_argument(
+        "--flows",
+        action="store_true",
+        help="list states of flows, top private sources and destinations; only on a terminal",
     )
     parser.add_argument("--no-color", action="store_true", help="no colour on a terminal either")
     path_flags.add_paths(parser)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from netfilter_exporter.check.flow_watch import NewFlows
 from netfilter_exporter.check.proof import Observed, Proof, prove
 from netfilter_exporter.check.services import Manager, managers
 from netfilter_exporter.collection import Outcome, Run
@@ -71,17 +72,21 @@ class Context:
     """One look at the host; what cannot be read raises `ReadError`, as in a snapshot."""
 
     def __init__(
-        self, run: Run, before: Counters | None = None, observed: Observed | None = None
+        self,
+        run: Run,
+        before: Counters | None = None,
+        flows: NewFlows | ReadError | None = None,
     ) -> None:
         """`before` are the counters of an earlier check, without which there are no rates.
 
-        `observed` are the translations that were sampled since then.
+        `flows` are the connections that are new since then, or why they are unknown.
         """
         self.snapshot = run.snapshot
         self.outcomes: Mapping[str, Outcome] = run.outcomes
         self.config: Config = run.snapshot.host.config
         self._before = before
-        self.observed: Observed = observed or {}
+        self.flows = flows
+        self.observed: Observed = flows.observed() if isinstance(flows, NewFlows) else {}
 
     # -- the role --------------------------------------------------------------------------
 

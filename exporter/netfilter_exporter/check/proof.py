@@ -22,6 +22,7 @@ class Translations(NamedTuple):
 
     connections: int
     translated: int
+    replied: int = 0
 
 
 #: By family; a family that was not sampled is absent.

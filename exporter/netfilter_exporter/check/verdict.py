@@ -84,8 +84,9 @@ def _tracking(context: Context) -> str:
 def _translated(context: Context) -> Iterator[str]:
     for family, seen in context.observed.items():
         if seen.translated:
-            connections = count(seen.connections, f"new {FAMILY[family]} connection")
-            yield f"{seen.translated} of {connections} translated"
+            connections = count(seen.connections, f"new outbound {FAMILY[family]} connection")
+            replied = f"{seen.replied / seen.connections:.0%} answered"
+            yield f"{seen.translated} of {connections} translated, {replied}"
 
 
 def not_checked(context: Context) -> Iterator[str]:
@@ -95,7 +96,7 @@ def not_checked(context: Context) -> Iterator[str]:
         seen = context.observed.get(family)
         name = FAMILY[family]
         if seen is None:
-            yield f"whether new {name} connections are translated (none was sampled)"
+            yield f"whether new {name} connections are translated ({_unseen(context)})"
         elif not seen.translated:
             yield f"whether {name} NAT works (new connections: {seen.connections}, translated: 0)"
 
@@ -108,6 +109,16 @@ def _other_engines(context: Context) -> Iterator[str]:
         for engine, used in other_engines(context.snapshot).items():
             if used:
                 yield f"what {engine} translates"
+
+
+def _unseen(context: Context) -> str:
+    """Return why no connection was seen."""
+    if isinstance(context.flows, ReadError):
+        module = "nf_conntrack_netlink in a file of /etc/modules-load.d, or group 0, gives one"
+        return f"no sample: {context.flows}; {module}"
+    if context.flows is None or context.seconds is None:
+        return "no sample without --interval"
+    return f"no new connection seen in {context.seconds:g} s"
 
 
 def _is_idle(context: Context, family: Family) -> bool:

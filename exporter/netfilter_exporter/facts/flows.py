@@ -30,10 +30,13 @@ def flow_sampler(host: Host) -> FlowSampler:
 
 def make_sampler(system: System, chosen: Settings) -> FlowSampler:
     """Return a sampler that has taken no look yet."""
+    return FlowSampler(make_looker(system), functools.partial(_routes, system), chosen)
+
+
+def make_looker(system: System) -> Looker:
+    """Return what reads the flow table where reading loads nothing."""
     # A reader of its own: the collectors use theirs in another thread.
-    gate = _Gate(system)
-    looker = Looker(system.paths, gate.ctnetlink)
-    return FlowSampler(looker, functools.partial(_routes, system), chosen)
+    return Looker(system.paths, _Gate(system).ctnetlink)
 
 
 def settings(config: Flows, flags: Flows = Flows()) -> Settings:  # noqa: B008 - frozen

@@ -48,6 +48,11 @@ class Translated(enum.Enum):
 
     __hash__ = object.__hash__  # as of Family
 
+    @property
+    def source(self) -> bool:
+        """Whether the source is translated."""
+        return self in {Translated.SOURCE, Translated.BOTH}
+
 
 #: By whether the source and the destination are translated.
 TRANSLATED = {

@@ -1,0 +1,56 @@
+"""``check --flows``: the flows of a sample, with addresses: for a terminal and nothing else."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Iterator
+
+from netfilter_exporter.config.model import Config
+from netfilter_exporter.facts.flows import make_looker, settings
+from netfilter_exporter.flows.scope import Classifier
+from netfilter_exporter.kernel.conntrack.flow import Kind, Reading
+from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.system import System
+
+_LINES = 10
+
+
+def render(system: System, config: Config) -> str:
+    """Return the states of flows, the top private sources, and the top destinations."""
+    chosen = settings(config.flows)
+    try:
+        look = make_looker(system).look(chosen.sample_size)
+    except ReadError as error:
+        return f"\nFlows: unknown: {error}\n"
+    classifier = Classifier(chosen.networks)
+    return "\n".join(["", *_lines(look.reading, look.entries, classifier)]) + "\n"
+
+
+def _lines(reading: Reading, entries: int, classifier: Classifier) -> Iterator[str]:
+    flows = [reading.flow(index) for index in range(len(reading.keys))]
+    yield f"Flows: {entries}, of which {len(flows)} were sampled"
+    yield from _table("State", _states(reading.census), len(flows))
+    private = Counter(flow.source for flow in flows if classifier.is_private(flow.source))
+    yield from _table("Private source", _addresses(private), len(flows))
+    yield from _table("Destination", _addresses(Counter(f.destination for f in flows)), len(flows))
+
+
+def _states(census: Counter[Kind]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for kind, number in census.items():
+        offloaded = " offloaded" if kind.offloaded else ""
+        found[f"{kind.family.value} {kind.protocol} {kind.state}{offloaded}"] += number
+    return found
+
+
+def _addresses(packed: Counter[bytes]) -> Counter[str]:
+    return Counter({str(ipaddress.ip_address(a)): n for a, n in packed.most_common(_LINES)})
+
+
+def _table(title: str, rows: Counter[str], total: int) -> Iterator[str]:
+    if rows:
+        yield ""
+        yield f"  {title:<40} {'sampled':>8} {'share':>6}"
+    for name, number in rows.most_common(_LINES):
+        yield f"  {name:<40} {number:>8} {number / total:>6.0%}"

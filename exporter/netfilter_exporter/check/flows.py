@@ -1,0 +1,105 @@
+"""Checks of new connections: whether they are translated, and replied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netfilter_exporter.check import shell
+from netfilter_exporter.check.context import FAMILY, Context
+from netfilter_exporter.check.findings import Found, Severity, unknown
+from netfilter_exporter.check.flow_watch import LOST_BIRTHS, LOST_SHARE, NewFlows
+from netfilter_exporter.check.table import NOT_MEASURED
+from netfilter_exporter.facts.conntrack import conntrack_present
+from netfilter_exporter.flows.births import Replied
+from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.rules.families import Family
+
+#: As in the alerts.
+LOST_SOURCES = 3
+UNANSWERED, UNANSWERED_BIRTHS, UNANSWERED_SOURCES, ANSWERED_SOURCES = 0.95, 50, 3, 3
+
+_ROUTE = {
+    Family.IPV4: shell.fixed("ip route get 203.0.113.1"),
+    Family.IPV6: shell.fixed("ip route get 2001:db8::1"),
+}
+
+_KNOWN = (Replied.YES, Replied.NO)
+
+
+def nat_untranslated(context: Context) -> Iterator[Found]:
+    """Most new outbound connections are neither translated nor replied."""
+    if isinstance(context.flows, NewFlows):
+        for family in context.doing_nat:
+            yield from _untranslated(context, context.flows, family)
+    else:
+        yield from _unsampled(context)
+
+
+def nat_unanswered(context: Context) -> Iterator[Found]:
+    """Nearly no translated connection is replied."""
+    if isinstance(context.flows, NewFlows):
+        for family in context.doing_nat:
+            yield from _unanswered(context.flows, family)
+    else:
+        yield from _unsampled(context)
+
+
+def _unsampled(context: Context) -> Iterator[Found]:
+    """Say why there is no sample, where one is missed."""
+    if not conntrack_present(context.snapshot) or not context.doing_nat:
+        return
+    if isinstance(context.flows, ReadError):
+        yield unknown(f"Unknown: {context.flows}")
+    else:
+        yield unknown(NOT_MEASURED)
+
+
+def _untranslated(context: Context, flows: NewFlows, family: Family) -> Iterator[Found]:
+    lost = flows.count(family, Replied.NO, translated=False)
+    judged = lost + flows.count(family, Replied.YES, translated=False)
+    judged += flows.count(family, *_KNOWN, translated=True)
+    bad = flows.count_sources(family, Replied.NO, translated=False)
+    sources = sum(flows.count_sources(family, *_KNOWN, translated=t) for t in (True, False))
+    if lost < LOST_BIRTHS or lost <= LOST_SHARE * judged:
+        return
+    if bad < LOST_SOURCES or bad <= LOST_SHARE * sources:
+        return
+    yield Found(
+        f"{FAMILY[family]}: {lost} of {judged} new outbound connections leave untranslated, and"
+        " nothing replies to them.",
+        "Their packets match no translating rule: an earlier rule ends the evaluation, or the rule"
+        " names another network, another uplink, a mark that nothing sets or an empty set.",
+        {"family": family.value, "untranslated": lost, "judged": judged, "sources": bad},
+        (
+            shell.comment("which sources and destinations, on a terminal:"),
+            shell.fixed("netfilter_exporter check --flows"),
+            shell.comment("what a new connection looks like, and which way it takes:"),
+            shell.fixed("conntrack -L -p tcp --state SYN_SENT | head -3"),
+            _ROUTE[family],
+        ),
+        # Without a configured role, history decides whether that is usual here.
+        None if context.required(family) else Severity.WARNING,
+    )
+
+
+def _unanswered(flows: NewFlows, family: Family) -> Iterator[Found]:
+    silent = flows.count(family, Replied.NO, translated=True)
+    judged = silent + flows.count(family, Replied.YES, translated=True)
+    bad = flows.count_sources(family, Replied.NO, translated=True)
+    good = flows.count_sources(family, Replied.YES, translated=True)
+    if silent < UNANSWERED_BIRTHS or silent <= UNANSWERED * judged:
+        return
+    if bad < UNANSWERED_SOURCES or good >= ANSWERED_SOURCES or bad <= UNANSWERED * (bad + good):
+        return
+    yield Found(
+        f"{FAMILY[family]}: nothing replies to {silent} of {judged} translated connections.",
+        "The upstream is down, replies are dropped here, or this host no longer has the address"
+        " that it translates to.",
+        {"family": family.value, "unanswered": silent, "judged": judged, "sources": bad},
+        (
+            _ROUTE[family],
+            shell.fixed("ip -brief address"),
+            shell.comment("the last dst= of each line is the address that it translates to:"),
+            shell.fixed("conntrack -L --src-nat -p tcp --state SYN_SENT | head -3"),
+        ),
+    )

@@ -1,0 +1,172 @@
+"""check/flows.py: what new connections prove, and where addresses are shown."""
+
+import json
+
+import pytest
+
+from netfilter_exporter.check import command, flow_listing
+from netfilter_exporter.check.flow_watch import FlowWatch
+from netfilter_exporter.config import model as config
+from netfilter_exporter.flows.births import PATIENCE, Class, Replied
+from netfilter_exporter.flows.observer import Sample
+from netfilter_exporter.flows.scope import Scope
+from netfilter_exporter.kernel.conntrack.flow import Translated
+from netfilter_exporter.kernel.errors import NoData
+from netfilter_exporter.kernel.system import System
+from netfilter_exporter.rules.families import Family
+from support import checks
+from support.host import FakeHost
+
+REQUIRED = "nat: required\n"
+LOST = Class(Family.IPV4, Scope.OUTBOUND, Translated.NONE, Replied.NO)
+GOOD = Class(Family.IPV4, Scope.OUTBOUND, Translated.SOURCE, Replied.YES)
+
+
+@pytest.fixture(scope="module", name="runs")
+def _runs(tmp_path_factory):
+    """A healthy host, scraped without a role and with one."""
+    host = FakeHost("6.1/nat-legacy", str(tmp_path_factory.mktemp("host")))
+    return {text: checks.scrape(host, text) for text in ("", REQUIRED)}
+
+
+def found(run, **flows):
+    """Return what is found of both alerts."""
+    report = checks.report_on(run, flows=checks.new_flows(**flows))
+    return {
+        n: s for n, s in checks.names(report).items() if n in {"NatUntranslated", "NatUnanswered"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("why", "flows", "expected"),
+    [
+        ("all is well", {"translated": 148}, {}),
+        ("nothing is translated", {"lost": 20}, {"NatUntranslated": "critical"}),
+        ("most is not", {"lost": 30, "translated": 20}, {}),
+        ("most is not, of most sources", {"lost": 30, "translated": 20, "good": 2},
+         {"NatUntranslated": "critical"}),
+        ("19 prove nothing", {"lost": 19}, {}),
+        ("half is not most", {"lost": 20, "translated": 20}, {}),
+        ("two sources are too few", {"lost": 100, "sources": 2}, {}),
+        ("nothing replies", {"unanswered": 50}, {"NatUnanswered": "warning"}),
+        ("49 prove nothing", {"unanswered": 49}, {}),
+        ("one in twenty replies", {"unanswered": 95, "translated": 5, "good": 0}, {}),
+        ("three sources are replied", {"unanswered": 1000, "translated": 3, "good": 3}, {}),
+    ],
+)  # fmt: skip
+def test_the_conditions_are_those_of_the_alerts(runs, why, flows, expected):
+    """At least so many connections, of so many sources, each of which weighs once."""
+    assert found(runs[REQUIRED], **flows) == expected, why
+
+
+def test_without_a_role_it_may_be_usual(runs):
+    """History decides, which the command does not have: a warning."""
+    assert found(runs[""], lost=20) == {"NatUntranslated": "warning"}
+
+
+def test_working_is_what_was_seen(runs):
+    """The verdict counts translated connections and replies."""
+    report = checks.report_on(runs[""], flows=checks.new_flows(translated=136, unanswered=12))
+    assert report.verdict.startswith(
+        "NAT works: 148 of 148 new outbound IPv4 connections translated, 92% answered."
+    )
+    assert report.proof.value == "observed"
+
+
+def test_without_a_sample_nothing_is_claimed(runs):
+    """The reason is told, and what would give one."""
+    report = checks.report_on(runs[""], flows=NoData("no sample here"))
+    assert report.proof.value == "configured"
+    assert checks.untold(report, "NatUntranslated") == ["Unknown: no sample here"]
+    (line,) = [line for line in report.not_checked if "translated" in line]
+    assert "no sample here" in line
+    assert "/etc/modules-load.d" in line
+
+
+# -- the samples -------------------------------------------------------------------------------
+
+
+class Sampler:
+    """Plays samples; an error is raised."""
+
+    def __init__(self, *samples):
+        self._samples = list(samples)
+
+    def look(self):
+        self._now = self._samples.pop(0)
+
+    def current(self):
+        if isinstance(self._now, Exception):
+            raise self._now
+        return self._now
+
+
+def sample(births=None, waiting=None):
+    return Sample(0.0, 0.0, 0, {}, births or {}, waiting or {}, {}, {})
+
+
+def watched(*samples):
+    """Return what is new, and the seconds that were waited."""
+    slept = []
+    watch = FlowWatch(System(), config.Config(), slept.append)
+    watch._sampler = Sampler(*samples)
+    watch.begin()
+    return watch.end(), slept
+
+
+def test_replies_are_waited_for_where_most_seems_lost():
+    """Connections of the last moments have no reply yet."""
+    flows, slept = watched(
+        sample({GOOD: 7.0}), sample({GOOD: 8.0}, {LOST: 20.0}), sample({GOOD: 9.0, LOST: 19.0})
+    )
+    assert (flows.births, slept) == ({GOOD: 2, LOST: 19}, [PATIENCE])
+
+
+def test_where_all_is_well_nothing_is_waited_for():
+    """What has no reply yet counts as translated or not."""
+    waiting = LOST._replace(translated=Translated.SOURCE)
+    flows, slept = watched(sample(), sample({GOOD: 30.0}, {waiting: 2.0}))
+    assert slept == []
+    assert flows.observed()[Family.IPV4] == (32, 32, 30)
+
+
+def test_a_sample_that_fails_is_the_answer():
+    """The first one, or the second."""
+    assert isinstance(watched(NoData("x"), sample())[0], NoData)
+    assert isinstance(watched(sample(), NoData("x"))[0], NoData)
+
+
+# -- addresses ---------------------------------------------------------------------------------
+
+
+def test_addresses_are_for_a_terminal_only(capsys):
+    """Not for a pipe, a file, or JSON."""
+    for flags in (["--flows"], ["--flows", "--json"]):
+        assert command.main(flags) == 3
+        assert "only on a terminal" in capsys.readouterr().err
+
+
+def test_the_listing_names_sources_and_destinations(tmp_path):
+    """States, private sources and destinations, with their share of the sample."""
+    host = FakeHost("6.1/nat-nft", str(tmp_path))
+    lines = "".join(
+        f"ipv4     2 tcp      6 9 SYN_SENT src=10.0.0.{n} dst=198.51.100.2 sport=1 dport=2"
+        f" [UNREPLIED] src=198.51.100.2 dst=10.0.0.{n} sport=2 dport=1 mark=0 zone=0 use=2\n"
+        for n in (1, 2, 3)
+    )
+    host.path("proc/net/nf_conntrack").write_text(lines)
+    host.path("proc/sys/net/netfilter/nf_conntrack_count").write_text("3\n")
+    text = flow_listing.render(host.system, config.Config())
+    assert "Flows: 3, of which 3 were sampled" in text
+    assert "ipv4 tcp syn_sent" in text
+    assert "10.0.0.2" in text
+    assert "198.51.100.2" in text.split("Destination")[1]
+
+
+def test_no_report_has_an_address_of_a_flow(runs):
+    """Neither its text nor its JSON: a finding has counts."""
+    report = checks.report_on(runs[REQUIRED], flows=checks.new_flows(lost=30))
+    evidence = checks.one(report, "NatUntranslated").evidence
+    assert json.dumps(dict(evidence)) == (
+        '{"family": "ipv4", "untranslated": 30, "judged": 30, "sources": 5}'
+    )
