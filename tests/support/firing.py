@@ -26,7 +26,7 @@ INTERVAL = 15  #: seconds between two pages
 #: Seconds from the first scrape that can see the fault to when alerts are asked for.
 MOMENTS = (105, 240, 300, 600, 900, 1200, 1800)
 _AFTERWARDS = 1800  #: seconds for which the last interval is repeated
-_HISTORY = "netfilter-history"
+_HISTORY = "-history"  #: the names of groups of history end so
 _TARGET = {"job": "netfilter"}
 #: In an alert's expression: it looks further back than the second run goes.
 _LONG = re.compile(r"\boffset\b|\[\d+[hd]")
@@ -141,10 +141,14 @@ def _by_moment(looks: Sequence[_Look]) -> Iterator[list[_Look]]:
 def _over_the_day(hosts: Mapping[str, Recorded], folder: Path) -> list[_Look]:
     """Return what fires and what is recorded as history, from the last look before the fault on."""
     document = assets.load_rules(assets.files()[assets.RULES])
-    (history,) = (group for group in document["groups"] if group["name"] == _HISTORY)
+    history = [group for group in document["groups"] if group["name"].endswith(_HISTORY)]
     for group in document["groups"]:
         group["rules"] = [r for r in group["rules"] if "record" in r or _LONG.search(r["expr"])]
-    recorded = '{__name__=~"' + "|".join(rule["record"] for rule in history["rules"]) + '"}'
+    recorded = (
+        '{__name__=~"'
+        + "|".join(rule["record"] for group in history for rule in group["rules"])
+        + '"}'
+    )
     fault = _fault(_DAY, hosts)
     last_before = (fault - 1) // _DAY.evaluation * _DAY.evaluation
     times = range(last_before, fault + _AFTERWARDS + 1, _DAY.evaluation)
@@ -163,7 +167,7 @@ def _over_the_day(hosts: Mapping[str, Recorded], folder: Path) -> list[_Look]:
 def _closely(hosts: Mapping[str, Recorded], history: Sequence[_Look], folder: Path) -> list[_Look]:
     """Return what fires just before the fault, and at each of MOMENTS after it."""
     document = assets.load_rules(assets.files()[assets.RULES])
-    document["groups"] = [group for group in document["groups"] if group["name"] != _HISTORY]
+    document["groups"] = [g for g in document["groups"] if not g["name"].endswith(_HISTORY)]
     fault = _fault(_CLOSELY, hosts)
     times = (fault - INTERVAL, *(fault + moment for moment in MOMENTS))
     past = list(_replayed(history, fault))
