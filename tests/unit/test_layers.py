@@ -128,8 +128,8 @@ def test_topics_are_found_by_themselves():
         assert not {t for t in topics - {"facts.snapshot"} if t in text}, file
 
 
-def test_sources_are_told_apart():
-    """Each source has a name and a rank of its own."""
+def test_sources_are_distinct():
+    """No two sources share a name or a rank."""
     sources = {}
     for info in pkgutil.iter_modules(facts.__path__):
         module = importlib.import_module(f"{facts.__name__}.{info.name}")

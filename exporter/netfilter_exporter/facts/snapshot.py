@@ -124,7 +124,7 @@ class Snapshot:
         self._connections: dict[tuple[int, int], Connection] = {}
 
     def read(self, fact: Fact[T]) -> T:
-        """Read a fact that was not read yet; raise its `ReadError` again if it was in vain."""
+        """Read a fact that has no value yet; raise its `ReadError` again if reading failed."""
         errors = self.errors
         if fact not in errors:
             # Whoever asks while it is being read asks behind a reader that hangs.

@@ -77,11 +77,24 @@ class Picker:
 
     def group(self, number: int) -> Callable[[tuple[bytes, ...]], tuple[bytes, ...]]:
         """Return what selects a group from what was unpacked, in the order that was given."""
-        places = [self.at(part) for part in self._groups[number]]
+        places = self._places(number)
         first = places[0] if places else 0
         if places == list(range(first, first + len(places))):
             return operator.itemgetter(slice(first, first + len(places)))
         return operator.itemgetter(*places)
+
+    def joined(self, number: int) -> Callable[[tuple[bytes, ...]], bytes]:
+        """Return what joins the parts of a group, in the cheapest way."""
+        places = self._places(number)
+        if len(places) == 1:
+            return operator.itemgetter(places[0])
+        if not places:
+            return lambda _: b""
+        group, join = self.group(number), b"".join
+        return lambda parts: join(group(parts))
+
+    def _places(self, number: int) -> list[int]:
+        return [self.at(part) for part in self._groups[number]]
 
 
 def unpacker(size: int, parts: Iterable[slice]) -> Unpack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Iterator
@@ -93,11 +94,7 @@ class Connection:
         self, what: str, type_: int, payload: bytes, parse: Callable[[memoryview], T]
     ) -> list[T]:
         """Return what `parse` makes of each message's payload, in order; see `dump_into`."""
-
-        def begin() -> _List[T]:
-            return _List(parse)
-
-        return self.dump_into(what, type_, payload, begin).made
+        return self.dump_into(what, type_, payload, functools.partial(_List, parse)).made
 
     def dump_into(self, what: str, type_: int, payload: bytes, begin: Callable[[], C]) -> C:
         """Return a collector that `begin` made, and that was given each message's payload.

@@ -126,19 +126,16 @@ def parse_rule(payload: memoryview, names: Names | None = None) -> Parsed[Parsed
     named = [*decoded.targets, *decoded.maps, *comments]
     handles = [places[NFTA_RULE_HANDLE]] if decoded.maps else []
     picker = Picker(len(payload), [places[NFTA_RULE_CHAIN]], decoded.values, named, handles)
-    unpack, values_of, named_of = picker.unpack, picker.group(1), picker.group(2)
+    unpack, values_of, named_of = picker.unpack, picker.joined(1), picker.group(2)
     at = picker.at(places[NFTA_RULE_CHAIN])
     if not named:
-        return Parsed(
-            lambda m: (table, (p := unpack(m))[at], rule, _join(values_of(p)), b""), ignored
-        )
-    handle_of = picker.group(3)
+        return Parsed(lambda m: (table, (p := unpack(m))[at], rule, values_of(p), b""), ignored)
+    handle_of = picker.joined(3)
     name = _Namer(rule, known, len(decoded.targets), len(decoded.maps))
 
     def make(message: memoryview) -> ParsedRule:
         parts = unpack(message)
-        found = name[named_of(parts)]
-        return table, parts[at], found, _join(values_of(parts)), _join(handle_of(parts))
+        return table, parts[at], name[named_of(parts)], values_of(parts), handle_of(parts)
 
     return Parsed(make, ignored)
 

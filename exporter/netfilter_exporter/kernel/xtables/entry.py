@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from netfilter_exporter.kernel.errors import Malformed
 from netfilter_exporter.kernel.netlink.attributes import text
-from netfilter_exporter.kernel.parser_cache import Parsed, unpacker
+from netfilter_exporter.kernel.parser_cache import Parsed, Picker
 from netfilter_exporter.kernel.rule_parts import (
     MATCH,
     UNKNOWN,
@@ -88,18 +88,20 @@ def parse_entry(
     ignored += [place for part in parts for place in part.ignored] + values
     in_message = [comment] if comment is not None and not rule.conditional else []
     in_message += [] if name else [slice(data, data + _VERDICT.size)]
-    pick_values = unpacker(len(entry), values)
+    picker = Picker(len(entry), values, in_message)
+    unpack, values_of, picked_of = picker.unpack, picker.joined(0), picker.group(1)
     if not in_message:
-        return Parsed(lambda entry: (rule, b"".join(pick_values(entry))), ignored)
+        return Parsed(lambda entry: (rule, values_of(unpack(entry))), ignored)
     goes = Verdict.GOTO if entry[layout.flags] & layout.goto else Verdict.JUMP
-    pick = unpacker(len(entry), in_message)
     made: dict[tuple[bytes, ...], Rule] = {}
 
     def make(entry: memoryview) -> tuple[Rule, bytes]:
-        picked = pick(entry)
-        if picked not in made:
-            made[picked] = _with_picked(rule, picked, goes if not name else None, names)
-        return made[picked], b"".join(pick_values(entry))
+        parts = unpack(entry)
+        picked = picked_of(parts)
+        found = made.get(picked)
+        if found is None:
+            found = made[picked] = _with_picked(rule, picked, None if name else goes, names)
+        return found, values_of(parts)
 
     return Parsed(make, ignored)
 
