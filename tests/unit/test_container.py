@@ -121,22 +121,43 @@ def test_the_modules_are_found_by_either_name(mounted, tmp_path, place):
 
 
 @pytest.mark.parametrize(
-    ("targets", "directory", "stopped"),
+    ("target", "missing"),
     [
-        (["/lib/modules", "/etc/modprobe.d"], False, frozenset()),
-        (["/lib/modules"], False, None),
-        (["/etc/modprobe.d", "/lib/modprobe.d"], None, frozenset()),
-        (["/etc/sysctl.d"], None, None),
+        (f"/lib/modules/{RELEASE}/there", False),
+        (f"/lib/modules/{RELEASE}/gone", True),
+        ("/nix/store/linux/kernel", False),
+    ],
+    ids=["elsewhere", "nowhere", "out of sight"],
+)
+def test_links_of_modules_are_those_of_the_host(mounted, tmp_path, target, missing):
+    """An absolute link begins at the root of the host; one out of the mounts proves nothing."""
+    paths = mounted("/lib/modules")
+    folder = tmp_path / "lib/modules" / RELEASE
+    (folder / "there").mkdir(parents=True)
+    (folder / "there/nf_nat.ko").touch()
+    (folder / "kernel").symlink_to(target)
+    (folder / "modules.dep").write_text("kernel/nf_nat.ko:\n")
+    files = EvidenceReader(paths, ["nf_nat"]).read().files
+    assert files.missing == ({"nf_nat"} if missing else set())
+
+
+@pytest.mark.parametrize(
+    ("targets", "directory", "readable"),
+    [
+        (["/lib/modules", "/etc/modprobe.d"], False, True),
+        (["/lib/modules"], False, False),
+        (["/etc/modprobe.d", "/lib/modprobe.d"], None, True),
+        (["/etc/sysctl.d"], None, False),
     ],
     ids=["both", "modules", "modprobe.d", "neither"],
 )
-def test_what_is_not_mounted_is_unknown(mounted, tmp_path, targets, directory, stopped):
+def test_what_is_not_mounted_is_unknown(mounted, tmp_path, targets, directory, readable):
     """A mounted directory that is empty says that there is none; without it, nothing is known."""
     paths = mounted(*targets)
     for target in targets:
         (tmp_path / target[1:]).mkdir(parents=True)
     evidence = EvidenceReader(paths, ["nf_nat"]).read()
-    assert (evidence.directory, evidence.stopped) == (directory, stopped)
+    assert (evidence.directory, evidence.modprobe_readable) == (directory, readable)
 
 
 def test_all_directories_of_sysctl_d_count_where_they_are_mounted(mounted, tmp_path):

@@ -168,11 +168,25 @@ class EvidenceReader:
                 (*(of_modprobe or ()), *self._command_line), names.union(files), BY_ALIAS
             ),
             modprobe_readable=of_modprobe is not None,
-            files=read_files(files, signatures=signatures),
+            files=self._read_files(files, signatures=signatures),
         )
 
     def _module_path(self, directory: str, path: str) -> str:
-        return self._host_path(path) if path.startswith("/") else f"{directory}/{path}"
+        """Return where a module of modules.dep is, links followed as the host does.
+
+        NixOS links all of kernel/, and weak-updates of RHEL single files, to absolute paths.
+        """
+        host_name = path if path.startswith("/") else f"{self._host_name(directory)}/{path}"
+        return self._host_path(host_name)
+
+    def _host_name(self, path: str) -> str:
+        return path[len(self._paths.rootfs.rstrip("/")) :]
+
+    def _read_files(self, files: Mapping[str, str], *, signatures: bool) -> ModuleFiles:
+        """Check the files; one behind a link out of what is mounted is unknown, not missing."""
+        read = read_files(files, signatures=signatures)
+        missing = {n for n in read.missing if shows_host(self._paths, self._host_name(files[n]))}
+        return read._replace(missing=frozenset(missing))
 
     def _is_missing(self) -> bool | None:
         """Return False where a directory that is not seen is not there, None where it is hidden."""
