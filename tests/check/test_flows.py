@@ -1,5 +1,6 @@
 """check/flows.py: what new connections prove, and where addresses are shown."""
 
+import dataclasses
 import json
 
 import pytest
@@ -71,6 +72,21 @@ def test_working_is_what_was_seen(runs):
         "NAT works: 148 of 148 new outbound IPv4 connections translated, 92% answered."
     )
     assert report.proof.value == "observed"
+
+
+def test_a_few_that_are_translated_prove_nothing_of_the_others(runs):
+    """Too few sources for a finding, and too many untranslated connections to call it working."""
+    report = checks.report_on(runs[""], flows=checks.new_flows(translated=1, lost=147, sources=2))
+    assert report.proof.value == "configured"
+    assert not report.verdict.startswith("NAT works")
+
+
+def test_connections_between_private_networks_are_counted(runs):
+    """They are judged where the configuration says so."""
+    flows = dataclasses.replace(checks.new_flows(translated=1), private=7)
+    report = checks.report_on(runs[""], flows=flows)
+    text = "7 new connections between private networks (set flows.outbound to judge them)"
+    assert text in report.not_checked
 
 
 def test_without_a_sample_nothing_is_claimed(runs):

@@ -30,6 +30,7 @@ class NewFlows:
     births: Mapping[Class, int]  #: those that were judged
     waiting: Mapping[Class, int]  #: those without a reply, which may still come
     sources: Mapping[Class, int]  #: distinct sources of those that were judged
+    private: int = 0  #: flows between private networks, which are judged only where configured
 
     def observed(self) -> Observed:
         """Return how many were translated and how many replied, by family."""
@@ -111,7 +112,12 @@ def _between(before: Sample, now: Sample) -> NewFlows:
         for class_, number in now.waiting.items()
         if class_.scope is Scope.OUTBOUND
     }
-    return NewFlows(+births, waiting, now.sources)
+    return NewFlows(+births, waiting, now.sources, _private(now) - _private(before))
+
+
+def _private(sample: Sample) -> int:
+    numbers = (*sample.births.items(), *sample.waiting.items())
+    return round(sum(number for class_, number in numbers if class_.scope is Scope.PRIVATE))
 
 
 def _may_be_lost(found: NewFlows) -> bool:

@@ -12,7 +12,7 @@ from netfilter_exporter.rules.families import Family
 class Proof(enum.Enum):
     """How much is proven; the value is `proof` in the JSON document."""
 
-    OBSERVED = "observed"  #: at least one new connection was translated in the interval
+    OBSERVED = "observed"  #: new connections were translated in the interval, at least half of all
     CONFIGURED = "configured"  #: translating rules are loaded, no translation was observed
     NONE = "none"  #: no translating rule is loaded
 
@@ -31,6 +31,7 @@ Observed = Mapping[Family, Translations]
 
 def prove(observed: Observed, rules: int) -> Proof:
     """Return what `observed` and the number of translating `rules` of the host prove."""
-    if any(seen.translated for seen in observed.values()):
+    # Where most are not translated, those that are prove nothing of the others.
+    if any(0 < seen.connections <= 2 * seen.translated for seen in observed.values()):
         return Proof.OBSERVED
     return Proof.CONFIGURED if rules else Proof.NONE

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from netfilter_exporter.check.context import FAMILY, NEEDS_ROLE, Context
 from netfilter_exporter.check.findings import Finding, Severity, count
+from netfilter_exporter.check.flow_watch import NewFlows
 from netfilter_exporter.check.proof import Proof
 from netfilter_exporter.facts.engines import other_engines
 from netfilter_exporter.kernel.errors import ReadError
@@ -92,6 +93,7 @@ def _translated(context: Context) -> Iterator[str]:
 def not_checked(context: Context) -> Iterator[str]:
     """Yield what this check did not check, apart from alerts."""
     yield from _other_engines(context)
+    yield from _private(context)
     for family in context.doing_nat:
         seen = context.observed.get(family)
         name = FAMILY[family]
@@ -109,6 +111,12 @@ def _other_engines(context: Context) -> Iterator[str]:
         for engine, used in other_engines(context.snapshot).items():
             if used:
                 yield f"what {engine} translates"
+
+
+def _private(context: Context) -> Iterator[str]:
+    if isinstance(context.flows, NewFlows) and context.flows.private > 0:
+        flows = count(context.flows.private, "new connection")
+        yield f"{flows} between private networks (set flows.outbound to judge them)"
 
 
 def _unseen(context: Context) -> str:

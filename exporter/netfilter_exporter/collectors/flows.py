@@ -99,8 +99,8 @@ COLLECTOR = Collector(
             "Estimated number of new flows since the exporter started. Scope outbound: from a"
             " private network behind this host to a global address; private: to another private"
             " network. Translated: source, destination, both or none. Replied: unknown where a"
-            " flow ended early or its protocol needs no reply. Flows that end between two samples"
-            " are missed.",
+            " flow ended early or its protocol needs no reply. Flows that end between two samples,"
+            " and refused connections, are missed.",
             source=_SOURCE,
             samples=_new,
             labels=("family", "scope", "translated", "replied"),
