@@ -10,6 +10,7 @@ import pytest
 from netfilter_exporter.kernel.errors import Malformed
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER, nfgenmsg
 from netfilter_exporter.kernel.nft.uapi import NFT_MSG_GETRULE
+from netfilter_exporter.rules import translations
 from netfilter_exporter.rules.families import NFPROTO_UNSPEC, Family, Hook
 from netfilter_exporter.rules.model import Action
 from netfilter_exporter.rules.reachability import BaseChain
@@ -108,7 +109,7 @@ def check(facts, table, base, rules):
     """Compare what was read with what was written."""
     assert facts.rules[Family.IPV4, Action.DNAT] == SERVICES
     assert facts.rules[Family.IPV4, Action.MASQUERADE] == 1
-    assert facts.forwarded[Family.IPV4] == SERVICES + 1
+    assert translations.forwarded(facts.in_full, Family.IPV4, {}) == SERVICES + 1
     assert facts.table_rules == {(Family.IPV4, table): rules}
     assert facts.chain_rules[BaseChain(Family.IPV4, table, base, Hook.PREROUTING)] == 1
     assert not any(facts.unreachable.values())

@@ -71,6 +71,7 @@ class Checked(NamedTuple):
     code: int
     verdict: str
     found: tuple[tuple[str, str, str], ...]  #: short name, severity and summary of each finding
+    remedies: tuple[str, ...]
     page: str
 
 
@@ -85,7 +86,8 @@ def check(configuration: str) -> Checked:
     finally:
         gatherer.close()
     found = ((f.alert[len("Netfilter") :], f.severity.value, f.summary) for f in report.broken)
-    return Checked(report.exit_code, report.verdict, tuple(found), text.decode())
+    remedies = tuple(line for finding in report.broken for line in finding.remedy)
+    return Checked(report.exit_code, report.verdict, tuple(found), remedies, text.decode())
 
 
 def ruleset(source: str) -> RulesetFacts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import errno
+import ipaddress
 import os
 import struct
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,8 @@ _CTA_ID = 12
 #: include/uapi/linux/rtnetlink.h and netconf.h.
 RTM_GETROUTE = 26
 RTM_NEWNETCONF, RTM_GETNETCONF = 80, 82
+RTM_NEWADDR, RTM_GETADDR = 20, 22
+_IFA_ADDRESS = 1
 _NETCONFA_IFINDEX, _NETCONFA_FORWARDING, _NETCONFA_RP_FILTER = 1, 2, 3
 _NETCONFA_IFINDEX_ALL, _NETCONFA_IFINDEX_DEFAULT = -1, -2
 #: include/uapi/linux/netfilter_ipv4/ip_tables.h; ip6_tables.h has the same numbers.
@@ -162,9 +165,17 @@ class KernelDouble:
         family = _NFPROTO.get(payload[0]) if payload else None
         if type_ == RTM_GETROUTE and not flags & NLM_F_DUMP:  # no default route was recorded
             return [wire.error(errno.ENETUNREACH)]
+        if type_ == RTM_GETADDR and flags & NLM_F_DUMP and family:
+            return [b"".join(self._addresses(payload[0], family)), wire.done()]
         if type_ != RTM_GETNETCONF or not flags & NLM_F_DUMP or family is None:
             return self._without_answer(NETLINK_ROUTE, type_, flags, payload)
         return [b"".join(self._netconf(payload[0], family)), wire.done()]
+
+    def _addresses(self, number: int, family: Family) -> Iterator[bytes]:
+        """Yield the address of lo: others were not recorded."""
+        address = ipaddress.ip_address("127.0.0.1" if family is Family.IPV4 else "::1").packed
+        body = struct.pack("=BBBBI", number, 8, 0, 0, 1) + pack(_IFA_ADDRESS, address)
+        yield wire.message(RTM_NEWADDR, wire.NLM_F_MULTI, body)
 
     def _netconf(self, number: int, family: Family) -> Iterator[bytes]:
         """Yield what inet_netconf_dump_devconf does: each interface, then all, then default."""

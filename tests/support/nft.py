@@ -120,4 +120,9 @@ def set_(set_name: str = "m", flags: int = 0) -> bytes:
 def elements(*verdicts: bytes) -> bytes:
     """Return the payload of an NFT_MSG_NEWSETELEM of a verdict map."""
     listed = [nest(1, nest(1, pack(1, bytes([i]))), nest(2, v)) for i, v in enumerate(verdicts)]
+    return elements_of(*listed)
+
+
+def elements_of(*listed: bytes) -> bytes:
+    """Return the payload of an NFT_MSG_NEWSETELEM with these list elements."""
     return nfgenmsg(IP) + name(1, "t") + name(2, "m") + nest(3, *listed)

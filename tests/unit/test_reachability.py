@@ -19,6 +19,7 @@ def unreachable(facts, family=Family.IPV4):
 
 # -- hiding --------------------------------------------------------------------------------------
 
+SNAT = Rule(action=Action.SNAT, conditional=True)
 FINAL = {
     "accept": verdict("accept"),
     "drop": verdict("drop"),
@@ -32,13 +33,23 @@ FINAL = {
 
 @pytest.mark.parametrize("rule", FINAL.values(), ids=FINAL)
 def test_what_every_packet_ends_at_hides_the_rest(rule):
-    """Behind an unconditional verdict or translation nothing is reached."""
-    facts = analyze([nat_table(post=[MASQUERADE, rule, MASQUERADE, MATCH, MASQUERADE])])
+    """Behind an unconditional verdict, or another translation, nothing is reached."""
+    other = SNAT if rule.action is Action.MASQUERADE else MASQUERADE
+    facts = analyze([nat_table(post=[other, rule, other, MATCH, other])])
     assert unreachable(facts) == {"post": 2}
     assert [(s.chain, s.position, s.hidden_by) for s in facts.shadows] == [
         ("post", 3, 2),
         ("post", 5, 2),
     ]
+
+
+def test_the_same_translation_hides_nothing_that_matters():
+    """What follows it in its chain would have done the same: no finding, and it counts."""
+    post = [Rule(action=Action.MASQUERADE), MASQUERADE, Rule(action=Action.MASQUERADE), SNAT]
+    facts = analyze([nat_table(post=post)])
+    assert unreachable(facts) == {"post": 1}
+    assert [(s.position, s.hidden_by) for s in facts.shadows] == [(4, 1)]
+    assert facts.rules[Family.IPV4, Action.MASQUERADE] == 3
 
 
 @pytest.mark.parametrize("rule", FINAL.values(), ids=FINAL)
@@ -58,7 +69,7 @@ def test_a_hidden_rule_still_counts():
     """nat_rules says what is listed; nat_unreachable_rules which part of it is in vain."""
     facts = analyze([nat_table(post=[verdict("accept"), MASQUERADE])])
     assert facts.rules[Family.IPV4, Action.MASQUERADE] == 1
-    assert facts.forwarded[Family.IPV4] == 1
+    assert facts.in_full.forwarded[Family.IPV4] == 1
 
 
 def matching(rule):
@@ -171,7 +182,7 @@ def test_a_chain_that_two_hooks_lead_to_counts_once():
     dnat = Rule(action=Action.DNAT, conditional=True)
     facts = analyze([nat_table(pre=[jump("user")], out=[jump("user")], user=[dnat, dnat])])
     assert facts.rules[Family.IPV4, Action.DNAT] == 2
-    assert facts.forwarded[Family.IPV4] == 2
+    assert facts.in_full.forwarded[Family.IPV4] == 2
     assert facts.table_rules[Family.IPV4, "t"] == 4
 
 
@@ -208,7 +219,7 @@ def test_what_translates_forwarded_traffic(hook, actions):
     """What the input or output hook does, and a redirect anywhere, is for this host's own."""
     for action in Action:
         facts = analyze([nat_table(**{hook: [Rule(action=action, conditional=True)]})])
-        assert facts.forwarded[Family.IPV4] == int(action in actions), action
+        assert facts.in_full.forwarded[Family.IPV4] == int(action in actions), action
         assert facts.rules[Family.IPV4, action] == 1
 
 
@@ -217,7 +228,7 @@ def test_a_dormant_table_translates_nothing():
     rules = [verdict("accept"), MASQUERADE._replace(interfaces=("wan0",))]
     facts = analyze([nat_table(BOTH, dormant=True, post=rules)])
     assert facts.dormant == dict.fromkeys(((family, "t") for family in Family), 1)
-    assert (facts.rules, facts.forwarded, facts.interfaces) == ({}, {}, set())
+    assert (facts.rules, facts.in_full.forwarded, facts.interfaces) == ({}, {}, set())
     assert not any(facts.unreachable.values())
 
 
@@ -238,7 +249,7 @@ def test_an_inet_table_counts_in_both_families():
     """A rule that says nothing of families is met by both."""
     facts = analyze([nat_table(BOTH, post=[MASQUERADE])])
     assert [facts.rules[family, Action.MASQUERADE] for family in Family] == [1, 1]
-    assert [facts.forwarded[family] for family in Family] == [1, 1]
+    assert [facts.in_full.forwarded[family] for family in Family] == [1, 1]
 
 
 def test_a_family_match_on_the_way_limits_what_is_behind_it():

@@ -40,7 +40,7 @@ ALERTS = (
     Alert("NetfilterNatInterfaceForwardingDisabled", (_WARNING,)),
     Alert("NetfilterNatRulesUnreachable", (_WARNING,), rules.nat_rules_unreachable),
     Alert("NetfilterNatInterfaceMissing", (_WARNING,), rules.nat_interface_missing),
-    Alert("NetfilterNatBackendsMixed", (_WARNING,), rules.nat_backends_mixed),
+    Alert("NetfilterNatBackendsMixed", (_WARNING, _INFO), rules.nat_backends_mixed),
     Alert("NetfilterNatTrafficDropped", (_WARNING,)),
     Alert("NetfilterNatPortsExhausted", (_WARNING, _CRITICAL)),
     Alert("NetfilterNatUntranslated", (_CRITICAL,), flows.nat_untranslated),

@@ -20,6 +20,7 @@ from netfilter_exporter.facts.capabilities import (
 from netfilter_exporter.facts.conntrack import statistics
 from netfilter_exporter.facts.forwarding import ipv4_forwarding, ipv6_forwarding, ipvs_nat
 from netfilter_exporter.facts.modules import kernel_modules
+from netfilter_exporter.facts.roles import forwarded_rules
 from netfilter_exporter.facts.rulesets import rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.facts.tracking import is_only_implied, tracks
@@ -155,7 +156,7 @@ class Context:
 
     def forwarded_rules(self, family: Family) -> int:
         """Return how many of them are for forwarded traffic."""
-        return sum(ruleset.facts.forwarded[family] for ruleset in self.rulesets)
+        return forwarded_rules(self.snapshot)[family]
 
     def forwards(self, family: Family) -> bool:
         """Tell whether anything but lo forwards."""

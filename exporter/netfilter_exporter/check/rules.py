@@ -12,12 +12,13 @@ from netfilter_exporter.check import (
     nft_commands,
 )
 from netfilter_exporter.check.context import FAMILY, Context, Readable
-from netfilter_exporter.check.findings import Found, Value, count, unknown
+from netfilter_exporter.check.findings import Found, Severity, Value, count, unknown
 from netfilter_exporter.check.shell import Line, comment
 from netfilter_exporter.check.tracking import restore_rules
 from netfilter_exporter.facts import expected
 from netfilter_exporter.facts.forwarding import interfaces
 from netfilter_exporter.facts.modules import kernel_modules
+from netfilter_exporter.facts.roles import overlapping_backends
 from netfilter_exporter.kernel.errors import raise_worst
 from netfilter_exporter.rules.families import Backend, Family
 from netfilter_exporter.rules.model import INDEX, Rule, Verdict, is_among
@@ -187,15 +188,23 @@ def nat_backends_mixed(context: Context) -> Iterator[Found]:
         counts = {backend: context.rules(family, backend) for backend in Backend}
         if not all(counts.values()):
             continue
+        overlapping = overlapping_backends(context.snapshot).get(family, True)
         yield Found(
             f"{FAMILY[family]}: NAT rules in both backends: {counts[Backend.NFTABLES]} in nftables,"
             f" {counts[Backend.LEGACY]} in {iptables_commands.tool(frozenset({family}))}.",
-            "Both sit at the same hook. The one that was registered last is asked first and"
-            " decides, so that the next boot may decide otherwise.",
+            _DECIDED_BY_ORDER if overlapping else _DISJOINT,
             {"family": family.value, **{b.value: number for b, number in counts.items()}},
             (*commands.move_to_nftables(family),),
+            None if overlapping else Severity.INFO,
         )
     every_ruleset_read(context)
+
+
+_DECIDED_BY_ORDER = (
+    "A packet may match rules of both at the same hook. The backend that was registered last is"
+    " asked first and decides, so that the next boot may decide otherwise."
+)
+_DISJOINT = "No packet matches rules of both at the same hook: they do not disturb each other."
 
 
 # -- NetfilterNotrackRules ---------------------------------------------------------------------

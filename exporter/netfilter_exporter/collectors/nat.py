@@ -11,8 +11,10 @@ from netfilter_exporter.facts import expected
 from netfilter_exporter.facts.capabilities import capabilities_needed
 from netfilter_exporter.facts.engines import other_engines
 from netfilter_exporter.facts.forwarding import interfaces, ipvs_nat
+from netfilter_exporter.facts.roles import forwarded_rules, overlapping_backends
 from netfilter_exporter.facts.rulesets import nftables, readable, rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
+from netfilter_exporter.kernel import addresses
 from netfilter_exporter.kernel.errors import raise_worst
 from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.model import Action, is_among
@@ -48,9 +50,21 @@ def _rules(snapshot: Snapshot) -> Iterable[Sample]:
 def _forwarded_rules(snapshot: Snapshot) -> Iterable[Sample]:
     for family in Family:
         facts = [ruleset.facts for ruleset in rulesets(snapshot) if family in ruleset.families]
-        count = sum(f.forwarded[family] for f in facts if f)
+        count = forwarded_rules(snapshot)[family]
         if count or None not in facts:  # a 0 is served only where all could be read
             yield (family.value,), count
+
+
+def _duplicates(snapshot: Snapshot) -> Iterable[Sample]:
+    for backend, _, facts in readable(snapshot):
+        for family, table in facts.table_rules:
+            duplicates = facts.in_full.duplicates[family, table]
+            yield (backend.value, family.value, table), duplicates
+
+
+def _overlapping(snapshot: Snapshot) -> Iterable[Sample]:
+    for family, overlapping in overlapping_backends(snapshot).items():
+        yield (family.value,), int(overlapping)
 
 
 def _table_rules(snapshot: Snapshot) -> Iterable[Sample]:
@@ -116,6 +130,7 @@ COLLECTOR = Collector(
     "nat",
     "NAT rules in nftables and iptables, and whether they can work",
     budget=95,
+    dumps=frozenset({addresses.RTM_GETADDR}),
     metrics=(
         Metric(
             "nat_readable",
@@ -146,10 +161,28 @@ COLLECTOR = Collector(
         Metric(
             "nat_forwarded_rules",
             "Translating rules for forwarded traffic, of the rulesets that could be read; 0 only"
-            " where all could.",
-            source=_RULES,
+            " where all could. Rules that only local packets match, or that send packets to an"
+            " address of this host, do not count.",
+            source=f"{_RULES}; RTM_GETADDR",
             samples=_forwarded_rules,
+            labels=("family",),
+        ),
+        Metric(
+            "nat_duplicate_rules",
+            "Translating rules that are identical to an earlier one of their chain. They count in"
+            " netfilter_nat_rules too.",
+            source=_RULES,
+            samples=_duplicates,
             of=(rulesets,),
+            labels=("backend", "family", "table"),
+            bounded=True,
+        ),
+        Metric(
+            "nat_backends_overlap",
+            "Whether a packet may match translating rules of nftables and of iptables-legacy at the"
+            " same hook. Absent where a ruleset could not be read.",
+            source=_RULES,
+            samples=_overlapping,
             labels=("family",),
         ),
         Metric(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
-from netfilter_exporter.kernel import forwarding, ipvs, route, snmp
+from netfilter_exporter.kernel import addresses, forwarding, ipvs, route, snmp
 from netfilter_exporter.kernel.errors import NoData
 from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
 from netfilter_exporter.rules.families import Family
@@ -98,3 +98,10 @@ def ignored_advertisements(snapshot: Snapshot) -> tuple[str, ...]:
     ignoring = (n for n in known if forwarding.ignores_advertisements(snapshot.paths, n))
     known.intersection_update(tuple(ignoring))
     return tuple(sorted(known))
+
+
+@fact
+def own_addresses(snapshot: Snapshot) -> Mapping[Family, frozenset[int]]:
+    """The addresses of this host, by family; those of a family that the kernel lacks are none."""
+    connection = snapshot.connection(NETLINK_ROUTE)
+    return {family: addresses.read_addresses(connection, family) for family in Family}

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import collections
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from netfilter_exporter.rules import duplicates
 from netfilter_exporter.rules.families import BOTH, IPV4, IPV6, Family
 from netfilter_exporter.rules.model import Rule, Table
 from netfilter_exporter.rules.shadows import Shadow, ShadowingRule, find_shadowing_rule
@@ -21,7 +22,8 @@ from netfilter_exporter.rules.termination import Termination
 _IPV4, _IPV6, _LOOPBACK, _LIVE = 1, 2, 4, 8
 _FAMILY_BITS = {IPV4: _IPV4, IPV6: _IPV6, BOTH: _IPV4 | _IPV6, frozenset(): 0}
 _FAMILIES = {bits: families for families, bits in _FAMILY_BITS.items()}
-_EVERYTHING = _IPV4 | _IPV6 | _LOOPBACK | _LIVE
+_BOTH = _IPV4 | _IPV6
+_EVERYTHING = _BOTH | _LOOPBACK | _LIVE
 _WIDTH = 16  #: ways there can be
 _ALL = (1 << _WIDTH) - 1
 
@@ -133,17 +135,19 @@ class Graph:
         """
         for name, ways in reached.items():
             for rule, passing, target in self.summaries[name].needing:
-                if target is None or target in self._leading:
-                    for interface in rule.interfaces:
-                        for family in _reach(_merged(ways), passing).live:
-                            yield name, family, interface
+                families = _reach(_merged(ways), passing).live
+                if target is not None:
+                    families &= self._leading.get(target, frozenset())
+                for interface in rule.interfaces:
+                    for family in families:
+                        yield name, family, interface
 
     def shadows(self, base: str, chain: str, hidden: Sequence[bool]) -> Iterator[Shadow]:
         """Yield those rules of interest of `chain` that are `hidden` from packets of `base`."""
         of_interest = (
             (number, rule)
             for number, rule in enumerate(self.table.rules(chain), 1)
-            if _is_of_interest(rule)
+            if is_of_interest(rule)
         )
         shadowing_rule = self._shadowing_rule_in(chain)
         for (position, rule), is_hidden in zip(of_interest, hidden):
@@ -175,48 +179,66 @@ class Graph:
         rules = self.table.rules(name)
         same = tuple(map(id, rules))
         summary = self._of_rules.get(same)
-        if summary is None:
-            summary = self._of_rules[same] = self._summarize_rules(rules)
+        if summary is not None:
+            return summary
+        if duplicates.is_in_question(rules, self.termination):  # it depends on their addresses
+            harmless = duplicates.harmless(self.table, name, self.termination)
+            return self._summarize_rules(rules, harmless)
+        summary = self._of_rules[same] = self._summarize_rules(rules)
         return summary
 
-    def _summarize_rules(self, rules: Sequence[Rule]) -> ChainSummary:
+    def _summarize_rules(
+        self, rules: Sequence[Rule], harmless: Collection[int] = ()
+    ) -> ChainSummary:
+        """Summarize rules; the same translation takes the packets of the `harmless` before them."""
         hits: list[RuleHit] = []
         edges: list[Edge] = []
         needing: list[tuple[Rule, int, str | None]] = []
         live = True
-        for rule in rules:
-            passing = _ways(rule, live=live)
-            targets = self._targets(rule) if rule.maps else rule.targets
-            if targets:
-                edges += [(target, passing) for target in targets]
-            if _is_of_interest(rule):
+        for number, rule in enumerate(rules):
+            passing = _ways(rule, live=live or number in harmless)
+            leads = self._edges(rule, passing) if rule.targets or rule.maps else ()
+            edges += leads
+            if is_of_interest(rule):
                 hits.append(RuleHit(rule, passing))
             if rule.interfaces:
-                needing += [(rule, passing, target) for target in targets]
+                needing += [(rule, passes, target) for target, passes in leads]
                 needing += [(rule, passing, None)] if rule.action else ()
             if live and self.termination.hides(rule):
                 live = False
         same = tuple((id(hit.rule), hit.passing) for hit in hits)
         return ChainSummary(len(rules), self._hits.setdefault(same, tuple(hits)), edges, needing)
 
-    def _targets(self, rule: Rule) -> tuple[str, ...]:
-        return rule.targets + tuple(t for name in rule.maps for t in self.table.maps.get(name, ()))
+    def _edges(self, rule: Rule, passing: int) -> list[Edge]:
+        """Return the jumps of a rule; the key of a verdict map may let one family pass."""
+        found = [(target, passing) for target in rule.targets]
+        for name in rule.maps:
+            families = self.table.map_families.get(name, {})
+            for target in self.table.maps.get(name, ()):
+                kept = _FAMILY_BITS[families.get(target, BOTH)] | _LOOPBACK | _LIVE
+                found.append((target, passing & kept))
+        return found
 
     @functools.cached_property
-    def _leading(self) -> set[str]:
-        """The looked-at chains in which, or behind which, there is a translating rule."""
-        comes_from: dict[str, list[str]] = collections.defaultdict(list)
+    def _leading(self) -> Mapping[str, frozenset[Family]]:
+        """The families that a rule in a chain, or behind it, translates."""
+        comes_from: dict[str, list[Edge]] = collections.defaultdict(list)
+        leading: dict[str, int] = {}
         for name, summary in self.summaries.items():
-            for target, _ in summary.edges:
-                comes_from[target].append(name)
-        todo = [n for n, found in self.summaries.items() if any(h.rule.action for h in found.hits)]
-        leading: set[str] = set()
+            for target, passing in summary.edges:
+                comes_from[target].append((name, passing))
+            for hit in summary.hits:
+                if hit.rule.action:
+                    leading[name] = leading.get(name, 0) | hit.passing & _BOTH
+        todo = list(leading)
         while todo:
             name = todo.pop()
-            if name not in leading:
-                leading.add(name)
-                todo.extend(comes_from[name])
-        return leading
+            for caller, passing in comes_from[name]:
+                new = leading[name] & passing & ~leading.get(caller, 0)
+                if new:
+                    leading[caller] = leading.get(caller, 0) | new
+                    todo.append(caller)
+        return {name: _FAMILIES[bits] for name, bits in leading.items()}
 
     @functools.cached_property
     def _jumps(self) -> dict[str, list[tuple[str, bool]]]:
@@ -226,7 +248,8 @@ class Graph:
         }
 
 
-def _is_of_interest(rule: Rule) -> bool:
+def is_of_interest(rule: Rule) -> bool:
+    """Tell whether a rule translates, or keeps packets from being tracked."""
     return rule.action is not None or rule.notrack or rule.zone
 
 

@@ -118,6 +118,8 @@ class Table(NamedTuple):
     chains: Mapping[str, Chain]
     maps: Mapping[str, tuple[str, ...]]
     dormant: bool = False  #: NFT_TABLE_F_DORMANT: listed, but its chains are not hooked
+    #: The families that come to each chain of a map, of maps whose keys say so.
+    map_families: Mapping[str, Mapping[str, frozenset[Family]]] = {}
 
     def rules(self, chain: str) -> Sequence[Rule]:
         """Return the rules of a chain: none where it is not listed."""

@@ -14,12 +14,7 @@ from netfilter_exporter.rules.families import Family, Hook
 from netfilter_exporter.rules.graph import ChainClass, Graph, Reached
 from netfilter_exporter.rules.model import Action, Table
 from netfilter_exporter.rules.shadows import SHADOW_LIMIT, Shadow
-
-#: What translates forwarded traffic, by hook: redirect is for this host, input and output too.
-FORWARDED = {
-    Hook.POSTROUTING: frozenset({Action.SNAT, Action.MASQUERADE, Action.NETMAP}),
-    Hook.PREROUTING: frozenset({Action.DNAT, Action.NETMAP}),
-}
+from netfilter_exporter.rules.translations import TranslationFacts
 
 
 class BaseChain(NamedTuple):
@@ -52,7 +47,7 @@ class RulesetFacts:
     rules: Counter[tuple[Family, Action]] = dataclasses.field(default_factory=Counter)
     #: of those, the ones that some packet can reach
     reached: Counter[tuple[Family, Action]] = dataclasses.field(default_factory=Counter)
-    forwarded: Counter[Family] = dataclasses.field(default_factory=Counter)
+    in_full: TranslationFacts = dataclasses.field(default_factory=TranslationFacts)
     unreachable: Counter[BaseChain] = dataclasses.field(default_factory=Counter)
     dormant: Counter[tuple[Family, str]] = dataclasses.field(default_factory=Counter)
     #: families and names of the tables that those rules are in
@@ -84,14 +79,23 @@ def analyze(tables: Iterable[Table]) -> RulesetFacts:
         if table.dormant:
             _add_dormant(facts, table, classes)
             continue
-        _add_translations(facts, table, nat, classes)
+        _add_translations(facts, table, classes)
+        facts.in_full.add(table, list(nat.values()), classes)
         _add_unreachable(facts, graph, nat, classes)
-        for chain, family, interface in graph.needing(reached):
-            facts.interfaces.add((family, chain, interface))
+        _add_interfaces(facts, graph, reached)
         _add_untracked(facts, graph, bases)
         if any(hook is Hook.FORWARD and table.chains[n].drops for n, hook in bases.items()):
             facts.forward_drops |= table.families
     return facts
+
+
+def _add_interfaces(facts: RulesetFacts, graph: Graph, reached: Reached) -> None:
+    """Add each interface once in a family, with the first chain that names it."""
+    known = {(family, interface) for family, _, interface in facts.interfaces}
+    for chain, family, interface in sorted(graph.needing(reached), key=lambda found: found[0]):
+        if (family, interface) not in known:
+            known.add((family, interface))
+            facts.interfaces.add((family, chain, interface))
 
 
 def _ordered(families: Collection[Family]) -> list[Family]:
@@ -121,9 +125,7 @@ def _add_dormant(facts: RulesetFacts, table: Table, groups: Iterable[ChainClass]
                 facts.dormant_tables.add((table.families, table.name))
 
 
-def _add_translations(
-    facts: RulesetFacts, table: Table, nat: Mapping[str, Hook], groups: Iterable[ChainClass]
-) -> None:
+def _add_translations(facts: RulesetFacts, table: Table, groups: Iterable[ChainClass]) -> None:
     for group in groups:
         for hit in group.hits:
             action = hit.rule.action
@@ -137,12 +139,6 @@ def _add_translations(
             for family in _ordered(reach.families):
                 facts.rules[family, action] += len(group.chains)
                 facts.reached[family, action] += len(group.chains) * (family in reach.live)
-            forwarded: set[Family] = set()
-            for number, hook in enumerate(nat.values()):
-                if action in FORWARDED.get(hook, ()):
-                    forwarded |= group.reach(hit, number).families
-            for family in _ordered(forwarded):
-                facts.forwarded[family] += len(group.chains)
 
 
 def _add_unreachable(

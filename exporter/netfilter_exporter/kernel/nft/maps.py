@@ -59,6 +59,7 @@ class Use(NamedTuple):
     table: TableKey
     rule: int  #: its handle
     map: str  #: its name
+    family_at: int | None = None  #: where its key says which family the packet has
 
 
 class ParsedSet(NamedTuple):

@@ -11,6 +11,7 @@ from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import nfgenmsg, nfnetlink_places
 from netfilter_exporter.kernel.nft.chains import Names
 from netfilter_exporter.kernel.nft.decode import decode
+from netfilter_exporter.kernel.nft.map_families import family_place
 from netfilter_exporter.kernel.nft.maps import TableKey, Use
 from netfilter_exporter.kernel.nft.uapi import (
     NFT_MSG_GETRULE,
@@ -84,7 +85,8 @@ class RuleCollector:
             self._values.append(values)
         if handle:
             number = int.from_bytes(handle, "big")
-            self.uses += [Use(table, number, name) for name in rule.maps]
+            at = family_place(rule.form)
+            self.uses += [Use(table, number, name, at) for name in rule.maps]
 
     def finish(self) -> RuleCollector:
         """Close the chain that is being filled."""

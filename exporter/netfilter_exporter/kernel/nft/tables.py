@@ -21,6 +21,7 @@ from netfilter_exporter.kernel.netlink.messages import (
     nfnetlink_map,
 )
 from netfilter_exporter.kernel.nft.chains import Names, parse_chain, parse_use
+from netfilter_exporter.kernel.nft.map_families import read_families
 from netfilter_exporter.kernel.nft.maps import (
     MapKey,
     Maps,
@@ -43,7 +44,7 @@ from netfilter_exporter.kernel.nft.uapi import (
     NFTA_TABLE_NAME,
 )
 from netfilter_exporter.kernel.parser_cache import ParserCache
-from netfilter_exporter.rules.families import FAMILIES_OF, NFPROTO_UNSPEC, Backend
+from netfilter_exporter.rules.families import FAMILIES_OF, NFPROTO_UNSPEC, Backend, Family
 from netfilter_exporter.rules.model import Chain, Table
 
 #: Readings that a change of the ruleset may spoil before it is given up.
@@ -120,8 +121,14 @@ def _read_once(connection: Connection, maps: Maps) -> tuple[list[Table], bool]:
         chains[key], uses = found.chains, uses + found.uses
     lives = {table.key: table.handle for table in tables}
     targets, lasting = maps.read(connection, uses, lives, listed if uses else ())
+    families = {
+        key: read_families(connection, key, use.family_at)
+        for use in uses
+        if use.family_at is not None
+        for key in [(use.table, use.map)]
+    }
     lasting = lasting and all(table.lasting for table in tables)
-    return build(tables, chains, targets), lasting
+    return build(tables, chains, targets, families), lasting
 
 
 def _are_of_interest(bases: Mapping[str, Chain]) -> bool:
@@ -151,6 +158,7 @@ def build(
     tables: Iterable[ParsedTable],
     chains: Mapping[TableKey, Mapping[str, Chain]],
     maps: Mapping[MapKey, Targets],
+    families: Mapping[MapKey, Mapping[str, frozenset[Family]]] | None = None,
 ) -> list[Table]:
     """Put the answers of one reading together."""
     return [
@@ -161,6 +169,7 @@ def build(
             chains.get(table.key, {}),
             {name: targets for (owner, name), targets in maps.items() if owner == table.key},
             table.dormant,
+            {name: of for (owner, name), of in (families or {}).items() if owner == table.key},
         )
         for table in tables
         if table.key[0] in FAMILIES_OF

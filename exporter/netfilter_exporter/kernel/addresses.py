@@ -1,0 +1,36 @@
+"""The addresses of this host, as its interfaces have them.
+
+Source: inet_dump_ifaddr (net/ipv4/devinet.c) and inet6_dump_ifaddr (net/ipv6/addrconf.c, v6.18),
+include/uapi/linux/if_addr.h. rtnetlink is always present: the request loads nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from netfilter_exporter.kernel.errors import Malformed
+from netfilter_exporter.kernel.netlink.attributes import attribute_map
+from netfilter_exporter.kernel.netlink.connection import Connection
+from netfilter_exporter.rules.families import Family
+
+RTM_GETADDR = 22
+IFA_ADDRESS = 1  #: of the other end, on a point-to-point interface
+IFA_LOCAL = 2  #: IPv4, and IPv6 addresses with a peer
+_IFADDRMSG = 8  # struct ifaddrmsg
+_SIZES = {Family.IPV4: 4, Family.IPV6: 16}
+
+
+def read_addresses(connection: Connection, family: Family) -> frozenset[int]:
+    """Return the addresses of all interfaces as numbers, the first byte the most significant."""
+    request = struct.pack("=B7x", family.nfproto)
+    found = connection.dump("RTM_GETADDR", RTM_GETADDR, request, parse_address)
+    return frozenset(int.from_bytes(each, "big") for each in found if len(each) == _SIZES[family])
+
+
+def parse_address(payload: memoryview) -> bytes:
+    """Parse one RTM_NEWADDR."""
+    found = attribute_map(payload, _IFADDRMSG)
+    address = found.get(IFA_LOCAL, found.get(IFA_ADDRESS))
+    if address is None:
+        raise Malformed("RTM_NEWADDR: no address")
+    return bytes(address)

@@ -1,0 +1,73 @@
+"""Translating rules that repeat an earlier one: tools that append at each reload leave them.
+
+The first of them translates; the others change nothing, and hide nothing that matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from netfilter_exporter.rules.detail import NatTarget, RuleDetail
+from netfilter_exporter.rules.match import Opaque
+from netfilter_exporter.rules.model import Action, Rule, Table
+from netfilter_exporter.rules.termination import Termination
+
+#: They may do without: then the address is that of the interface.
+_WITHOUT_TARGET = frozenset({Action.MASQUERADE, Action.REDIRECT})
+
+
+def of_chain(table: Table, chain: str) -> Iterator[Rule]:
+    """Yield the translating rules of a chain that are identical to an earlier one in it."""
+    rules = table.rules(chain)
+    if sum(rule.action is not None for rule in rules) < 2:
+        return
+    numbers: dict[Rule, int] = {}
+    by_object: dict[int, int] = {}  # most rules that do the same are one object
+    seen: set[tuple[int, bytes]] = set()
+    for rule, detail in zip(rules, table.details(chain)):
+        if rule.action is None:
+            continue
+        if id(rule) not in by_object:
+            by_object[id(rule)] = numbers.setdefault(rule, len(numbers))
+        key = by_object[id(rule)], detail.values
+        if key not in seen:
+            seen.add(key)
+        elif _is_known(detail):
+            yield rule
+
+
+def _is_known(detail: RuleDetail) -> bool:
+    """Tell whether equal values of a form mean the same rule."""
+    known = all(not isinstance(match, Opaque) or match.stable for match in detail.matches)
+    return known and (detail.nat is None or detail.nat.known)
+
+
+def is_in_question(rules: Sequence[Rule], termination: Termination) -> bool:
+    """Tell whether a rule that translates every packet is followed by another translation."""
+    for number, rule in enumerate(rules):
+        if termination.hides(rule):
+            action = rule.action
+            return action is not None and any(r.action is action for r in rules[number + 1 :])
+    return False
+
+
+def harmless(table: Table, chain: str, termination: Termination) -> Collection[int]:
+    """Return the rules, counted from 0, before which the same translation takes every packet."""
+    rules, details = table.rules(chain), list(table.details(chain))
+    first = next(number for number, rule in enumerate(rules) if termination.hides(rule))
+    wanted = _translation(rules[first], details[first])
+    if wanted is None:
+        return ()
+    return {
+        number
+        for number in range(first + 1, len(rules))
+        if _translation(rules[number], details[number]) == wanted
+    }
+
+
+def _translation(rule: Rule, detail: RuleDetail) -> tuple[Action | None, NatTarget | None] | None:
+    """Return what a rule translates to; None where that is unknown."""
+    target = detail.nat
+    if target is None:
+        return (rule.action, None) if rule.action in _WITHOUT_TARGET else None
+    return (rule.action, target) if target.known else None
