@@ -6,6 +6,7 @@ import pytest
 
 from netfilter_exporter.kernel.nft.rules import parse_rule
 from netfilter_exporter.kernel.parser_cache import ParserCache
+from netfilter_exporter.kernel.rule_parts import opaque_bytes
 from netfilter_exporter.kernel.xtables.entry import LAYOUTS, parse_entry
 from netfilter_exporter.rules.detail import NatTarget, Queue, RuleDetail
 from netfilter_exporter.rules.families import Family
@@ -15,6 +16,7 @@ from netfilter_exporter.rules.match import (
     InIpset,
     InSet,
     Opaque,
+    covers_all,
     interface_names,
     ranged,
 )
@@ -184,6 +186,15 @@ def test_queues():
     expected = Queue(7, 7, bypass=False)
     assert nft_detail(nft.xt_target("NFQUEUE", info)).queue == expected
     assert xt_detail(xt.Rule(info, xt="NFQUEUE")).queue == expected
+
+
+def test_bytes_that_are_just_compared():
+    """The same bytes are the same match; where one value ends and the next begins counts."""
+    load = payload(TRANSPORT, 13, 1)
+    same, again = (nft_detail(load, nft.cmp(b"\2")).matches for _ in range(2))
+    assert covers_all(same, again)
+    assert not covers_all(same, nft_detail(load, nft.cmp(b"\2", nft.NEQ)).matches)
+    assert opaque_bytes("x", b"", b"a", b"ba") != opaque_bytes("x", b"", b"ab", b"a")
 
 
 def test_what_a_rule_writes():

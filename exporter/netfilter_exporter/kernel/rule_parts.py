@@ -66,7 +66,8 @@ UNKNOWN = Part(MATCH, matches=(known(Opaque("unknown")),))
 
 def opaque_bytes(what: str, token: bytes, *values: bytes) -> tuple[Match, ...]:
     """Return a match that is the same where its bytes are."""
-    return (Opaque(what, b"\0".join((token, *values)), stable=True),)
+    sized = (b"%d:%b" % (len(part), part) for part in (token, *values))
+    return (Opaque(what, b"".join(sized), stable=True),)
 
 
 class Combined(NamedTuple):
