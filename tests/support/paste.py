@@ -13,7 +13,7 @@ from support.namespace import Namespace
 #: What acts on the whole machine: each is replaced by a program that notes its arguments.
 ON_THE_MACHINE = (
     *("systemctl", "modprobe", "firewall-cmd", "podman", "kubectl", "ufw", "nsenter"),
-    "update-alternatives",
+    *("update-alternatives", "netfilter_exporter"),
 )
 _NOTE = """\
 #!/bin/sh
