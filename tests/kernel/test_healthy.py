@@ -15,6 +15,9 @@ HEALTHY = [name for name, ruleset in RULESETS.items() if ruleset.healthy]
 SERVER6, WAN6 = "fd78::2", "fd78::1"
 UPLINK = RULESETS["firewalld-absent-uplink"]
 
+#: The first test loads them all, the last but one puts a hundred pages through the rules.
+pytestmark = pytest.mark.timeout(600)
+
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
