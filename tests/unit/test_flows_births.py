@@ -154,6 +154,12 @@ def test_only_forwarded_flows_from_private_to_global_are_outbound(
     assert Classifier().scope(flow(source, destination), gateway) is expected, why
 
 
+def test_what_leaves_by_the_interface_it_came_from_is_not_judged():
+    """A bridged virtual machine behind br_netfilter, or a router with one interface."""
+    bridge = Route(local=False, interface=LAN)
+    assert Classifier().scope(flow(), lambda _: bridge) is Scope.OTHER
+
+
 def test_private_destinations_are_judged_where_configured():
     """`flows.outbound` names the networks between which NAT is expected."""
     networks = Networks(
