@@ -3,12 +3,11 @@
 import pytest
 from hypothesis import settings
 
+from support import side_by_side
 from support.host import FakeHost
 
 settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
-
-LAB, KERNEL = "lab", "kernel"
 
 
 def pytest_addoption(parser):
@@ -16,29 +15,20 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(items):
-    """Keep together what shares an expensive fixture or the kernel; begin with the longest."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=_begins)
+    """Begin with the longest."""
+    items.sort(key=lambda item: side_by_side.begins(item.nodeid))
 
 
-def _group(item):
-    """Return what may not run beside each other: by default, the tests of a file."""
-    if item.get_closest_marker("lab") and item.path.parent.name == "kernel":
-        return LAB
-    if item.path.parent.name == "kernel":
-        return KERNEL
-    if "scraped" in getattr(item, "fixturenames", ()):
-        return f"golden-{item.callspec.params['scraped']}"
-    return str(item.path)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep the tests of a group in one process, with --dist loadscope."""
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - other Pythons do without
 
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return side_by_side.group(nodeid)
 
-def _begins(item):
-    """Return when to begin: the lab, which waits most of the time, then what takes minutes."""
-    folder = item.path.parent.name
-    order = (LAB, "pythons", "coverage", "lint", "deploy", "alerts", "grafana", "web", KERNEL)
-    group = LAB if _group(item) == LAB else folder
-    return order.index(group) if group in order else len(order)
+    return Scheduling(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 @pytest.hookimpl(optionalhook=True)

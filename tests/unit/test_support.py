@@ -28,7 +28,7 @@ from support.archive import Entry
 from support.host import deny
 
 GETGEN, GETTABLE = 0x0A10, 0x0A01
-RTM_GETROUTE = 26
+RTM_GETNEIGH = 30
 GET_INFO = 64
 PATHS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
 
@@ -258,19 +258,19 @@ def test_turns_are_taken_with_the_limit(tmp_path, monkeypatch):
 
 def test_an_older_recording_refuses_a_new_question(fake_host, monkeypatch):
     """Where it is declared that a recording has no answer, the question is unsupported."""
-    monkeypatch.setattr(unanswered, "QUESTIONS", {(NETLINK_ROUTE, RTM_GETROUTE): 1})
+    monkeypatch.setattr(unanswered, "QUESTIONS", {(NETLINK_ROUTE, RTM_GETNEIGH): 1})
     old = fake_host("6.1/nat-nft")
     with pytest.raises(NetlinkError) as met:
-        connect(old, NETLINK_ROUTE).ask("route", RTM_GETROUTE, b"\x02" + bytes(11))
+        connect(old, NETLINK_ROUTE).ask("neighbors", RTM_GETNEIGH, b"\x02" + bytes(11))
     assert (met.value.errno, old.kernel.unknown) == (errno.EOPNOTSUPP, [])
 
 
 def test_a_newer_recording_has_to_answer(fake_host, monkeypatch):
     """A question is excused in recordings that are older than it, and nowhere else."""
-    monkeypatch.setattr(unanswered, "QUESTIONS", {(NETLINK_ROUTE, RTM_GETROUTE): 1})
+    monkeypatch.setattr(unanswered, "QUESTIONS", {(NETLINK_ROUTE, RTM_GETNEIGH): 1})
     new = fake_host("6.18/nat-vmap")
     with pytest.raises(NetlinkError):
-        connect(new, NETLINK_ROUTE).ask("route", RTM_GETROUTE, b"\x02" + bytes(11))
+        connect(new, NETLINK_ROUTE).ask("neighbors", RTM_GETNEIGH, b"\x02" + bytes(11))
     assert len(new.kernel.unknown) == 1
 
 
