@@ -56,7 +56,6 @@ NETMAP = 1 << 6
             Rule(conditional=True),
         ),
     }.values(),
-    ids=str,
 )
 def test_an_expression_does_what_it_does(expressions, expected):
     """Actions, verdicts and matches are told apart; what is unknown may match or not."""

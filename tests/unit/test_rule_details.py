@@ -102,7 +102,6 @@ TEN = b"\x0a\0\0\0"
         ),
         "limit": ([nft.expression("limit")], Opaque("limit")),
     }.values(),
-    ids=str,
 )
 def test_a_match_of_nftables(expressions, expected):
     """Each is decoded into its field and numbers."""
