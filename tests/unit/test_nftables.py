@@ -58,7 +58,8 @@ def outcome(parse, content):
 def of_detail(rule, values):
     """Return all that is decoded of a rule."""
     detail = RuleDetail(rule.form, values)
-    return [*detail.matches, *([detail.nat] if rule.form.nat else [])]
+    # A rule may translate to no address and no port that it names: masquerade.
+    return [*detail.matches, *([] if detail.nat is None else [detail.nat])]
 
 
 # -- messages ------------------------------------------------------------------------------------
