@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 V4, V6 = "ipv4", "ipv6"
 _XT = {"MASQUERADE", "SNAT", "DNAT", "REDIRECT", "NETMAP"}
+#: They change the port, not the address.
+_CHOICE_OF_PORTS = {"--random", "--random-fully", "--persistent"}
 _FAMILIES = {"ip": {V4}, "ip6": {V6}, "inet": {V4, V6}}
 
 
@@ -26,6 +28,8 @@ class Line(NamedTuple):
     targets: tuple[str, ...] = ()
     action: str | None = None
     returns: bool = False  #: or may: a map can hold any verdict
+    #: what it translates to, as it is printed; empty where a map decides
+    translation: str = ""
 
 
 class Printed(NamedTuple):
@@ -89,12 +93,14 @@ def _walk(table: Printed, family: str, base: str) -> set[tuple[tuple[str, int], 
         if (chain, alive) in entered:
             continue
         entered.add((chain, alive))
+        repeated = ""  # the translation that takes every packet before the lines that follow
         for number, line in enumerate(table.chains.get(chain, ())):
             if family in line.families:
-                seen.add(((chain, number), alive))
+                harmless = bool(repeated) and line.translation == repeated
+                seen.add(((chain, number), alive or harmless))
                 todo.extend((target, alive) for target in line.targets)
-                if not line.matches and (line.ends or not _goes_on(table, line)):
-                    alive = False
+                if alive and not line.matches and (line.ends or not _goes_on(table, line)):
+                    alive, repeated = False, line.translation
     return seen
 
 
@@ -164,7 +170,9 @@ def _iptables_line(words: list[str], family: str, chains: set[str]) -> Line:
         return Line(families, bool(matches), ends=False)
     name = rest[1]
     if name in _XT:
-        return Line(families, bool(matches), ends=True, action=name.lower())
+        translation = " ".join(word for word in rest if word not in _CHOICE_OF_PORTS)
+        action = name.lower()
+        return Line(families, bool(matches), True, action=action, translation=translation)
     if name in chains:
         return Line(families, bool(matches), ends=rest[0] == "-g", targets=(name,))
     ends = name in {"ACCEPT", "DROP", "RETURN"}
@@ -213,7 +221,7 @@ def _nft_line(
 ) -> Line:
     families, matches, ends = set(of_table), False, False
     targets: tuple[str, ...] = ()
-    action, returns = None, False
+    action, returns, translation = None, False, ""
     for expression in expressions:
         ((kind, what),) = expression.items()
         if kind in {"jump", "goto"}:
@@ -228,7 +236,10 @@ def _nft_line(
                 action = "netmap"
             if what and "family" in what:
                 families &= _FAMILIES[what["family"]]
-            matches = matches or (bool(what) and '"map"' in json.dumps(what))
+            by_map = bool(what) and '"map"' in json.dumps(what)
+            matches = matches or by_map
+            to = {key: value for key, value in (what or {}).items() if key != "flags"}
+            translation = "" if by_map else json.dumps([kind, to])
         elif kind == "vmap":
             matches = returns = True
             data = what["data"]
@@ -237,7 +248,7 @@ def _nft_line(
             matches = True
             families &= _families_of(what)
     ends_for_all = ends and families == of_table
-    return Line(frozenset(families), matches, ends_for_all, targets, action, returns)
+    return Line(frozenset(families), matches, ends_for_all, targets, action, returns, translation)
 
 
 def _leads_to(elements: Sequence[Any]) -> tuple[str, ...]:
