@@ -251,7 +251,7 @@ def test_a_full_table(router, check):
         router.router.call(inside.send, "127.0.0.1", port)
 
     def flood():
-        router.router.call(inside.flood, 4.0)
+        router.router.call(inside.flood, 12.0)
 
     checked = check("--interval=2", meanwhile=flood)
     assert checked.code == 2

@@ -68,11 +68,11 @@ def _lab(tmp_path_factory, request):
 
 
 def _show(config, text):
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter:
-        reporter.write(text)
-    else:  # beside other processes, one of which prints
+    """Print it; of several processes, one prints what the others have to show."""
+    if hasattr(config, "workeroutput"):
         config.workeroutput["shown"] = text
+    else:
+        config.pluginmanager.get_plugin("terminalreporter").write(text)
 
 
 @pytest.mark.parametrize("name", load())
