@@ -7,6 +7,7 @@ pytest-xdist's own groups (`--dist loadgroup`, 3.8.0) have no effect with pytest
 from __future__ import annotations
 
 LAB = "tests/kernel/test_lab.py"
+BOOTED = "tests/deploy/test_booted.py"
 KERNEL = "tests/kernel/"
 GOLDEN = "tests/golden/test_golden.py"
 
@@ -24,6 +25,8 @@ def group(nodeid: str) -> str:
     That is the kernel, or an expensive fixture: of the lab, of a recorded host or of a file.
     """
     path, _, rest = nodeid.partition("::")
+    if path == BOOTED:  # it boots a kernel too: a unit's time limits do not hold beside three more
+        return LAB
     if path.startswith(KERNEL) and path != LAB:
         return KERNEL
     _, is_of_host, host = rest.rstrip("]").partition("[")
