@@ -14,7 +14,9 @@ from netfilter_exporter.check.shell import Line
 from netfilter_exporter.kernel import names
 from support.commands import calls, fixed_commands
 
-SHELLS = [found for found in map(shutil.which, ("dash", "bash", "busybox")) if found]
+SHELLS = [
+    found.split() for found in ("dash", "bash", "busybox sh") if shutil.which(found.split()[0])
+]
 
 ODD = (
     *("", " ", "a b", "-n", "--", "!x", "'", '"', "a'b\"c", "$(touch x)", "`touch x`", "; reboot"),
@@ -26,17 +28,17 @@ _BYTES = st.binary(max_size=40).map(lambda raw: names.decode(raw.replace(b"\0", 
 def words_of(interpreter, *words):
     """Return the words that a shell reads in a command made of `words`."""
     line = shell.command("printf", r"%s\0", *words)
-    done = subprocess.run([interpreter, "-c", line], capture_output=True, check=True)
+    done = subprocess.run([*interpreter, "-c", line], capture_output=True, check=True)
     return done.stdout.split(b"\0")[:-1]
 
 
-@pytest.mark.parametrize("interpreter", SHELLS)
+@pytest.mark.parametrize("interpreter", SHELLS, ids=" ".join)
 def test_a_shell_reads_the_words_that_were_meant(interpreter):
     """Whatever a word holds, a shell hands the same bytes to the command."""
     assert words_of(interpreter, *ODD) == [names.encode(word) for word in ODD]
 
 
-@pytest.mark.parametrize("interpreter", SHELLS)
+@pytest.mark.parametrize("interpreter", SHELLS, ids=" ".join)
 @settings(max_examples=10)
 @given(words=st.lists(_BYTES.filter(lambda word: not word.endswith("\n")), min_size=1))
 def test_any_bytes_are_a_word(interpreter, words):
@@ -71,7 +73,7 @@ def test_lines_that_are_appended_arrive(tmp_path):
     """What is added to a file is the text, whatever the shell's echo makes of a backslash."""
     file = tmp_path / "a file"
     for interpreter in SHELLS:
-        subprocess.run([interpreter, "-c", shell.append(str(file), r"a\nb", "-n")], check=True)
+        subprocess.run([*interpreter, "-c", shell.append(str(file), r"a\nb", "-n")], check=True)
     assert file.read_text() == "a\\nb\n-n\n" * len(SHELLS)
     subprocess.run(["sh", "-c", shell.write(str(file), "1")], check=True)
     assert file.read_text() == "1\n"

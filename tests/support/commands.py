@@ -12,8 +12,8 @@ PACKAGE = Path(netfilter_exporter.__file__).parent
 
 
 def calls(name: str) -> Iterator[tuple[str, ast.Call]]:
-    """Yield where the package calls `name`, or an attribute of that name."""
-    for path in PACKAGE.rglob("*.py"):
+    """Yield where check, which prints them, calls `name`, or an attribute of that name."""
+    for path in (PACKAGE / "check").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 called = getattr(node.func, "id", getattr(node.func, "attr", ""))
