@@ -17,6 +17,13 @@ HOSTS, DOWN = 500, 5
 #: Pages of recorded hosts, and which host of every hundred has each; the others are healthy.
 FAULTS = {"rules-flushed": 7, "forward-off": 31, "nat-unreachable": 43}
 SERIES_LIMIT = 64
+#: A recorded host has no sample of its flow table.
+NEW_FLOWS = "netfilter_flows_new_total"
+NEW_FLOWS_OF_EACH = "".join(
+    f'{NEW_FLOWS}{{family="ipv4",scope="outbound",translated="{how}",replied="{replied}"}} 7.0\n'
+    for how in ("none", "source")
+    for replied in ("no", "yes")
+)
 PORT = 8000
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel, pytest.mark.timeout(300)]
@@ -32,6 +39,7 @@ def write_pages(folder):
             text += (
                 '# TYPE netfilter_nat_expected gauge\nnetfilter_nat_expected{family="ipv4"} 1.0\n'
             )
+        text += f"# TYPE {NEW_FLOWS} counter\n{NEW_FLOWS_OF_EACH}"
         (folder / f"{state}.txt").write_text(text)
 
 
