@@ -16,7 +16,7 @@ from netfilter_exporter.kernel import names
 Line = NewType("Line", str)
 
 _ASCII = re.compile(r"[ -~]*")
-_UNQUOTED = re.compile(r"[A-Za-z0-9_.-]")
+_UNQUOTED = re.compile(r"[A-Za-z0-9_.]")
 
 
 def comment(text: str) -> Line:
@@ -67,7 +67,8 @@ def word(text: str) -> str:
         return shlex.quote(text)
     if text.endswith("\n"):
         raise ValueError(f"no word of a command: {text!r}")
-    # Not $'...': dash has none. Everything odd is octal: "!" is history in double quotes.
+    # Not $'...': dash has none. Everything odd is octal: "!" is history in double quotes, and "-"
+    # would be an option of printf.
     octal = "".join(_octal(byte) for byte in names.encode(text))
     return f"\"$(printf '{octal}')\""
 

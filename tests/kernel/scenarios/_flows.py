@@ -34,6 +34,8 @@ def dense_gateway(router: Any) -> None:
     gateway(router)
     if router.emulated:
         router.sysctl("net.netfilter.nf_conntrack_buckets", DENSE)
+        # A limit that so few buckets suit.
+        router.sysctl("net.netfilter.nf_conntrack_max", 8 * DENSE)
 
 
 #: In place of masquerade.

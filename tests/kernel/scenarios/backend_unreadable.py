@@ -22,5 +22,5 @@ SCENARIO = Scenario(
         'conntrack_tracking{family="ipv4"}': 1,
     },
     alerts=frozenset({"NetfilterCollectorFailing"}),
-    failing={"nat": "denied", "forwarding": "denied"},
+    failing={"nat": "denied", "forwarding": "denied", "flows": "denied"},
 )
