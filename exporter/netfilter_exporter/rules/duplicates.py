@@ -44,6 +44,8 @@ def _is_known(detail: RuleDetail) -> bool:
 
 def is_in_question(rules: Sequence[Rule], termination: Termination) -> bool:
     """Tell whether a rule that translates every packet is followed by another translation."""
+    if [rule.action for rule in rules].count(None) > len(rules) - 2:
+        return False  # at most one translates
     for number, rule in enumerate(rules):
         if termination.hides(rule):
             action = rule.action

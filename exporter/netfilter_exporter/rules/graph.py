@@ -197,7 +197,9 @@ class Graph:
         live = True
         for number, rule in enumerate(rules):
             passing = _ways(rule, live=live or number in harmless)
-            leads = self._edges(rule, passing) if rule.targets or rule.maps else ()
+            leads = [(target, passing) for target in rule.targets]
+            if rule.maps:
+                leads += self._edges_of_maps(rule, passing)
             edges += leads
             if is_of_interest(rule):
                 hits.append(RuleHit(rule, passing))
@@ -209,9 +211,9 @@ class Graph:
         same = tuple((id(hit.rule), hit.passing) for hit in hits)
         return ChainSummary(len(rules), self._hits.setdefault(same, tuple(hits)), edges, needing)
 
-    def _edges(self, rule: Rule, passing: int) -> list[Edge]:
-        """Return the jumps of a rule; the key of a verdict map may let one family pass."""
-        found = [(target, passing) for target in rule.targets]
+    def _edges_of_maps(self, rule: Rule, passing: int) -> list[Edge]:
+        """Return the jumps of a rule's verdict maps, whose keys may let one family pass."""
+        found: list[Edge] = []
         for name in rule.maps:
             families = self.table.map_families.get(name, {})
             for target in self.table.maps.get(name, ()):

@@ -42,16 +42,28 @@ class TranslationFacts:
         left = MOST_READ
         for group in groups:
             self._add_duplicates(table, group)
-            for chain in group.chains:
-                details = _details(table, chain) if left > 0 else iter(())
-                for hit in group.hits:
-                    detail = next(details, None) if left > 0 else None
+            for number, chain in enumerate(group.chains):
+                if left <= 0:
+                    self._add_unread(hooks, group, len(group.chains) - number)
+                    break
+                for hit, detail in zip(group.hits, _details(table, chain)):
                     if hit.rule.action is not None:
+                        self._add_rule(hooks, group, hit, detail if left > 0 else None)
                         left -= 1
-                        self._add_rule(hooks, group, hit, detail)
+
+    def _add_unread(self, hooks: Sequence[Hook], group: ChainClass, chains: int) -> None:
+        """Add the rules of so many chains, which are alike as long as none is read in full."""
+        for hit in group.hits:
+            if hit.rule.action is not None:
+                self._add_rule(hooks, group, hit, None, chains)
 
     def _add_rule(
-        self, hooks: Sequence[Hook], group: ChainClass, hit: RuleHit, detail: RuleDetail | None
+        self,
+        hooks: Sequence[Hook],
+        group: ChainClass,
+        hit: RuleHit,
+        detail: RuleDetail | None,
+        times: int = 1,
     ) -> None:
         forwarded: set[Family] = set()
         conditions: dict[Family, roles.Addresses] = {}
@@ -66,7 +78,8 @@ class TranslationFacts:
                 families = families - {role.family}
             if role:
                 forwarded |= families
-        self.forwarded.update(forwarded)
+        for family in forwarded:
+            self.forwarded[family] += times
         for family, condition in conditions.items():
             if family not in forwarded:
                 self._add_condition(family, condition)

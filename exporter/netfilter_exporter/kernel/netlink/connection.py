@@ -6,7 +6,7 @@ import functools
 import itertools
 import time
 from collections.abc import Iterator
-from typing import Callable, Generic, Protocol, TypeVar
+from typing import Any, Callable, Generic, Protocol, TypeVar
 
 from netfilter_exporter.kernel.errors import Malformed, ReadError, TimedOut
 from netfilter_exporter.kernel.netlink.messages import (
@@ -26,13 +26,18 @@ _DUMP_ATTEMPTS = 4
 T = TypeVar("T")
 
 
-class Collector(Protocol):
+class Collector(Protocol[T]):
     """What takes the messages of a dump; two are equal if the dumps said the same."""
 
-    def add(self, message: memoryview) -> None: ...
+    @property
+    def parse(self) -> Callable[[memoryview], T]: ...
+
+    @property
+    def add(self) -> Callable[[T], None]:
+        """What takes that which `parse` made of each message, in order."""
 
 
-C = TypeVar("C", bound=Collector)
+C = TypeVar("C", bound=Collector[Any])
 
 
 class _List(Generic[T]):
@@ -40,10 +45,8 @@ class _List(Generic[T]):
 
     def __init__(self, parse: Callable[[memoryview], T]) -> None:
         self.made: list[T] = []
-        self._parse = parse
-
-    def add(self, message: memoryview) -> None:
-        self.made.append(self._parse(message))
+        self.parse = parse
+        self.add = self.made.append
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _List) and self.made == other.made
@@ -107,7 +110,7 @@ class Connection:
         for _ in range(_DUMP_ATTEMPTS):
             sequence = self._send(type_, NLM_F_REQUEST | NLM_F_DUMP, payload)
             parsed = begin()
-            add = parsed.add
+            parse, add = parsed.parse, parsed.add
             failure: Exception | None = None
             flags = 0
             done = False
@@ -118,7 +121,7 @@ class Connection:
                         done = ends(what, kind, answer)
                     elif failure is None:
                         try:
-                            add(answer)
+                            add(parse(answer))
                         except Exception as error:  # the next dump gets EBUSY while this one runs
                             failure = error
             if failure is not None:

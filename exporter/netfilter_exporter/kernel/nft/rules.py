@@ -67,14 +67,14 @@ class RuleCollector:
         self.uses: list[Use] = []  #: of verdict maps
         self._table = table
         self._names = names
-        self._parse = parse
+        self.parse = parse
         self._chain: bytes | None = None  #: to which the next ones most likely belong
         self._rules: list[Rule] = []
         self._values: list[bytes] = []
 
-    def add(self, message: memoryview) -> None:
+    def add(self, parsed: ParsedRule) -> None:
         """Add the rule of an NFT_MSG_NEWRULE; a kernel that knows no filter sends all tables'."""
-        table, chain, rule, values, handle = self._parse(message)
+        table, chain, rule, values, handle = parsed
         if table != self._table:
             return
         if chain != self._chain:
@@ -132,8 +132,12 @@ def parse_rule(payload: memoryview, names: Names | None = None) -> Parsed[Parsed
     at = picker.at(places[NFTA_RULE_CHAIN])
     if not named:
         return Parsed(lambda m: (table, (p := unpack(m))[at], rule, values_of(p), b""), ignored)
-    handle_of = picker.joined(3)
     name = _Namer(rule, known, len(decoded.targets), len(decoded.maps))
+    if not decoded.maps:
+        return Parsed(
+            lambda m: (table, (p := unpack(m))[at], name[named_of(p)], values_of(p), b""), ignored
+        )
+    handle_of = picker.joined(3)
 
     def make(message: memoryview) -> ParsedRule:
         parts = unpack(message)
@@ -157,15 +161,17 @@ class _Namer(dict[tuple[bytes, ...], Rule]):
         self._maps = targets + maps  #: where they end
 
     def __missing__(self, names: tuple[bytes, ...]) -> Rule:
-        chains, maps, comments = (
-            names[: self._targets],
-            names[self._targets : self._maps],
-            names[self._maps :],
-        )
+        known = self._known
+        if len(names) == self._targets == 1:  # a jump, of which there are most
+            rule = self[names] = self._make((known[names[0]],), (), "")
+            return rule
+        chains = names[: self._targets]
+        maps = names[self._targets : self._maps]
+        comments = names[self._maps :]
         rule = self[names] = self._make(
-            targets=tuple([self._known[name] for name in chains]),
-            maps=tuple([self._known[name] for name in maps]),
-            comment=parse_comment(comments[0]) if comments else "",
+            tuple([known[name] for name in chains]),
+            tuple([known[name] for name in maps]),
+            parse_comment(comments[0]) if comments else "",
         )
         return rule
 
