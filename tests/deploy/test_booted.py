@@ -142,7 +142,8 @@ def test_what_the_unit_forbids(fact):
     ):
         assert met[name] == "EPERM"
     assert met["other processes"] == met["kernel messages"] == "ENOENT"
-    assert met["root of a process"] == "none found"
+    # Another process of this user, which writes the page of the timer, may be there.
+    assert met["root of a process"] in {"none found", "EACCES"}
 
 
 def test_a_reload_takes_a_new_configuration(fact):
@@ -151,6 +152,13 @@ def test_a_reload_takes_a_new_configuration(fact):
     assert before.total("nat_expected", family="ipv4") == 0
     assert after.total("nat_expected", family="ipv4") == 1
     assert len(set(fact("reload")["pids"])) == 1
+
+
+def test_a_reload_waits_for_the_process_to_start(fact):
+    """It is not taken for the end of a terminal, and not lost."""
+    before, after = fact("reload_at_once")["pids"]
+    assert before == after
+    assert "read again" in fact("reload_at_once")["log"]
 
 
 def test_what_is_killed_is_started_again(fact):

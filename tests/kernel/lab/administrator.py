@@ -105,6 +105,17 @@ def reload() -> Fact:
     return {"pids": [pid, main_pid()], "pages": [before, page()]}
 
 
+def reload_at_once() -> Fact:
+    """Change the configuration back, and reload while the process starts."""
+    write(_CONFIG, "nat: none\n", 0o640)
+    run(f"systemctl restart {NAME}")
+    before = main_pid()
+    run(f"systemctl reload {NAME}")
+    wait_for(page)
+    log = run(f"journalctl _PID={before} --output=cat")
+    return {"pids": [before, main_pid()], "log": log}
+
+
 def killed() -> Fact:
     """Kill it."""
     before = main_pid()
@@ -199,7 +210,8 @@ def textfile() -> Fact:
 
 
 _STEPS = (
-    *(booted, without_user, timer, service, reload, killed, confined, addresses, sockets),
+    *(booted, without_user, timer, service, reload, reload_at_once),
+    *(killed, confined, addresses, sockets),
     textfile,  # at the end: a minute has passed
 )
 
