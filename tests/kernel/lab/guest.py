@@ -33,6 +33,7 @@ _WARM_UPS = 10
 def run_scenario(scenario: Scenario, prefix: str, *, emulated: bool = True) -> dict[str, Any]:
     """Run one scenario; return its pages, its flows and what went wrong."""
     result: dict[str, Any] = {"before": [], "after": [], "flows": [[], []], "problems": []}
+    began = time.monotonic()
     router, exporter = None, None
     try:
         router = Router(prefix, network=scenario.network, emulated=emulated)
@@ -54,6 +55,7 @@ def run_scenario(scenario: Scenario, prefix: str, *, emulated: bool = True) -> d
             exporter.close()
         if router:
             router.close()
+    result["seconds"] = time.monotonic() - began
     return result
 
 

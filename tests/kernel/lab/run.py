@@ -2,7 +2,7 @@
 
     python -m lab.run [--suite SUITE]... [--here] [SCENARIO]...
 
-prints the matrix. Without a scenario all are run, without a suite on every kernel and on this one.
+prints the matrix, and what took longest. Without a scenario all are run, without a suite on every kernel and on this one.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _PATIENCE = 240.0
 #: Kernels at a time: a guest waits for a quarter of its time.
 JOBS = (os.cpu_count() or 1) + 1
 _BOOTS = 12  #: in one run of one kernel, at the most
+_SLOWEST = 20  #: whose time is printed
 
 HERE = "here"  #: stands for the running kernel
 
@@ -40,6 +41,7 @@ class Column(NamedTuple):
     label: str
     outcomes: dict[str, Outcome]
     seconds: float
+    took: dict[str, float]  #: seconds by scenario, of those that came to an end
 
 
 def on_suite(builder: Builder, suite: str, names: Sequence[str], folder: Path) -> Column:
@@ -58,7 +60,8 @@ def on_suite(builder: Builder, suite: str, names: Sequence[str], folder: Path) -
         place.mkdir(parents=True)
         found.update(_boot(builder, kernel, pending, place))
         pending = [name for name in pending if name not in found]
-    return Column(kernel.label, _judged(chosen, found, folder / suite), time.monotonic() - began)
+    outcomes = _judged(chosen, found, folder / suite)
+    return Column(kernel.label, outcomes, time.monotonic() - began, _took(found))
 
 
 def _boot(
@@ -96,7 +99,12 @@ def on_this_kernel(names: Sequence[str], folder: Path) -> Column:
             with limit.kept():
                 found[name] = _run_here(name)
     label = ".".join(map(str, version))
-    return Column(label, _judged(chosen, found, folder / HERE), time.monotonic() - began)
+    outcomes = _judged(chosen, found, folder / HERE)
+    return Column(label, outcomes, time.monotonic() - began, _took(found))
+
+
+def _took(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    return {name: result["seconds"] for name, result in found.items() if "seconds" in result}
 
 
 def _run_here(name: str) -> dict[str, Any]:
@@ -165,6 +173,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.write(matrix.table(columns))
     failed = False
     for column in columns:
+        slowest = sorted(column.took.items(), key=lambda item: -item[1])[:_SLOWEST]
+        times = ", ".join(f"{name} {seconds:.0f}" for name, seconds in slowest)
+        sys.stdout.write(f"{column.label}: {column.seconds:.0f} s, the longest: {times}\n")
         for name, outcome in column.outcomes.items():
             for reason in outcome.reasons:
                 failed = True
