@@ -60,14 +60,17 @@ def test_no_key_is_given_twice(path):
 
 
 def test_groups_are_those_that_are_promised():
-    """Five groups of alerts of at most 20 rules each, and two that only record."""
+    """Six groups of alerts of at most 20 rules each, and three that only record."""
     sizes = {group["name"]: len(group["rules"]) for group in LOADED["groups"]}
     assert max(sizes.values()) <= 20
     with_alerts = {g["name"] for g in LOADED["groups"] if any("alert" in r for r in g["rules"])}
     assert with_alerts == {
-        f"netfilter-{n}" for n in ("exporter", "conntrack", "nat", "flows", "configuration")
+        f"netfilter-{n}"
+        for n in ("exporter", "conntrack", "nat", "matches", "flows", "configuration")
     }
-    assert sizes.keys() - with_alerts == {"netfilter-history", "netfilter-flows-history"}
+    assert sizes.keys() - with_alerts == {
+        f"netfilter-{n}history" for n in ("", "matches-", "flows-")
+    }
 
 
 def test_only_keys_that_prometheus_2_42_knows():

@@ -47,6 +47,12 @@ class Target(NamedTuple):
             return (shell.command("nft", "-a", "list", "chain", *self._spot),)
         return self._json("list", "chain", {"table": self.table, "name": self.chain})
 
+    def list_set(self, name: str) -> tuple[Line, ...]:
+        """Return what lists a set of the table, where nft can be given its name."""
+        if not (self._is_plain and nft_words.is_plain(name)):
+            return ()
+        return (shell.command("nft", "list", "set", family(self.families), self.table, name),)
+
     def delete_rule(self) -> tuple[Line, ...]:
         """Return what deletes the rule; as a comment where its handle is unknown."""
         if self._is_plain:

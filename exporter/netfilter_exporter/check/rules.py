@@ -17,6 +17,7 @@ from netfilter_exporter.check.shell import Line, comment
 from netfilter_exporter.check.tracking import restore_rules
 from netfilter_exporter.facts import expected
 from netfilter_exporter.facts.forwarding import interfaces
+from netfilter_exporter.facts.matchability import named_in_sets, unmatched
 from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.facts.roles import overlapping_backends
 from netfilter_exporter.kernel.errors import raise_worst
@@ -140,14 +141,16 @@ def _dormant(ruleset: Readable) -> Iterator[Found]:
 
 def nat_interface_missing(context: Context) -> Iterator[Found]:
     """A translating rule, or the jump to it, names an interface that the host lacks."""
-    named: dict[str, list[tuple[Readable, Family, str]]] = defaultdict(list)
+    named: dict[str, list[tuple[Backend, Family, str]]] = defaultdict(list)
     for ruleset in context.rulesets:
         for family, chain, interface in ruleset.facts.interfaces:
             if not is_among(interface, interfaces(context.snapshot)):
-                named[interface].append((ruleset, family, chain))
+                named[interface].append((ruleset.backend, family, chain))
+    for backend, family, chain, interface in named_in_sets(unmatched(context.snapshot)):
+        named[interface].append((backend, family, chain))
     for interface, places in sorted(named.items()):
-        where = {f"{r.backend.value} {FAMILY[family]} {chain}" for r, family, chain in places}
-        rulesets = ((ruleset.backend, family) for ruleset, family, _ in places)
+        where = {f"{backend.value} {FAMILY[family]} {chain}" for backend, family, chain in places}
+        rulesets = ((backend, family) for backend, family, _ in places)
         evidence: dict[str, Value] = {"interface": interface, "named_in": ", ".join(sorted(where))}
         if interface.startswith(INDEX):
             yield _stale_index(interface[len(INDEX) :], evidence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Callable
 
@@ -11,12 +12,14 @@ from netfilter_exporter.facts import expected
 from netfilter_exporter.facts.capabilities import capabilities_needed
 from netfilter_exporter.facts.engines import other_engines
 from netfilter_exporter.facts.forwarding import interfaces, ipvs_nat
+from netfilter_exporter.facts.matchability import named_in_sets, unmatched
 from netfilter_exporter.facts.roles import forwarded_rules, overlapping_backends
 from netfilter_exporter.facts.rulesets import nftables, readable, rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel import addresses
 from netfilter_exporter.kernel.errors import raise_worst
 from netfilter_exporter.rules.families import Family
+from netfilter_exporter.rules.matchability import Reason
 from netfilter_exporter.rules.model import Action, is_among
 from netfilter_exporter.rules.reachability import BaseChain, RulesetFacts
 
@@ -79,14 +82,32 @@ def _dormant_rules(snapshot: Snapshot) -> Iterable[Sample]:
 
 
 def _missing_interfaces(snapshot: Snapshot) -> Iterable[Sample]:
+    named = {
+        (backend.value, family.value, chain, interface)
+        for backend, _, facts in readable(snapshot)
+        for family, chain, interface in facts.interfaces
+        if not is_among(interface, interfaces(snapshot))
+    }
+    in_sets = named_in_sets(unmatched(snapshot))
+    named.update((owner.value, family.value, chain, name) for owner, family, chain, name in in_sets)
+    for labels in sorted(named):
+        yield labels, 1
+
+
+def _unmatchable(snapshot: Snapshot) -> Iterable[Sample]:
+    found: Counter[tuple[str, str, str, str]] = Counter()
     for backend, _, facts in readable(snapshot):
-        for family, chain, interface in sorted(facts.interfaces, key=_by_label):
-            if not is_among(interface, interfaces(snapshot)):
-                yield (backend.value, family.value, chain, interface), 1
+        for family, table in facts.table_rules:
+            found[backend.value, family.value, table, Reason.EMPTY_SET.value] += 0
+    for owner, each in unmatched(snapshot).rules:
+        for family in each.rule.families:
+            found[owner.value, family.value, each.table, each.cause.reason.value] += 1
+    yield from sorted(found.items())
 
 
-def _by_label(key: tuple[Family, str, str]) -> tuple[str, str, str]:
-    return key[0].value, key[1], key[2]
+def _matchable_sources(snapshot: Snapshot) -> Iterable[Sample]:
+    for family, count in unmatched(snapshot).sources:
+        yield (family.value,), count
 
 
 def _notrack_rules(snapshot: Snapshot) -> Iterable[Sample]:
@@ -216,12 +237,35 @@ COLLECTOR = Collector(
         Metric(
             "nat_missing_interface",
             "1 for an interface that a translating rule, or the jump to it, names and the host"
-            " lacks.",
+            " lacks; of a set, where the host lacks all interfaces in it.",
             source=f"{_RULES}; if_nameindex(3)",
             samples=_missing_interfaces,
-            of=(rulesets, interfaces),
+            of=(rulesets, interfaces, unmatched),
             labels=("backend", "family", "chain", "interface"),
             bounded=True,
+        ),
+        Metric(
+            "nat_unmatchable_rules",
+            "Translating rules that no packet can match, by reason: empty_set (served for each"
+            " table), missing_interface, bridge_port (the interface belongs to a bridge or bond),"
+            " missing_address (the host no longer has the destination that a rule for incoming"
+            " traffic matches), route_localnet (the rule sends packets to 127.0.0.0/8, and the"
+            " kernel drops them). Of each table the first 256 rules.",
+            source=f"{_RULES}; NFT_MSG_GETSETELEM; IPSET_CMD_LIST; RTM_GETROUTE",
+            samples=_unmatchable,
+            of=(rulesets, unmatched),
+            labels=("backend", "family", "table", "reason"),
+            bounded=True,
+        ),
+        Metric(
+            "nat_matchable_source_rules",
+            "Rules that translate the source of outgoing packets and that some packet may match."
+            " A set that changes by itself counts as filled. Absent without such rules, and where a"
+            " ruleset could not be read.",
+            source=f"{_RULES}; NFT_MSG_GETSETELEM",
+            samples=_matchable_sources,
+            of=(unmatched,),
+            labels=("family",),
         ),
         Metric(
             "nat_other_engine",

@@ -6,6 +6,7 @@ include/uapi/linux/if_addr.h. rtnetlink is always present: the request loads not
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 
 from netfilter_exporter.kernel.errors import Malformed
@@ -25,6 +26,16 @@ def read_addresses(connection: Connection, family: Family) -> frozenset[int]:
     request = struct.pack("=B7x", family.nfproto)
     found = connection.dump("RTM_GETADDR", RTM_GETADDR, request, parse_address)
     return frozenset(int.from_bytes(each, "big") for each in found if len(each) == _SIZES[family])
+
+
+def packed(family: Family, number: int) -> bytes:
+    """Return an address as bytes."""
+    return number.to_bytes(_SIZES[family], "big")
+
+
+def written(family: Family, number: int) -> str:
+    """Return an address as people write it."""
+    return str(ipaddress.ip_address(packed(family, number)))
 
 
 def parse_address(payload: memoryview) -> bytes:

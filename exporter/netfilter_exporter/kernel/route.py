@@ -18,6 +18,8 @@ from netfilter_exporter.kernel.netlink.messages import NetlinkError
 RTM_GETROUTE = 26
 RTA_DST = 1
 RTA_OIF = 4
+RTA_GATEWAY = 5
+RTA_VIA = 18  #: a gateway of the other family
 RTN_UNICAST, RTN_LOCAL = 1, 2
 RTPROT_RA = 9
 
@@ -33,6 +35,7 @@ class Route(NamedTuple):
     local: bool  #: it ends on this host
     interface: int  #: index
     advertised: bool = False  #: by a router: RTPROT_RA
+    on_link: bool = False  #: without a gateway
 
 
 def ask(connection: Connection, address: bytes) -> Route | None:
@@ -55,8 +58,10 @@ def parse_route(payload: memoryview) -> Route | None:
     _, _, _, _, _, protocol, _, type_, _ = _RTMSG.unpack_from(payload)
     if type_ not in {RTN_UNICAST, RTN_LOCAL}:
         return None
-    interface = attribute_map(payload, _RTMSG.size)[RTA_OIF]
+    found = attribute_map(payload, _RTMSG.size)
+    interface = found[RTA_OIF]
     if len(interface) != _U32.size:
         raise Malformed(f"RTM_GETROUTE: an interface of {len(interface)} bytes")
     (index,) = _U32.unpack(interface)
-    return Route(type_ == RTN_LOCAL, index, protocol == RTPROT_RA)
+    on_link = RTA_GATEWAY not in found and RTA_VIA not in found
+    return Route(type_ == RTN_LOCAL, index, protocol == RTPROT_RA, on_link)

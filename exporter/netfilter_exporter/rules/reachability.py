@@ -13,6 +13,7 @@ from typing import NamedTuple
 from netfilter_exporter.rules.families import Family, Hook
 from netfilter_exporter.rules.graph import ChainClass, Graph, Reached
 from netfilter_exporter.rules.model import Action, Table
+from netfilter_exporter.rules.preconditions import TablePreconditions, collect
 from netfilter_exporter.rules.shadows import SHADOW_LIMIT, Shadow
 from netfilter_exporter.rules.translations import TranslationFacts
 
@@ -48,6 +49,8 @@ class RulesetFacts:
     #: of those, the ones that some packet can reach
     reached: Counter[tuple[Family, Action]] = dataclasses.field(default_factory=Counter)
     in_full: TranslationFacts = dataclasses.field(default_factory=TranslationFacts)
+    #: what those of each table require of the host
+    preconditions: list[TablePreconditions] = dataclasses.field(default_factory=list)
     unreachable: Counter[BaseChain] = dataclasses.field(default_factory=Counter)
     dormant: Counter[tuple[Family, str]] = dataclasses.field(default_factory=Counter)
     #: families and names of the tables that those rules are in
@@ -81,6 +84,8 @@ def analyze(tables: Iterable[Table]) -> RulesetFacts:
             continue
         _add_translations(facts, table, classes)
         facts.in_full.add(table, list(nat.values()), classes)
+        if nat:
+            facts.preconditions.append(collect(graph, nat, classes))
         _add_unreachable(facts, graph, nat, classes)
         _add_interfaces(facts, graph, reached)
         _add_untracked(facts, graph, bases)

@@ -1,0 +1,112 @@
+"""Checks of translating rules that packets reach and that none can match."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from netfilter_exporter.check import commands, handles, iptables_commands, nft_commands, shell
+from netfilter_exporter.check.context import Context
+from netfilter_exporter.check.findings import Found, Value, count, unknown
+from netfilter_exporter.check.rules import every_ruleset_read
+from netfilter_exporter.check.shell import Line, comment
+from netfilter_exporter.facts.matchability import unmatched
+from netfilter_exporter.rules.families import Backend, Family
+from netfilter_exporter.rules.matchability import Cause, Reason, Unmatchable
+
+Place = tuple[Backend, frozenset[Family], str, Cause]  #: with the name of the table
+
+_NEEDS_HISTORY = "Requires history: whether sets that translating rules match are usually empty"
+
+
+def nat_rule_unmatchable(context: Context) -> Iterator[Found]:
+    """Translating rules that no packet can match, for another reason than a missing interface."""
+    by_place: dict[Place, list[Unmatchable]] = defaultdict(list)
+    for backend, each in unmatched(context.snapshot).rules:
+        wanted = not all(context.unwanted(family) for family in each.rule.families)
+        if each.cause.reason is not Reason.MISSING_INTERFACE and wanted:
+            by_place[backend, each.table_families, each.table, each.cause].append(each)
+    undecided = False
+    for (backend, families, table, cause), rules in by_place.items():
+        if cause.reason is Reason.EMPTY_SET and not _is_last(context, rules):
+            undecided = True
+        else:
+            where = commands.where(backend, families, table)
+            yield _found(
+                where, rules, (*_list(context, backend, rules[0]), *_remedy(backend, rules[0]))
+            )
+    if undecided:
+        yield unknown(_NEEDS_HISTORY)
+    every_ruleset_read(context)
+
+
+def _is_last(context: Context, rules: Sequence[Unmatchable]) -> bool:
+    """Return whether no source of a family of these rules can be translated any more."""
+    sources = dict(unmatched(context.snapshot).sources)
+    families = {family for each in rules for family in each.rule.families}
+    return any(sources.get(family) == 0 for family in families if not context.unwanted(family))
+
+
+def _found(where: str, rules: Sequence[Unmatchable], remedy: tuple[Line, ...]) -> Found:
+    """Return the finding of rules of one table that fail for the same cause."""
+    cause = rules[0].cause
+    number = count(len(rules), "translating rule matches", "translating rules match")
+    listed = [
+        f"{each.rule.chain} rule {each.rule.position} ({each.rule.action.value})" for each in rules
+    ]
+    evidence: dict[str, Value] = {
+        "table": rules[0].table,
+        "reason": cause.reason.value,
+        "of": cause.what,
+        "rules": ", ".join(listed),
+    }
+    if rules[0].jump:
+        evidence["jump_from"] = rules[0].jump
+    return Found(
+        f"{where}: {number} no packet: {_SHORT[cause.reason].format(cause.what)}.",
+        _WHY[cause.reason],
+        evidence,
+        remedy,
+    )
+
+
+_SHORT = {
+    Reason.EMPTY_SET: "the set {} is empty",
+    Reason.BRIDGE_PORT: "{} is a port of a bridge or bond",
+    Reason.MISSING_ADDRESS: "this host no longer has {}",
+    Reason.ROUTE_LOCALNET: "route_localnet is 0 on the incoming interface ({})",
+}
+_WHY = {
+    Reason.EMPTY_SET: "A rule that looks into a set matches only what the set holds, and no other"
+    " rule translates the source of outgoing packets.",
+    Reason.BRIDGE_PORT: "Packets of a port arrive at its bridge or bond, and leave by it: rules"
+    " meet that name alone.",
+    Reason.MISSING_ADDRESS: "The rule matches packets to an address that belonged to this host"
+    " within the last day. Its clients connect to another one, or to nobody.",
+    Reason.ROUTE_LOCALNET: "The rule sends received packets to 127.0.0.0/8. The kernel drops them"
+    " unless route_localnet is 1 on the interface that they came in by.",
+}
+
+
+def _list(context: Context, backend: Backend, rule: Unmatchable) -> tuple[Line, ...]:
+    families, table, chain = rule.table_families, rule.table, rule.rule.chain
+    if backend is Backend.LEGACY:
+        return iptables_commands.Target(families, table, chain).list_rules()
+    found = handles.read(context.snapshot, families, table, chain, rule.rule.position)
+    return nft_commands.Target(families, table, chain, found).list_rules()
+
+
+def _remedy(backend: Backend, rule: Unmatchable) -> tuple[Line, ...]:
+    cause = rule.cause
+    if cause.reason is Reason.BRIDGE_PORT:
+        link = shell.command("ip", "-d", "link", "show", "dev", cause.what)
+        return (link, comment("write the name of its master into the rules"))
+    if cause.reason is Reason.MISSING_ADDRESS:
+        note = "give the host that address again, or write its present one into the rules"
+        return (shell.fixed("ip -br address"), comment(note))
+    if cause.reason is Reason.ROUTE_LOCALNET:
+        note = "where only trusted hosts send packets by it: net/ipv4/conf/NAME/route_localnet=1"
+        return (comment(note), comment("otherwise translate to another address of this host"))
+    table = nft_commands.Target(rule.table_families, rule.table)
+    lists = table.list_set(cause.what) if backend is Backend.NFTABLES else ()
+    return (*lists, comment("have whatever fills it fill it again, or delete the rule"))

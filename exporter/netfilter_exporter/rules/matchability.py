@@ -1,0 +1,117 @@
+"""Which translating rules no packet can match, given what holds of the host."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from netfilter_exporter.rules.families import Family
+from netfilter_exporter.rules.match import InIpset, InSet
+from netfilter_exporter.rules.preconditions import (
+    Destinations,
+    Precondition,
+    TablePreconditions,
+    Translating,
+)
+
+
+class Reason(enum.Enum):
+    """Why no packet matches a rule; the value is the label `reason`."""
+
+    EMPTY_SET = "empty_set"
+    MISSING_INTERFACE = "missing_interface"
+    BRIDGE_PORT = "bridge_port"
+    MISSING_ADDRESS = "missing_address"
+    ROUTE_LOCALNET = "route_localnet"
+
+
+class Cause(NamedTuple):
+    """Why a condition does not hold, and of what."""
+
+    reason: Reason
+    what: str  #: the set, interface or address
+    #: A set that fills and empties by itself: only history tells whether that is a fault.
+    changes: bool = False
+    missing: tuple[str, ...] = ()  #: the interfaces that a set names, none of which is present
+
+
+class World(Protocol):
+    """What holds of the host; None: nothing is known to fail."""
+
+    def interface(self, name: str) -> Cause | None: ...
+
+    def set(self, families: frozenset[Family], table: str, match: InSet) -> Cause | None: ...
+
+    def ipset(self, match: InIpset) -> Cause | None: ...
+
+    def destinations(self, wanted: Destinations) -> Cause | None: ...
+
+    def loopback(self, interfaces: tuple[str, ...]) -> Cause | None: ...
+
+
+class Unmatchable(NamedTuple):
+    """A translating rule that no packet matches."""
+
+    table: str
+    table_families: frozenset[Family]
+    rule: Translating
+    cause: Cause
+    jump: str | None = None  #: the chain whose jump to the rule's chain fails
+
+
+def judge(conditions: TablePreconditions, world: World) -> Iterator[Unmatchable]:
+    """Yield the rules of a table that no packet matches."""
+    failing = _failing_chains(conditions, world)
+    for rule in conditions.rules:
+        origin, cause = failing.get(rule.chain, (None, None))
+        cause = cause or _first(conditions, rule.needs, world)
+        if cause:
+            yield Unmatchable(conditions.table, conditions.families, rule, cause, origin)
+
+
+def _failing_chains(
+    conditions: TablePreconditions, world: World
+) -> dict[str, tuple[str | None, Cause | None]]:
+    """Return the chains to which no jump can lead, with the chain and cause of a jump that fails.
+
+    A chain behind such a chain has the cause of that one.
+    """
+    causes = [(way, _first(conditions, way.needs, world)) for way in conditions.ways]
+    reached = {*conditions.bases}
+    grows = True
+    while grows:
+        new = {w.target for w, cause in causes if not cause and w.origin in reached} - reached
+        reached |= new
+        grows = bool(new)
+    failing: dict[str, tuple[str | None, Cause | None]] = {}
+    for way, cause in causes:
+        if cause and way.origin in reached and way.target not in reached:
+            failing.setdefault(way.target, (way.origin, cause))
+    grows = bool(failing)
+    while grows:
+        known = len(failing)
+        for way, _ in causes:
+            if way.origin in failing and way.target not in reached:
+                failing.setdefault(way.target, failing[way.origin])
+        grows = len(failing) > known
+    return failing
+
+
+def _first(conditions: TablePreconditions, needs: Precondition, world: World) -> Cause | None:
+    """Return why a rule with `needs` matches nothing."""
+    for name in needs.interfaces:
+        if cause := world.interface(name):
+            return cause
+    for match in needs.sets:
+        if isinstance(match, InIpset):
+            cause = world.ipset(match)
+        else:
+            cause = world.set(conditions.families, conditions.table, match)
+        if cause:
+            return cause
+    if needs.destinations and (cause := world.destinations(needs.destinations)):
+        return cause
+    if needs.from_interfaces is not None:
+        return world.loopback(needs.from_interfaces)
+    return None

@@ -1,0 +1,309 @@
+"""Translating rules that no packet can match: proven with packets, dead and healthy."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+
+import pytest
+
+from netfilter_exporter.kernel.netlink.attributes import nest, pack
+from netfilter_exporter.kernel.netlink.connection import Connection
+from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER, nfgenmsg
+from netfilter_exporter.kernel.netlink.transport import NetlinkSocket
+from support import inside
+from support.page import Page
+from support.router import CLIENT, LAN, PORT, SERVER, WAN, Router
+
+MASQUERADE = 'oifname "wan0" masquerade'
+
+
+def nat(post="", pre="", also=""):
+    """Return a ruleset with these rules at postrouting and prerouting."""
+    return f"""
+table ip nat {{
+  {also}
+  chain post {{ type nat hook postrouting priority 100; {post}; }}
+  chain pre {{ type nat hook prerouting priority -100; {pre}; }}
+}}
+"""
+
+
+@pytest.fixture
+def router(namespaces):
+    return Router(namespaces)
+
+
+def load(router, text):
+    router.router.run("nft", "-f", "-", stdin=text)
+
+
+def reasons(router):
+    """Return how many rules are unmatchable for each reason, of one process that goes on."""
+    found = {}
+    for sample in Page(router.router.call(inside.scrape, ("nat",))).samples(
+        "nat_unmatchable_rules"
+    ):
+        reason = sample.labels["reason"]
+        found[reason] = found.get(reason, 0) + sample.value
+    return {reason: number for reason, number in found.items() if number}
+
+
+def fresh(router):
+    """Return the same of a process that has seen nothing before."""
+    page = Page(router.router.call(inside.check, "network_namespace: any").page)
+    return {
+        sample.labels["reason"]: sample.value
+        for sample in page.samples("nat_unmatchable_rules")
+        if sample.value
+    }
+
+
+def checked(router, configuration="network_namespace: any"):
+    """Return the short names of what a fresh `check` finds, with their severities."""
+    found = router.router.call(inside.check, configuration).found
+    return {name: severity for name, severity, _ in found}
+
+
+SET = "set clients { type ipv4_addr; flags interval; elements = { 10.77.0.0/24 }; }"
+OTHERS = "set others { type ipv4_addr; flags interval; elements = { 10.77.0.0/24 }; }"
+MAP = "map m { type ipv4_addr : ipv4_addr;"
+INTERVALS = "ip saddr @clients ip daddr != @others masquerade"
+
+
+def test_a_set_that_is_emptied(router):
+    """The masquerade rule stays and matches nothing; an emptied set that is negated is no fault."""
+    load(router, nat(INTERVALS, also=f"{SET}\n{OTHERS}"))
+    assert (router.source(), reasons(router), checked(router)) == (WAN, {}, {})
+    router.router.run("nft", "flush", "set", "ip", "nat", "others")
+    assert (router.source(), reasons(router), checked(router)) == (WAN, {}, {})
+    router.router.run("nft", "flush", "set", "ip", "nat", "clients")
+    assert router.source() == CLIENT
+    assert reasons(router) == {"empty_set": 1}
+    assert checked(router) == {"NatRuleUnmatchable": "warning"}
+    assert checked(router, "network_namespace: any\nnat: none") == {}
+    router.router.run("nft", "add", "element", "ip", "nat", "clients", "{ 10.0.0.0/8 }")
+    assert (router.source(), reasons(router), checked(router)) == (WAN, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("also", "rule", "empty"),
+    [
+        (f"{MAP} elements = {{ * : 198.51.100.1 }}; }}", "snat to ip saddr map @m", False),
+        (f"{MAP} }}", "snat to ip saddr map @m", True),
+        ("set s { type ipv4_addr; }", "ip saddr != @s masquerade", False),
+        ("set s { type ipv4_addr . inet_proto; }", "ip saddr . meta l4proto @s masquerade", True),
+        ("set s { type ipv4_addr; }", "ip saddr @s masquerade; oifname wan0 masquerade", None),
+    ],
+    ids=["wildcard", "map", "negated", "concatenation", "another-rule"],
+)  # fmt: skip
+def test_sets_and_maps_that_hold_nothing(router, also, rule, empty):
+    """`empty`: nothing is translated; None: another rule translates, and nothing is said."""
+    load(router, nat(rule, also=also))
+    assert (router.source() == CLIENT) is bool(empty)
+    assert reasons(router) == ({"empty_set": 1} if empty is not False else {})
+    assert checked(router) == ({"NatRuleUnmatchable": "warning"} if empty else {})
+
+
+def test_a_set_with_a_timeout_runs_empty(router):
+    """A captive portal at night: it is counted once no element is left, and history decides."""
+    load(router, nat("ip saddr @s masquerade", also="set s { type ipv4_addr; flags timeout; }"))
+    assert router.source() == CLIENT
+    assert reasons(router) == {"empty_set": 1}
+    assert checked(router) == {}
+    router.router.run("nft", "add element ip nat s { 10.77.0.2 timeout 1h }")
+    assert (router.source(), reasons(router), checked(router)) == (WAN, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("rule", "named"),
+    [
+        ('oifname { "ppp0", "eth9" } masquerade', {"ppp0", "eth9"}),
+        ("oifname @uplinks masquerade", {"ppp1"}),
+        ('oifname . ip daddr { "ppp0" . 198.51.100.2 } masquerade', {"ppp0"}),
+        ('oifname "ppp0" masquerade', {"ppp0"}),
+    ],
+    ids=["anonymous", "named", "concatenation", "plain"],
+)
+def test_a_set_that_names_only_missing_interfaces(router, rule, named):
+    """Each is missing; one of them that comes is enough."""
+    load(router, nat(rule, also='set uplinks { type ifname; elements = { "ppp1" }; }'))
+    assert router.source() == CLIENT
+    page = Page(router.router.call(inside.scrape, ("nat",)))
+    missing = {sample.labels["interface"] for sample in page.samples("nat_missing_interface")}
+    assert (missing, reasons(router)) == (named, {"missing_interface": 1})
+    assert checked(router) == {"NatInterfaceMissing": "warning"}
+    router.router.sh(f"ip link set wan0 down; ip link set wan0 name {min(named)}")
+    assert (reasons(router), checked(router)) == ({}, {})
+
+
+def test_a_set_with_one_interface_that_is_present(router):
+    """A wildcard and a name that is present match: nothing is missing."""
+    load(router, nat('oifname { "ppp0", "wan0" } masquerade'))
+    assert (router.source(), reasons(router), checked(router)) == (WAN, {}, {})
+    load(router, "flush ruleset" + nat('oifname { "ppp0", "wan*" } masquerade'))
+    assert (router.source(), reasons(router), checked(router)) == (WAN, {}, {})
+
+
+def bridge(router):
+    """Make wan0 a port of a bridge that has its address."""
+    router.router.sh(
+        "ip link add br0 type bridge; ip link set wan0 master br0; ip link set br0 up;"
+        f" ip address del {WAN}/24 dev wan0; ip address add {WAN}/24 dev br0"
+    )
+
+
+@pytest.mark.parametrize("jump", [False, True])
+def test_an_uplink_that_became_a_bridge_port(router, jump):
+    """Packets leave by the bridge; firewalld's chains name the port in the jump alone."""
+    rule = 'oifname "wan0" goto zone' if jump else MASQUERADE
+    load(router, nat(rule, also="chain zone { masquerade; }"))
+    assert (router.source(), reasons(router), checked(router)) == (WAN, {}, {})
+    bridge(router)
+    assert router.source() == CLIENT
+    assert (reasons(router), checked(router)) == (
+        {"bridge_port": 1},
+        {"NatRuleUnmatchable": "warning"},
+    )
+    load(router, "flush ruleset" + nat('oifname "br0" masquerade'))
+    assert (router.source(), reasons(router), checked(router)) == (WAN, {}, {})
+
+
+def published(router, address=WAN, port=8080):
+    """Return whether a datagram of the server to a published port comes to the client."""
+    router.client.call(inside.listen, CLIENT, PORT)
+    router.server.call(inside.send, address, port)
+    return router.client.call(inside.heard, CLIENT, PORT) is not None
+
+
+DNAT = f"ip daddr {WAN} udp dport 8080 dnat to {CLIENT}:{PORT}"
+
+
+def test_a_published_address_that_is_lost(router):
+    """What was local within the day and is no more is missing; a fresh look cannot know that."""
+    load(router, nat(MASQUERADE, DNAT))
+    assert (published(router), reasons(router)) == (True, {})
+    router.router.sh(f"ip address del {WAN}/24 dev wan0; ip address add 198.51.100.77/24 dev wan0")
+    router.server.sh("ip neigh flush dev eth0")
+    assert (published(router, WAN), published(router, "198.51.100.77")) == (False, False)
+    assert reasons(router) == {"missing_address": 1}
+    router.router.sh(f"ip address add {WAN}/32 dev lo")
+    assert reasons(router) == {}
+
+
+def test_anyip_and_addresses_of_others_are_no_loss(router):
+    """AnyIP is local; a service address that never was local is not missed."""
+    router.router.sh("ip route add local 203.0.113.0/24 dev lo")
+    any_ip = f"ip daddr 203.0.113.5 udp dport 8080 dnat to {CLIENT}:{PORT}"
+    cluster = f"ip daddr 10.96.0.1 udp dport 53 dnat to {CLIENT}:{PORT}"
+    load(router, nat(MASQUERADE, f"{any_ip}; {cluster}"))
+    router.server.sh(f"ip route replace 203.0.113.0/24 via {WAN}")
+    assert published(router, "203.0.113.5")
+    assert (reasons(router), checked(router)) == ({}, {})
+
+
+def test_a_backup_of_vrrp_lacks_its_address_on_purpose(router):
+    """Another host has it now, or a program speaks VRRP: nothing is missing."""
+    load(router, nat(MASQUERADE, DNAT))
+    assert reasons(router) == {}
+    router.router.sh(f"ip address del {WAN}/24 dev wan0; ip address add 198.51.100.77/24 dev wan0")
+    assert reasons(router) == {"missing_address": 1}
+    router.router.call(speak_vrrp)
+    assert reasons(router) == {}
+    router.router.call(fall_silent)
+    assert reasons(router) == {"missing_address": 1}
+    router.router.sh(f"ip neigh replace {WAN} lladdr 02:00:00:00:00:01 nud stale dev wan0")
+    assert reasons(router) == {}
+
+
+_OPEN = []
+
+
+def speak_vrrp():
+    """Open a raw socket of protocol 112, as keepalived does; inside a namespace."""
+    _OPEN.append(inside.socket.socket(inside.socket.AF_INET, inside.socket.SOCK_RAW, 112))
+
+
+def fall_silent():
+    """Close it."""
+    _OPEN.pop().close()
+
+
+def test_a_rule_for_loopback_needs_route_localnet(router):
+    """Without it the kernel drops what the rule sends to 127.0.0.1."""
+    load(router, nat(MASQUERADE, f'iifname "wan0" udp dport 8080 dnat to 127.0.0.1:{PORT}'))
+    router.router.call(inside.listen, "127.0.0.1", PORT)
+
+    def arrives():
+        router.server.call(inside.send, WAN, 8080)
+        return router.router.call(inside.heard, "127.0.0.1", PORT) is not None
+
+    assert not arrives()
+    assert reasons(router) == {"route_localnet": 1}
+    assert checked(router) == {"NatRuleUnmatchable": "warning"}
+    router.router.sh("sysctl -qw net.ipv4.conf.wan0.route_localnet=1")
+    assert (arrives(), reasons(router), checked(router)) == (True, {}, {})
+
+
+def test_local_packets_need_no_route_localnet(router):
+    """What this host sends to itself passes output, where the same rule is harmless."""
+    load(
+        router,
+        """
+table ip nat {
+  chain ports { udp dport 8080 dnat to 127.0.0.1:7007; }
+  chain pre { type nat hook prerouting priority -100; fib daddr type local jump ports; }
+  chain out { type nat hook output priority -100; fib daddr type local jump ports; }
+}
+""",
+    )
+    assert (reasons(router), checked(router)) == ({}, {})
+
+
+def test_addresses_of_this_host(router):
+    """LAN and WAN addresses are local."""
+    load(router, nat(MASQUERADE, f"{DNAT}; ip daddr {LAN} udp dport 53 dnat to {SERVER}"))
+    assert (reasons(router), checked(router)) == ({}, {})
+
+
+# -- ipset, by messages: its program need not be here ------------------------------------------
+
+PROTOCOL, SET_NAME, TYPE_NAME, REVISION, FAMILY, DATA = 1, 2, 3, 4, 5, 7
+CREATE, FLUSH, ADD = 2, 4, 9
+
+
+def ipset(command, *attributes):
+    """Send a command of ipset about the set clients; inside a namespace."""
+    head = nfgenmsg(2) + pack(PROTOCOL, b"\6") + pack(SET_NAME, b"clients\0")
+    connection = Connection(NetlinkSocket(NETLINK_NETFILTER), time.monotonic() + 5)
+    with contextlib.closing(connection):
+        connection.command("ipset", 6 << 8 | command, head + b"".join(attributes))
+
+
+def create():
+    """Make the set, of the type hash:ip."""
+    typed = pack(TYPE_NAME, b"hash:ip\0") + pack(REVISION, b"\0") + pack(FAMILY, b"\2")
+    ipset(CREATE, typed, nest(DATA))
+
+
+def add(address):
+    """Add an address to it."""
+    ip = nest(1, pack(1 | 0x4000, socket.inet_aton(address)))  # IPSET_ATTR_IP, _IPADDR_IPV4
+    ipset(ADD, nest(DATA, ip))
+
+
+@pytest.mark.parametrize("backend", ["nft", "legacy"])
+def test_an_ipset_that_is_emptied(router, backend):
+    """It is counted; whether it should be empty, history tells."""
+    router.router.call(create)
+    router.router.call(add, CLIENT)
+    router.router.sh(
+        f"iptables-{backend} -t nat -A POSTROUTING -m set --match-set clients src -j MASQUERADE"
+    )
+    assert (router.source(), fresh(router)) == (WAN, {})
+    router.router.call(ipset, FLUSH)
+    assert (router.source(), fresh(router)) == (CLIENT, {"empty_set": 1})
+    assert checked(router) == {}
+    router.router.call(add, CLIENT)
+    assert (router.source(), fresh(router)) == (WAN, {})
