@@ -20,6 +20,7 @@ STATES = {
     "nat-iptables-nft": ({}, "healthy"),
     "nat-nft": ({}, "healthy"),
     "nat-vmap": ({}, "healthy"),
+    "nat-set-empty": ({"NatRuleUnmatchable": "warning"}, "masquerade matches an emptied set"),
     "both-backends": ({"NatBackendsMixed": "warning"}, "rules in nftables and in legacy tables"),
     "forward-off": ({}, "rules do not make a host a router: only the role or history tells"),
     "iface-forward-off": ({}, "whether packets are lost needs the rise of a counter"),

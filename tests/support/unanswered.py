@@ -12,8 +12,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 
-from netfilter_exporter.kernel.ipset import IPSET_CMD_GET_BYINDEX, IPSET_CMD_LIST
-from netfilter_exporter.kernel.neighbors import RTM_GETNEIGH
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER, NETLINK_ROUTE
 from netfilter_exporter.kernel.nft.uapi import NFT_MSG_GETSET
 from support.recording import Recording
@@ -21,9 +19,6 @@ from support.recording import Recording
 #: (netlink protocol, message type) -> the first recorder whose recordings answer it.
 QUESTIONS: Mapping[tuple[int, int], int] = {
     (NETLINK_NETFILTER, NFT_MSG_GETSET): 2,
-    (NETLINK_NETFILTER, IPSET_CMD_GET_BYINDEX): 2,
-    (NETLINK_NETFILTER, IPSET_CMD_LIST): 2,
-    (NETLINK_ROUTE, RTM_GETNEIGH): 2,
 }
 
 #: What a kernel says of a message that it does not know: nfnetlink_rcv_msg and rtnetlink_rcv_msg.
