@@ -2,7 +2,8 @@
 
     python -m lab.run [--suite SUITE]... [--here] [SCENARIO]...
 
-prints the matrix, and what took longest. Without a scenario all are run, without a suite on every kernel and on this one.
+prints the matrix, and what took longest. Without a scenario all are run, without a suite on every
+kernel and on this one.
 """
 
 from __future__ import annotations
