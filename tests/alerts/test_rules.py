@@ -283,6 +283,7 @@ def test_impossible_joins_are_noticed(expr):
 
 
 def test_the_readme_lists_every_alert():
-    """README's table of alerts is made from the rules: after a change, run update_readme.py."""
+    """README's table of alerts is made from the rules: after a change, `tests/run --update`."""
     text = readme.PATH.read_text(encoding="utf-8")
-    assert readme.embed(text, "alerts", alert_table.alert_table(LOADED)) == text
+    current = readme.embed(text, "alerts", alert_table.alert_table(LOADED)) == text
+    assert current, "run tests/run --update"

@@ -245,7 +245,7 @@ def test_the_example_of_a_web_configuration():
 
 
 def test_the_man_page_has_the_flags_of_today():
-    """Those of the exporter and of its two commands: after a change, run update_readme.py."""
+    """Those of the exporter and of its two commands: after a change, `tests/run --update`."""
     text = MAN.read_text()
     assert man_page.current(text) == text
 

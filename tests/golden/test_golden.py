@@ -44,7 +44,7 @@ def scraped(request, tmp_path_factory):
 
 
 def test_page_is_the_approved_one(scraped, request):
-    """Nothing on the page changes unseen; --update-golden approves."""
+    """Nothing on the page changes unseen; `tests/run --update` approves."""
     got = scraped.page.stable_text
     if request.config.getoption("--update-golden"):
         scraped.golden.write_text(got)
@@ -53,7 +53,7 @@ def test_page_is_the_approved_one(scraped, request):
         lines = difflib.unified_diff(
             expected.splitlines(), got.splitlines(), "approved", "now", lineterm="", n=1
         )
-        hint = "\n\nIf this is right: pytest --update-golden tests/golden, and review the diff."
+        hint = "\n\nIf this is right: tests/run --update, and review the diff."
         pytest.fail(f"{scraped.name}:\n" + "\n".join(lines) + hint, pytrace=False)
 
 

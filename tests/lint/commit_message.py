@@ -37,6 +37,9 @@ def faults(message: str) -> Iterator[str]:
 
 def main(argv: list[str]) -> int:
     """Print the faults of the message in a file; return 1 where there are some."""
+    if len(argv) != 2:
+        sys.stderr.write("usage: tests/lint/commit_message.py FILE\n")
+        return 2
     found = list(faults(Path(argv[1]).read_text(encoding="utf-8")))
     sys.stderr.writelines(f"commit message: {fault}\n" for fault in found)
     return bool(found)

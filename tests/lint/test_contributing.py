@@ -20,7 +20,10 @@ EXAMPLE = dict(FILES.findall((ROOT / "CONTRIBUTING.md").read_text()))
 @pytest.fixture
 def tree(tmp_path):
     """A copy of the package with the example in it, and what its test needs."""
-    shutil.copytree(ROOT / "exporter/netfilter_exporter", tmp_path / "exporter/netfilter_exporter")
+    package = "exporter/netfilter_exporter"
+    shutil.copytree(ROOT / package, tmp_path / package, symlinks=True)
+    for name in ("alerts", "grafana"):  # where the package's links lead
+        (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "tests/unit").mkdir(parents=True)
     shutil.copy(ROOT / "tests/conftest.py", tmp_path / "tests")
     for name in ("support", "fixtures", "kernel"):
@@ -57,6 +60,14 @@ def test_the_test_of_the_example_passes(tree):
     """Who pastes it sees it pass."""
     *_, test = EXAMPLE
     assert run(tree, "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", test) == ""
+
+
+def test_the_example_fits_in(tree):
+    """Into the budget of the page, and into the order of the layers."""
+    for name in ("test_cost.py", "test_layers.py"):
+        shutil.copy(ROOT / "tests/unit" / name, tree / "tests/unit")
+    tests = "tests/unit/test_cost.py::test_all_budgets_fit_on_a_page", "tests/unit/test_layers.py"
+    assert run(tree, "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", *tests) == ""
 
 
 def test_linters_find_nothing_in_the_example(tree):

@@ -1,4 +1,6 @@
-"""Questions to the kernel that older recordings do not answer: the one place that says so.
+"""Questions to the kernel that older recordings do not answer, and files that none has.
+
+This is the one place that says so.
 
 Who adds a question to the exporter counts `RECORDER` in tests/kernel/lab/witness.py up, records
 hosts that answer it with tests/record, and adds a line here. Recordings of an older recorder then
@@ -19,6 +21,13 @@ from support.recording import Recording
 #: (netlink protocol, message type) -> the first recorder whose recordings answer it.
 QUESTIONS: Mapping[tuple[int, int], int] = {
     (NETLINK_NETFILTER, NFT_MSG_GETSET): 2,
+}
+
+#: Files that the exporter opens and no recorded host has, and why that is well.
+FILES: Mapping[str, str] = {
+    "proc/config.gz": "it is in static.ttar as text, and packed where a host is made of it",
+    "proc/net/ip_vs": "IPVS had no service: tests/unit/test_ipvs.py writes the file",
+    "sys/module/module/parameters/sig_enforce": "no kernel with signatures was recorded",
 }
 
 #: What a kernel says of a message that it does not know: nfnetlink_rcv_msg and rtnetlink_rcv_msg.

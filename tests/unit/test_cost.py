@@ -267,4 +267,6 @@ def test_a_row_that_failed_is_made_again(fake_host):
 def test_all_budgets_fit_on_a_page():
     """A NAT gateway's page is bounded: whoever wants more samples finds some to leave out."""
     budgets = {collector.name: collector.budget for collector in COLLECTORS}
-    assert sum(budgets.values()) + exporter_metrics.BUDGET <= PAGE_BUDGET, budgets
+    budgets["exporter_metrics.py"] = exporter_metrics.BUDGET
+    total = sum(budgets.values())
+    assert total <= PAGE_BUDGET, f"{total} samples: lower `budget=` in a collector: {budgets}"

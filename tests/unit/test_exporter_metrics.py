@@ -120,9 +120,10 @@ def test_the_page_has_one_order(paths):
 
 
 def test_the_table_in_the_readme_is_that_of_the_code():
-    """Every metric is in README's table: after a change, run tests/update_readme.py."""
+    """Every metric is in README's table: after a change, `tests/run --update`."""
     text = readme.PATH.read_text(encoding="utf-8")
-    assert readme.embed(text, "metrics", metric_table(FOUND)) == text
+    current = readme.embed(text, "metrics", metric_table(FOUND)) == text
+    assert current, "run tests/run --update"
 
 
 def test_the_table_tells_what_is_opt_in():

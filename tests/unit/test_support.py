@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import os
 import re
 import threading
 import time
@@ -11,6 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab import witness
+from netfilter_exporter import collectors
+from netfilter_exporter.collection import Gatherer
+from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel import files
 from netfilter_exporter.kernel.errors import Denied, Inconclusive, ReadError, Unsupported
 from netfilter_exporter.kernel.netlink.attributes import attribute_map, nest, pack
@@ -287,3 +291,30 @@ def answered(recorded):
     requests = [e.request for e in recorded.exchanges.values() if e.request]
     types = {HEADER.unpack_from(request)[1] for request in requests}
     return {(NETLINK_NETFILTER if type_ >= 1 << 8 else NETLINK_ROUTE, type_) for type_ in types}
+
+
+def test_each_opened_file_is_in_a_recording(fake_host, monkeypatch):
+    """A file that no recorded host has would be absent on every page, and nobody would notice."""
+    recorded = {entry.path for name in recording.names() for entry in recording.load(name).files}
+    missing = {path for name in OPENING for path in opened(fake_host(name), monkeypatch)}
+    missing = {path for path in missing if path.startswith(("proc/", "sys/"))} - recorded
+    assert missing == set(unanswered.FILES), "see FILES in tests/support/unanswered.py"
+
+
+#: Between them they have each kind of kernel, backend and module list.
+OPENING = ("4.9/nat-legacy", "5.10/nat-nft", "6.18/both-backends", "7.2/both-backends")
+
+
+def opened(host, monkeypatch):
+    """Return the files that a scrape opens, below the root of the host."""
+    found, real, root = set(), os.open, f"{host.path('')}/"
+
+    def opening(path, *arguments, **options):
+        if str(path).startswith(root):
+            found.add(str(path).removeprefix(root))
+        return real(path, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", opening)
+        Gatherer(Host(host.system)).gather(collectors.load().values())
+    return found

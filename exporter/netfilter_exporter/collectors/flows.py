@@ -17,7 +17,7 @@ from netfilter_exporter.rules.families import Family
 _SOURCE = "ctnetlink, or /proc/net/nf_conntrack"
 
 #: Series of netfilter_flows, the largest ones.
-_STATES_LIMIT = 30
+_STATES_LIMIT = 24
 
 #: What alerts compare: a 0 for each.
 _ALWAYS = tuple(
@@ -65,7 +65,7 @@ def _offloaded(snapshot: Snapshot) -> Iterable[Sample]:
 COLLECTOR = Collector(
     "flows",
     "a sample of the flow table: states, new connections, whether they are translated and answered",
-    budget=60,
+    budget=54,
     metrics=(
         Metric(
             "flow_sample_entries",
@@ -82,7 +82,7 @@ COLLECTOR = Collector(
         Metric(
             "flows",
             "Estimated number of flows by state: of TCP the kernel's states, otherwise unreplied,"
-            " replied or assured. The 30 largest; absent for states without a flow.",
+            " replied or assured. The 24 largest; absent for states without a flow.",
             source=_SOURCE,
             samples=_flows,
             labels=("family", "protocol", "state"),
