@@ -13,10 +13,13 @@ from netfilter_exporter.config.reload_status import ReloadStatus
 from netfilter_exporter.facts.roles import forwarded_rules, overlapping_backends
 from netfilter_exporter.facts.rulesets import Ruleset, rulesets
 from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.rules.detail import NatTarget
 from netfilter_exporter.rules.families import IPV4, IPV6, Backend, Family, Hook
+from netfilter_exporter.rules.match import Field, masked, named, ranged
 from netfilter_exporter.rules.model import Action, Chain, Rule, Table, Verdict
 from netfilter_exporter.rules.reachability import analyze
 from support import checks
+from support.rules import matching
 
 HEALTHY = "6.1/nat-legacy"
 NETFILTER = "proc/sys/net/netfilter"
@@ -305,6 +308,41 @@ def test_a_jump_from_which_no_packet_comes_back(healthy):
     assert "rule 1 of chain post (jump pre0, no match) takes every packet" in finding.summary
     assert "none comes back from there" in finding.summary
     assert not any("masquerade" in line for line in report.works)
+
+
+WAN = named(Field.OUTPUT_INTERFACE, b"wan0\0")
+
+
+def test_a_rule_that_matches_all_of_a_later_one(healthy):
+    """The earlier rule is named, and nothing is said of a rule without a match."""
+    accept, late = matching(ACCEPT, WAN), matching(Rule(action=Action.MASQUERADE), WAN)
+    finding = checks.one(with_tables(healthy, nat_table(accept, late)), "NatRulesUnreachable")
+    assert "rule 1 of chain post (accept) takes all their packets first" in finding.summary
+    assert finding.evidence["hidden"] == "post rule 2 (masquerade)"
+    assert "without a match" not in finding.why
+    assert "# either delete rule 1 (accept):" in finding.remedy
+
+
+def test_the_port_of_a_container_that_is_gone(healthy):
+    """Its translation hides that of the live one: it may be needed, so deleting comes last."""
+    port = ranged(Field.DESTINATION_PORT, [(8080, 8080)])
+    dead, live = (
+        matching(Rule(action=Action.DNAT), port, to=NatTarget(Family.IPV4, (host, host)))
+        for host in (9, 2)
+    )
+    finding = checks.one(with_tables(healthy, nat_table(dead, live)), "NatRulesUnreachable")
+    assert (finding.evidence["verdict"], finding.evidence["position"]) == ("dnat", 1)
+    assert "# put the rules that it hides before rule 1 (dnat):" in finding.remedy
+    assert finding.remedy.index("# or, if it translates to what is gone, delete it:") > 1
+
+
+def test_an_exemption_behind_its_translation(healthy):
+    """It is called a hidden exemption; no command deletes the translation."""
+    private = matching(ACCEPT, WAN, masked(Field.DESTINATION_IPV4, 0xFF000000, 10 << 24))
+    report = with_tables(healthy, nat_table(matching(MASQUERADE, WAN), private))
+    finding = checks.one(report, "NatRulesUnreachable")
+    assert "hidden exemption: rule 2 of chain post (accept)" in finding.summary
+    assert not any("delete" in line for line in finding.remedy)
 
 
 def test_an_interface_that_was_made_anew(healthy):

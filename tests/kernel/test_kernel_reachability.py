@@ -76,6 +76,111 @@ CASES = {
     ),
 }
 
+#: An earlier rule takes what a later one matches, or only seems to.
+COVERED = {
+    "the same match": (nft('oifname "wan0" accept', MASQUERADE), False),
+    "a wider prefix": (nft("ip saddr 10.0.0.0/8 accept", f"ip saddr {CLIENT} masquerade"), False),
+    "a narrower prefix": (
+        nft("ip saddr 10.77.0.7 accept", "ip saddr 10.0.0.0/8 masquerade"),
+        True,
+    ),
+    "another prefix": (
+        nft("ip saddr 10.1.0.0/16 accept", "ip saddr 10.77.0.0/16 masquerade"),
+        True,
+    ),
+    "a wildcard": (nft('oifname "wan*" accept', MASQUERADE), False),
+    "a negated interface": (nft('oifname != "lan0" accept', MASQUERADE), False),
+    "another interface": (nft('oifname "lan0" accept', MASQUERADE), True),
+    "more matches": (nft('oifname "wan0" tcp dport 1-65535 accept', MASQUERADE), True),
+    "a port in an interval": (
+        nft("udp dport 7000-7100 accept", "udp dport 7007 masquerade"),
+        False,
+    ),
+    "another protocol": (nft("tcp dport 7007 accept", "udp dport 7007 masquerade"), True),
+    "a mark that is set in between": (
+        nft("meta mark 7 accept", "meta mark set 7", "meta mark 7 masquerade"),
+        True,
+    ),
+    "a mark that a chain sets in between": (
+        nft(
+            "meta mark 7 accept",
+            "jump d",
+            "meta mark 7 masquerade",
+            also="chain d { mark set 7; };",
+        ),
+        True,
+    ),
+    "a mark that a chain compares and sets": (
+        nft("jump d", "mark 7 masquerade", also="chain d { mark 7 accept; mark set 7; };"),
+        True,
+    ),
+    "an accept in a chain before": (
+        nft("jump d", MASQUERADE, also='chain d { oifname "wan0" accept; };'),
+        False,
+    ),
+    "a return in a chain before": (
+        nft("jump d", MASQUERADE, also='chain d { oifname "wan0" return; };'),
+        True,
+    ),
+    "an accept behind a return": (
+        nft(
+            "jump d", MASQUERADE, also='chain d { udp dport 7007 return; oifname "wan0" accept; };'
+        ),
+        True,
+    ),
+    "an accept behind a return for others": (
+        nft(
+            "jump d", MASQUERADE, also='chain d { oifname "lan0" return; oifname "wan0" accept; };'
+        ),
+        False,
+    ),
+    "a jump for some to an accept": (
+        nft("udp dport 7007 jump d", MASQUERADE, also='chain d { oifname "wan0" accept; };'),
+        True,  # for TCP, and for the datagram not
+    ),
+    "a hidden jump": (
+        nft('oifname "wan*" accept', 'oifname "wan0" jump d', also="chain d { masquerade; };"),
+        False,
+    ),
+    "a goto": (nft('oifname "wan0" goto d', MASQUERADE, also="chain d { };"), False),
+    "chance": (nft('oifname "wan0" limit rate over 1000/second accept', MASQUERADE), True),
+    "legacy, the same match": (legacy("-o wan0 -j ACCEPT", "-o wan0 -j MASQUERADE"), False),
+    "legacy, a wider prefix": (
+        legacy("-s 10.0.0.0/8 -j RETURN", f"-s {CLIENT} -o wan0 -j MASQUERADE"),
+        False,
+    ),
+    "legacy, wider ports": (
+        legacy("-p udp --dport 7000:8000 -j ACCEPT", "-p udp --dport 7007 -j MASQUERADE"),
+        False,
+    ),
+    "legacy, an accept in a chain before": (
+        "iptables-legacy -w -t nat -N D; iptables-legacy -w -t nat -A D -o wan0 -j ACCEPT; "
+        + legacy("-j D", "-o wan0 -j MASQUERADE"),
+        False,
+    ),
+    "legacy, a mark that is set in between": (
+        legacy("-m mark --mark 7 -j ACCEPT", "-m mark --mark 7 -j MASQUERADE")
+        + "; iptables-legacy -w -t nat -N D; iptables-legacy -w -t nat -A D -j MARK --set-mark 7"
+        "; iptables-legacy -w -t nat -I POSTROUTING 2 -j D",
+        True,
+    ),
+}
+#: Rules that are reached, though not by the datagram that is sent.
+FOR_OTHERS = {"a jump for some to an accept"}
+
+
+@pytest.mark.parametrize(("rules", "reached"), COVERED.values(), ids=COVERED)
+def test_what_is_covered_does_not_translate(namespaces, request, rules, reached):
+    """A rule is told to be hidden by an earlier one just when a packet of its kind says so."""
+    network = Router(namespaces)
+    network.router.sh(rules)
+    source = "legacy_ipv4" if rules.startswith("iptables") else "nftables"
+    facts = network.router.call(inside.ruleset, source)
+    assert (not any(facts.unreachable.values())) is reached
+    name = request.node.callspec.id
+    assert (network.source() == WAN) is (reached and name not in FOR_OTHERS)
+    assert not facts.undecided, name
+
 
 @pytest.mark.parametrize(("rules", "translates"), CASES.values(), ids=CASES)
 def test_what_is_unreachable_does_not_translate(namespaces, rules, translates):

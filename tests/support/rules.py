@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from netfilter_exporter.rules.detail import NO_FORM
+from netfilter_exporter.rules.detail import NO_FORM, Form, MatchReader, NatReader, NatTarget
 from netfilter_exporter.rules.families import IPV4, Backend, Family, Hook
+from netfilter_exporter.rules.match import Field, Match
 from netfilter_exporter.rules.model import Action, Chain, Rule, Table, Verdict
 
 MASQUERADE = Rule(action=Action.MASQUERADE, conditional=True)
@@ -25,6 +26,27 @@ def plain(rule: Rule) -> Rule:
 
 def verdict(name: str) -> Rule:
     return Rule(verdict=Verdict(name))
+
+
+def matching(
+    rule: Rule,
+    *matches: Match,
+    to: NatTarget | None = None,
+    writes: frozenset[Field] | None = frozenset(),
+) -> Rule:
+    """Return `rule` for packets that fulfil `matches`, translating to `to`."""
+    readers = tuple(MatchReader(_given, (match,)) for match in matches)
+    nat = NatReader(_same, (to,)) if to else None
+    form = Form(0, readers, nat, writes=writes)
+    return rule._replace(conditional=bool(matches), form=form)
+
+
+def _given(*matches: Match) -> tuple[Match, ...]:
+    return matches
+
+
+def _same(target: NatTarget) -> NatTarget:
+    return target
 
 
 def goto(target: str) -> Rule:

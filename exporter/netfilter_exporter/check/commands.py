@@ -188,8 +188,21 @@ def where(backend: Backend, families: frozenset[Family], table: str) -> str:
     return f"{iptables_commands.tool(families)} table {table}"
 
 
-def unhide(place: Place, position: int, described: str) -> tuple[Line, ...]:
-    """Return what makes rules behind the rule at `place` reachable: it goes, or they move up."""
+def unhide(
+    place: Place, position: int, described: str, *, translates: bool = False
+) -> tuple[Line, ...]:
+    """Return what makes rules behind the rule at `place` reachable: it goes, or they move up.
+
+    A rule that `translates` may be needed for other packets.
+    """
+    if translates:
+        return (
+            *place.list_rules(),
+            comment(f"put the rules that it hides before rule {position} ({described}):"),
+            *place.insert_rule(),
+            comment("or, if it translates to what is gone, delete it:"),
+            *place.delete_rule(),
+        )
     return (
         *place.list_rules(),
         comment(f"either delete rule {position} ({described}):"),

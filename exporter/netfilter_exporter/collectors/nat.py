@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Callable
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
@@ -58,11 +58,24 @@ def _forwarded_rules(snapshot: Snapshot) -> Iterable[Sample]:
             yield (family.value,), count
 
 
-def _duplicates(snapshot: Snapshot) -> Iterable[Sample]:
+def _tables(
+    numbers: Callable[[RulesetFacts], Mapping[tuple[Family, str], int]],
+) -> Callable[[Snapshot], Iterable[Sample]]:
+    """Return the samples of a number of each table, 0 where there is none."""
+
+    def samples(snapshot: Snapshot) -> Iterable[Sample]:
+        for backend, _, facts in readable(snapshot):
+            found = numbers(facts)
+            for family, table in facts.table_rules:
+                yield (backend.value, family.value, table), found.get((family, table), 0)
+
+    return samples
+
+
+def _hidden_exemptions(snapshot: Snapshot) -> Iterable[Sample]:
     for backend, _, facts in readable(snapshot):
-        for family, table in facts.table_rules:
-            duplicates = facts.in_full.duplicates[family, table]
-            yield (backend.value, family.value, table), duplicates
+        for (family, table), number in facts.hidden_exemptions.items():
+            yield (backend.value, family.value, table), number
 
 
 def _overlapping(snapshot: Snapshot) -> Iterable[Sample]:
@@ -193,7 +206,7 @@ COLLECTOR = Collector(
             "Translating rules that are identical to an earlier one of their chain. They count in"
             " netfilter_nat_rules too.",
             source=_RULES,
-            samples=_duplicates,
+            samples=_tables(lambda facts: facts.in_full.duplicates),
             of=(rulesets,),
             labels=("backend", "family", "table"),
             bounded=True,
@@ -217,12 +230,32 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_unreachable_rules",
-            "Translating rules that no packet of the base chain reaches, because a rule without a"
-            " match has ended a chain before them.",
+            "Translating rules that no packet of the base chain reaches, because an earlier rule"
+            " matches all that they match, and ends the chain.",
             source=_RULES,
             samples=_base_chains(lambda facts: facts.unreachable),
             of=(rulesets,),
             labels=("backend", "family", "table", "chain", "hook"),
+            bounded=True,
+        ),
+        Metric(
+            "nat_hidden_exemptions",
+            "Rules that exempt packets from translation, behind a translation that matches all of"
+            " those packets. Absent where there is none.",
+            source=_RULES,
+            samples=_hidden_exemptions,
+            of=(rulesets,),
+            labels=("backend", "family", "table"),
+            bounded=True,
+        ),
+        Metric(
+            "nat_undecided_rules",
+            "Translating rules of which it is unknown whether an earlier rule hides them: it"
+            " compares what the exporter cannot read.",
+            source=_RULES,
+            samples=_tables(lambda facts: facts.undecided),
+            of=(rulesets,),
+            labels=("backend", "family", "table"),
             bounded=True,
         ),
         Metric(

@@ -57,17 +57,17 @@ def harmless(table: Table, chain: str, termination: Termination) -> Collection[i
     """Return the rules, counted from 0, before which the same translation takes every packet."""
     rules, details = table.rules(chain), list(table.details(chain))
     first = next(number for number, rule in enumerate(rules) if termination.hides(rule))
-    wanted = _translation(rules[first], details[first])
+    wanted = translation(rules[first], details[first])
     if wanted is None:
         return ()
     return {
         number
         for number in range(first + 1, len(rules))
-        if _translation(rules[number], details[number]) == wanted
+        if translation(rules[number], details[number]) == wanted
     }
 
 
-def _translation(rule: Rule, detail: RuleDetail) -> tuple[Action | None, NatTarget | None] | None:
+def translation(rule: Rule, detail: RuleDetail) -> tuple[Action | None, NatTarget | None] | None:
     """Return what a rule translates to; None where that is unknown."""
     target = detail.nat
     if target is None:

@@ -11,39 +11,23 @@ import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from netfilter_exporter.rules import duplicates
-from netfilter_exporter.rules.families import BOTH, IPV4, IPV6, Family
+from netfilter_exporter.rules import duplicates, reach
+from netfilter_exporter.rules.covers import NO_COVERS, ChainCovers, Covers
+from netfilter_exporter.rules.families import BOTH, Family
 from netfilter_exporter.rules.model import Rule, Table
+from netfilter_exporter.rules.reach import Reach
 from netfilter_exporter.rules.shadows import Shadow, ShadowingRule, find_shadowing_rule
 from netfilter_exporter.rules.termination import Termination
 
-# The ways in which packets may come to a chain: a set of them is handed on at each jump, and what
-# the jump does not let pass is taken out.
-_IPV4, _IPV6, _LOOPBACK, _LIVE = 1, 2, 4, 8
-_FAMILY_BITS = {IPV4: _IPV4, IPV6: _IPV6, BOTH: _IPV4 | _IPV6, frozenset(): 0}
-_FAMILIES = {bits: families for families, bits in _FAMILY_BITS.items()}
-_BOTH = _IPV4 | _IPV6
-_EVERYTHING = _BOTH | _LOOPBACK | _LIVE
-_WIDTH = 16  #: ways there can be
-_ALL = (1 << _WIDTH) - 1
-
-#: For each chain the ways from each base chain to it: bit _WIDTH * number of the base + ways.
+#: For each chain the ways from each base chain to it: bit WIDTH * number of the base + ways.
 Reached = dict[str, int]
-
-
-class Reach(NamedTuple):
-    """Which packets that come to a chain meet a rule of it."""
-
-    families: frozenset[Family]  #: that would meet it if nothing were hidden
-    live: frozenset[Family]  #: that do
-    loopback: frozenset[Family]  #: of those, whose loopback traffic may meet it
 
 
 class RuleHit(NamedTuple):
     """A rule of interest: one that translates, or that keeps packets from being tracked."""
 
     rule: Rule
-    passing: int  #: the ways that its matches let pass; without _LIVE where it is hidden
+    passing: int  #: the ways that its matches let pass; without LIVE where it is hidden
 
 
 Edge = tuple[str, int]  #: the chain that a jump leads to, and the ways that it lets pass
@@ -68,11 +52,11 @@ class ChainClass(NamedTuple):
 
     def reach(self, hit: RuleHit, base: int) -> Reach:
         """Return who meets a rule of these chains, of those that come from base chain `base`."""
-        return _reach(self.ways >> _WIDTH * base & _ALL, hit.passing)
+        return reach.reach(self.ways >> reach.WIDTH * base & reach.ALL, hit.passing)
 
     def reach_of_any(self, hit: RuleHit) -> Reach:
         """Return who meets a rule of these chains."""
-        return _reach(_merged(self.ways), hit.passing)
+        return reach.reach(reach.merged(self.ways), hit.passing)
 
 
 class Graph:
@@ -81,15 +65,17 @@ class Graph:
     def __init__(self, table: Table) -> None:
         self.table = table
         self.termination = Termination(table)
+        self.covers: dict[str, ChainCovers] = {}  #: of chains in which something is covered
         self.summaries: dict[str, ChainSummary] = {}
         self._of_rules: dict[tuple[int, ...], ChainSummary] = {}  #: by the identity of the rules
+        self._covers = Covers(table, self.termination)
         #: By identity of their rules and the ways that these let pass: to compare rules is dear.
         self._hits: dict[tuple[tuple[int, int], ...], tuple[RuleHit, ...]] = {}
 
     def walk(self, bases: Iterable[str]) -> Reached:
         """Return the chains that packets of `bases` come to."""
-        start = 1 << (_FAMILY_BITS[self.table.families] | _LOOPBACK | _LIVE)
-        coming = {name: start << _WIDTH * number for number, name in enumerate(bases)}
+        start = 1 << (reach.FAMILY_BITS[self.table.families] | reach.LOOPBACK | reach.LIVE)
+        coming = {name: start << reach.WIDTH * number for number, name in enumerate(bases)}
         reached: Reached = {}
         while coming:
             arriving, coming = coming, {}
@@ -102,9 +88,9 @@ class Graph:
                 if name not in self.summaries:
                     self.summaries[name] = self._summarize(name)
                 for target, passing in self.summaries[name].edges:
-                    passed = _pass(new, passing)
-                    if passed:
-                        coming[target] = coming.get(target, 0) | passed
+                    through = reach.passed(new, passing)
+                    if through:
+                        coming[target] = coming.get(target, 0) | through
         return reached
 
     def classes(self, reached: Reached) -> list[ChainClass]:
@@ -124,7 +110,7 @@ class Graph:
             by_ways[ways] += self.summaries[name].size
         sizes = {family: 0 for family in Family if family in self.table.families}
         for ways, size in by_ways.items():
-            for family in _reach(_merged(ways), _EVERYTHING).families:
+            for family in reach.reach(reach.merged(ways), reach.EVERYTHING).families:
                 sizes[family] += size
         return sizes
 
@@ -135,7 +121,7 @@ class Graph:
         """
         for name, ways in reached.items():
             for rule, passing, target in self.summaries[name].needing:
-                families = _reach(_merged(ways), passing).live
+                families = reach.reach(reach.merged(ways), passing).live
                 if target is not None:
                     families &= self._leading.get(target, frozenset())
                 for interface in rule.interfaces:
@@ -149,23 +135,53 @@ class Graph:
             for number, rule in enumerate(self.table.rules(chain), 1)
             if is_of_interest(rule)
         )
-        shadowing_rule = self._shadowing_rule_in(chain)
         for (position, rule), is_hidden in zip(of_interest, hidden):
             if is_hidden:
-                here = (
-                    shadowing_rule
-                    if shadowing_rule and shadowing_rule.position < position
-                    else None
-                )
+                here = self._shadowing_rule_of(chain, position)
                 yield Shadow(
                     self.table.name,
                     chain,
                     position,
                     rule,
-                    here.position if here else None,
+                    here.position if here and here.chain == chain else None,
                     self.table.families,
-                    here or find_shadowing_rule(base, chain, self._jumps, self._shadowing_rule_in),
+                    here or find_shadowing_rule(base, chain, self._jumps, self._hider_of_jump),
                 )
+
+    def exemptions(self, reached: Reached) -> Iterator[Shadow]:
+        """Yield accepts and returns in reached chains behind what they were to exempt from."""
+        for chain, found in self.covers.items():
+            rules = self.table.rules(chain) if chain in reached else ()
+            for number, place in found.exemptions.items() if rules else ():
+                rule, position = rules[number], number + 1
+                here = place.position if place.chain == chain else None
+                families = self.table.families & rule.families
+                yield Shadow(self.table.name, chain, position, rule, here, families, place)
+
+    def undecided(self, reached: Reached) -> Iterator[frozenset[Family]]:
+        """Yield the families that come to each translating rule that may be covered, or not."""
+        for chain, found in self.covers.items():
+            for number in found.undecided if chain in reached else ():
+                rule = self.table.rules(chain)[number]
+                yield reach.reach(reach.merged(reached[chain]), reach.ways_of(rule, live=True)).live
+
+    def _shadowing_rule_of(self, chain: str, position: int) -> ShadowingRule | None:
+        """Return the rule that takes the packets of the rule at `position` before it."""
+        covered = self.covers.get(chain, NO_COVERS).hidden.get(position - 1)
+        if covered:
+            return covered
+        found = self._shadowing_rule_in(chain)
+        return found if found and found.position < position else None
+
+    def _hider_of_jump(self, chain: str, target: str) -> ShadowingRule | None:
+        """Return what takes the packets of a jump from `chain` to `target` before it."""
+        for position, rule in enumerate(self.table.rules(chain), 1):
+            leads = (t for name in rule.maps for t in self.table.maps.get(name, ()))
+            if target in rule.targets or target in leads:
+                found = self._shadowing_rule_of(chain, position)
+                if found:
+                    return found
+        return None
 
     def _shadowing_rule_in(self, chain: str) -> ShadowingRule | None:
         """Return the first rule of `chain` that no packet gets beyond."""
@@ -181,22 +197,35 @@ class Graph:
         summary = self._of_rules.get(same)
         if summary is not None:
             return summary
-        if duplicates.is_in_question(rules, self.termination):  # it depends on their addresses
-            harmless = duplicates.harmless(self.table, name, self.termination)
-            return self._summarize_rules(rules, harmless)
+        in_question = duplicates.is_in_question(rules, self.termination)
+        covers = self._covers.of_chain(name)
+        if covers.hidden or covers.exemptions or covers.undecided:
+            self.covers[name] = covers
+        if in_question or covers.compared:  # it depends on their addresses
+            harmless = (
+                duplicates.harmless(self.table, name, self.termination) if in_question else ()
+            )
+            return self._summarize_rules(rules, harmless, covers.hidden)
         summary = self._of_rules[same] = self._summarize_rules(rules)
         return summary
 
     def _summarize_rules(
-        self, rules: Sequence[Rule], harmless: Collection[int] = ()
+        self,
+        rules: Sequence[Rule],
+        harmless: Collection[int] = (),
+        covered: Collection[int] = (),
     ) -> ChainSummary:
-        """Summarize rules; the same translation takes the packets of the `harmless` before them."""
+        """Summarize rules; the same translation takes the packets of the `harmless` before them.
+
+        An earlier rule takes those of the `covered`.
+        """
         hits: list[RuleHit] = []
         edges: list[Edge] = []
         needing: list[tuple[Rule, int, str | None]] = []
         live = True
         for number, rule in enumerate(rules):
-            passing = _ways(rule, live=live or number in harmless)
+            reached = (live or number in harmless) and number not in covered
+            passing = reach.ways_of(rule, live=reached)
             leads = [(target, passing) for target in rule.targets]
             if rule.maps:
                 leads += self._edges_of_maps(rule, passing)
@@ -217,7 +246,7 @@ class Graph:
         for name in rule.maps:
             families = self.table.map_families.get(name, {})
             for target in self.table.maps.get(name, ()):
-                kept = _FAMILY_BITS[families.get(target, BOTH)] | _LOOPBACK | _LIVE
+                kept = reach.FAMILY_BITS[families.get(target, BOTH)] | reach.LOOPBACK | reach.LIVE
                 found.append((target, passing & kept))
         return found
 
@@ -231,7 +260,7 @@ class Graph:
                 comes_from[target].append((name, passing))
             for hit in summary.hits:
                 if hit.rule.action:
-                    leading[name] = leading.get(name, 0) | hit.passing & _BOTH
+                    leading[name] = leading.get(name, 0) | hit.passing & reach.BOTH_BITS
         todo = list(leading)
         while todo:
             name = todo.pop()
@@ -240,12 +269,12 @@ class Graph:
                 if new:
                     leading[caller] = leading.get(caller, 0) | new
                     todo.append(caller)
-        return {name: _FAMILIES[bits] for name, bits in leading.items()}
+        return {name: reach.FAMILIES[bits] for name, bits in leading.items()}
 
     @functools.cached_property
     def _jumps(self) -> dict[str, list[tuple[str, bool]]]:
         return {
-            name: [(target, bool(passing & _LIVE)) for target, passing in summary.edges]
+            name: [(target, bool(passing & reach.LIVE)) for target, passing in summary.edges]
             for name, summary in self.summaries.items()
         }
 
@@ -253,45 +282,3 @@ class Graph:
 def is_of_interest(rule: Rule) -> bool:
     """Tell whether a rule translates, or keeps packets from being tracked."""
     return rule.action is not None or rule.notrack or rule.zone
-
-
-def _ways(rule: Rule, *, live: bool) -> int:
-    """Return the ways that the matches of a rule let pass."""
-    return (
-        _FAMILY_BITS[rule.families] | (_LOOPBACK if rule.loopback else 0) | (_LIVE if live else 0)
-    )
-
-
-@functools.lru_cache(maxsize=1024)
-def _pass(arriving: int, passing: int) -> int:
-    """Return the ways behind a jump, of those that arrive at it."""
-    passed = 0
-    for bit in range(arriving.bit_length()):
-        ways = bit & passing & (_WIDTH - 1)
-        if arriving >> bit & 1 and ways & (_IPV4 | _IPV6):
-            passed |= 1 << (bit - bit % _WIDTH + ways)
-    return passed
-
-
-@functools.lru_cache(maxsize=1024)
-def _merged(ways: int) -> int:
-    """Return the ways from any base chain, as if there were one."""
-    merged = 0
-    while ways:
-        merged |= ways & _ALL
-        ways >>= _WIDTH
-    return merged
-
-
-@functools.lru_cache(maxsize=1024)
-def _reach(arriving: int, passing: int) -> Reach:
-    """Return who meets a rule, of the ways that arrive from one base chain."""
-    met = live = loopback = 0
-    for ways in range(_WIDTH):
-        if arriving >> ways & 1:
-            families = ways & passing & (_IPV4 | _IPV6)
-            met |= families
-            if ways & passing & _LIVE:
-                live |= families
-                loopback |= families if ways & passing & _LOOPBACK else 0
-    return Reach(_FAMILIES[met], _FAMILIES[live], _FAMILIES[loopback])

@@ -45,6 +45,7 @@ class Field(enum.Enum):
     GROUP = "skgid", 4
     SOURCE_TYPE = "fib saddr type", 4  #: RTN_* (include/uapi/linux/rtnetlink.h): 2 is local
     DESTINATION_TYPE = "fib daddr type", 4
+    OTHER = "other", 0  #: whatever has no name here: only rules that write it say so
 
     __hash__ = object.__hash__  # members are singletons; Enum's own hash is ten times slower
 

@@ -67,6 +67,11 @@ class RulesetFacts:
     #: families of which a forward base chain has the policy drop
     forward_drops: set[Family] = dataclasses.field(default_factory=set)
     shadows: list[Shadow] = dataclasses.field(default_factory=list)
+    #: translating rules of which it is unknown whether packets reach them, by family and table
+    undecided: Counter[tuple[Family, str]] = dataclasses.field(default_factory=Counter)
+    #: accepts and returns behind the translation that they were to exempt from, likewise
+    hidden_exemptions: Counter[tuple[Family, str]] = dataclasses.field(default_factory=Counter)
+    exemptions: list[Shadow] = dataclasses.field(default_factory=list)
 
 
 def analyze(tables: Iterable[Table]) -> RulesetFacts:
@@ -87,6 +92,7 @@ def analyze(tables: Iterable[Table]) -> RulesetFacts:
         if nat:
             facts.preconditions.append(collect(graph, nat, classes))
         _add_unreachable(facts, graph, nat, classes)
+        _add_covers(facts, graph, reached)
         _add_interfaces(facts, graph, reached)
         _add_untracked(facts, graph, bases)
         if any(hook is Hook.FORWARD and table.chains[n].drops for n, hook in bases.items()):
@@ -160,6 +166,19 @@ def _add_unreachable(
                     facts.unreachable[label] += len(group.chains)
             for chain in group.chains if any(hidden) else ():
                 _add_shadows(facts, graph.shadows(base, chain, [*map(bool, hidden)]))
+
+
+def _add_covers(facts: RulesetFacts, graph: Graph, reached: Reached) -> None:
+    """Add what is undecided, and exemptions that come too late."""
+    table = graph.table
+    for families in graph.undecided(reached):
+        for family in families:
+            facts.undecided[family, table.name] += 1
+    for shadow in graph.exemptions(reached):
+        for family in shadow.families:
+            facts.hidden_exemptions[family, table.name] += 1
+        if len(facts.exemptions) < SHADOW_LIMIT:
+            facts.exemptions.append(shadow)
 
 
 def _add_shadows(facts: RulesetFacts, shadows: Iterable[Shadow]) -> None:

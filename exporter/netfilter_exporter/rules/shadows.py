@@ -13,7 +13,7 @@ SHADOW_LIMIT = 64
 
 
 class ShadowingRule(NamedTuple):
-    """A rule that ends its chain for every packet."""
+    """A rule that ends its chain for every packet, or for all that a later rule matches."""
 
     chain: str
     position: int  #: counted from 1
@@ -37,18 +37,18 @@ def find_shadowing_rule(
     base: str,
     chain: str,
     jumps: Mapping[str, Iterable[tuple[str, bool]]],
-    shadowing_rule_in: Callable[[str], ShadowingRule | None],
+    hider_of_jump: Callable[[str, str], ShadowingRule | None],
 ) -> ShadowingRule | None:
     """Return the rule that ends the way from `base` to `chain`, the one nearest to `base`.
 
     `jumps` are the targets of each chain's jumps, and whether packets come to the jump;
-    `shadowing_rule_in` gives the rule that ends a chain.
+    `hider_of_jump` gives the rule that takes the packets of a jump, by its chain and target.
     """
     todo: list[tuple[str, ShadowingRule | None]] = [(base, None)]
     seen = {base}
     for name, shadowing_rule in todo:  # grows while it is walked
         for target, live in jumps.get(name, ()):
-            behind = shadowing_rule or (None if live else shadowing_rule_in(name))
+            behind = shadowing_rule or (None if live else hider_of_jump(name, target))
             if target == chain and behind:
                 return behind
             if target not in seen:

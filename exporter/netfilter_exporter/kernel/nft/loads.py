@@ -17,7 +17,6 @@ from netfilter_exporter.kernel.nft.registers import (
 from netfilter_exporter.kernel.nft.verdicts import parse_verdict
 from netfilter_exporter.kernel.rule_parts import (
     MATCH,
-    NO_FIELDS,
     UNKNOWN,
     Part,
 )
@@ -77,7 +76,7 @@ def meta(given: Expression, state: State) -> Part:
     key = given.number(uapi.NFTA_META_KEY)
     field = _META.get(key)
     if given.has(uapi.NFTA_META_SREG):
-        return Part(writes=frozenset({field}) if field else NO_FIELDS)
+        return Part(writes=frozenset({field or Field.OTHER}))
     source = Source(
         "meta",
         bytes((key & 0xFF,)),
@@ -98,7 +97,7 @@ def ct(given: Expression, state: State) -> Part:
     field = _CT.get(key)
     if given.has(uapi.NFTA_CT_SREG):
         zone = key == uapi.NFT_CT_ZONE
-        return Part(Rule(zone=zone), writes=frozenset({field}) if field else NO_FIELDS)
+        return Part(Rule(zone=zone), writes=frozenset({field or Field.OTHER}))
     source = Source(
         "ct",
         bytes(given.message[given.all]),  # it may name a direction

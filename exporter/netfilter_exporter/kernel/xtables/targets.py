@@ -37,10 +37,13 @@ _WRITES = {
     b"MARK": frozenset({Field.MARK}),
     b"HMARK": frozenset({Field.MARK}),
     b"CONNMARK": frozenset({Field.MARK, Field.CT_MARK}),
+    **dict.fromkeys(
+        b"CLASSIFY CONNSECMARK DSCP ECN HL SECMARK TCPMSS TCPOPTSTRIP TOS TTL".split(),
+        frozenset({Field.OTHER}),
+    ),
 }
 _WRITES_NONE = frozenset(
-    b"AUDIT CHECKSUM CLASSIFY CONNSECMARK CT DSCP ECN HL IDLETIMER LED LOG NFLOG NOTRACK RATEEST"
-    b" SECMARK TCPMSS TCPOPTSTRIP TOS TRACE TTL ULOG".split()
+    b"AUDIT CHECKSUM CT IDLETIMER LED LOG NFLOG NOTRACK RATEEST TRACE ULOG".split()
 )
 
 

@@ -1,0 +1,158 @@
+"""Which packets never come back from a chain that they are sent to by a jump, and what it changes.
+
+`termination` knows the chains from which none does. Here it is asked of those packets that fulfil a
+condition: a jump to a chain with ``-o wan -j ACCEPT`` hides what follows the jump for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from netfilter_exporter.rules import duplicates
+from netfilter_exporter.rules.conditions import ANY, Condition, are_apart, both, condition
+from netfilter_exporter.rules.cover_index import Hider, Translated
+from netfilter_exporter.rules.detail import RuleDetail
+from netfilter_exporter.rules.families import Family
+from netfilter_exporter.rules.match import Field
+from netfilter_exporter.rules.model import Rule, Table, Verdict
+from netfilter_exporter.rules.shadows import ShadowingRule
+from netfilter_exporter.rules.termination import Termination
+
+#: Rules of a chain that are asked whether they end the way of what is sent there, and jumps of a
+#: table that are followed so: those beyond hide nothing.
+MOST_RULES = 64
+_MOST_JUMPS = 256
+
+_NOTHING: frozenset[Field] = frozenset()
+#: Of a rule of which it is unknown to what it translates; like that of no other rule.
+UNKNOWN: Translated = (None, None)
+
+
+class ChainEnds:
+    """What of one table ends the way of packets, and changes them."""
+
+    def __init__(self, table: Table, termination: Termination) -> None:
+        self._table = table
+        self._termination = termination
+        self._finals: dict[str, tuple[Hider, ...]] = {}
+        self._written: dict[str, frozenset[Field] | None] = {}
+        self._known_ends: dict[str, bool] = {}
+        self._jumps_left = _MOST_JUMPS
+
+    def may_hide(self, rule: Rule) -> bool:
+        """Tell whether some packet may end its way at a rule."""
+        if rule.verdict is Verdict.JUMP:
+            return any(self._may_end(target) for target in rule.targets)
+        return rule.action is not None or rule.verdict is not None
+
+    def _may_end(self, chain: str) -> bool:
+        if chain not in self._known_ends:
+            self._known_ends[chain] = False  # while it is asked
+            self._known_ends[chain] = any(
+                rule.verdict is not Verdict.RETURN and self.may_hide(rule)
+                for rule in self._table.rules(chain)
+            )
+        return self._known_ends[chain]
+
+    def hiders(
+        self, chain: str, number: int, rule: Rule, detail: RuleDetail, demands: Condition
+    ) -> Iterator[Hider]:
+        """Yield what a rule, or the chain that it jumps to, hides from what follows it."""
+        place = ShadowingRule(chain, number + 1, rule)
+        if rule.verdict is not Verdict.JUMP:
+            if rule.verdict is not None or rule.action is not None:
+                yield Hider(place, demands, rule.families, translated(rule, detail))
+            return
+        for target in rule.targets:
+            if not self._may_end(target):
+                continue
+            if self._termination.ends(target):
+                yield Hider(place, demands, rule.families)
+            elif self._jumps_left > 0:
+                self._jumps_left -= 1
+                yield from _behind(rule, demands, self._ends_of(target))
+
+    def _ends_of(self, chain: str) -> tuple[Hider, ...]:
+        """Return the rules of a user chain, and behind it, at which a packet ends its whole way."""
+        known = self._finals.get(chain)
+        if known is None:
+            self._finals[chain] = ()  # while it is asked
+            known = self._finals[chain] = tuple(self._find_ends(chain))
+        return known
+
+    def _find_ends(self, chain: str) -> Iterator[Hider]:
+        escapes: list[Condition] = []  # of packets that may come back, or go elsewhere
+        written: frozenset[Field] | None = _NOTHING
+        families = self._table.families
+        followed = zip(range(MOST_RULES), self._table.rules(chain), self._table.details(chain))
+        for number, rule, detail in followed:
+            written = _union(written, self.writes(rule))
+            demands = demands_of(rule, detail, families)
+            sends = rule.verdict is Verdict.GOTO
+            if rule.verdict is Verdict.RETURN or rule.maps or sends:
+                if sends and demands is not None:
+                    yield from _kept(
+                        _behind(rule, demands, self._ends_of(rule.targets[0])), written, escapes
+                    )
+                escapes.append(demands or ANY)
+            elif demands is not None:
+                hiders = self.hiders(chain, number, rule, detail, demands)
+                yield from _kept(hiders, written, escapes)
+
+    def writes(self, rule: Rule) -> frozenset[Field] | None:
+        """Return the fields that a rule, and what it leads to, may change; None: any."""
+        written = rule.form.writes
+        for target in rule.targets:
+            written = _union(written, self._written_in(target))
+        for name in rule.maps:
+            for target in self._table.maps.get(name, ()):
+                written = _union(written, self._written_in(target))
+        return written
+
+    def _written_in(self, chain: str) -> frozenset[Field] | None:
+        if chain not in self._written:
+            self._written[chain] = _NOTHING  # while it is asked
+            written: frozenset[Field] | None = _NOTHING
+            for rule in self._table.rules(chain):
+                written = _union(written, self.writes(rule))
+            self._written[chain] = written
+        return self._written[chain]
+
+
+def demands_of(rule: Rule, detail: RuleDetail, families: frozenset[Family]) -> Condition | None:
+    """Return what a rule demands; None where that also depends on chance, or is unknown at all."""
+    if not rule.conditional:
+        return ANY
+    matches = detail.matches
+    return condition(matches, families & rule.families) if matches else None
+
+
+def translated(rule: Rule, detail: RuleDetail) -> Translated:
+    """Return what a rule translates to; None where it does not translate."""
+    return (duplicates.translation(rule, detail) or UNKNOWN) if rule.action else None
+
+
+def _behind(rule: Rule, demands: Condition, ends: Iterable[Hider]) -> Iterator[Hider]:
+    """Yield the ends behind a jump, with what the jump demands too."""
+    for end in ends:
+        together = both(demands, end.demands)
+        families = end.families & rule.families
+        if families and together.possible and not end.demands.depends_on(rule.form.writes):
+            yield end._replace(demands=together, families=families)
+
+
+def _kept(
+    ends: Iterable[Hider], written: frozenset[Field] | None, escapes: Iterable[Condition]
+) -> Iterator[Hider]:
+    """Yield those ends at which what is said of packets that come to the chain still holds."""
+    for end in ends:
+        if not end.demands.depends_on(written) and all(
+            are_apart(escape, end.demands) for escape in escapes
+        ):
+            yield end
+
+
+def _union(one: frozenset[Field] | None, other: frozenset[Field] | None) -> frozenset[Field] | None:
+    if one is None or other is None:
+        return None
+    return one | other if other else one

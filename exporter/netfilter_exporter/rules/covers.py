@@ -1,0 +1,255 @@
+"""Rules that no packet meets because an earlier rule takes all those packets first.
+
+A rule with matches hides a later one that demands the same or more, if no packet gets beyond it
+that fulfils them, and nothing in between changes what they compare. So ``-o wan -j ACCEPT`` hides
+``-o wan -s 10.1.0.0/16 -j MASQUERADE``, also from a chain that is jumped to before. What depends on
+chance hides nothing; what depends on something unknown leaves the later rule undecided.
+
+Reading a rule in full takes microseconds: MOST_READ of a table are. Of the others it is compared
+whether they demand the very same, by their bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from netfilter_exporter.rules import duplicates
+from netfilter_exporter.rules.chain_ends import (
+    MOST_RULES,
+    UNKNOWN,
+    ChainEnds,
+    demands_of,
+    translated,
+)
+from netfilter_exporter.rules.conditions import ANY, Condition, condition
+from netfilter_exporter.rules.cover_index import CoverIndex, Entry, Hider, Translated
+from netfilter_exporter.rules.detail import Form, RuleDetail, Slot
+from netfilter_exporter.rules.families import Family
+from netfilter_exporter.rules.match import Field
+from netfilter_exporter.rules.model import Rule, Table, Verdict
+from netfilter_exporter.rules.shadows import ShadowingRule
+from netfilter_exporter.rules.termination import Termination
+
+#: Rules of a table that are read in full, besides those without a number or name of their own.
+MOST_READ = 512
+
+_NO_FIELDS: frozenset[Field] = frozenset()
+_EXEMPTIONS = frozenset({Verdict.ACCEPT, Verdict.RETURN})
+
+
+class ChainCovers(NamedTuple):
+    """What is covered in a chain, by the number of the rule, counted from 0."""
+
+    hidden: Mapping[int, ShadowingRule] = {}
+    #: accepts and returns that were to exempt packets from a translation before them
+    exemptions: Mapping[int, ShadowingRule] = {}
+    undecided: frozenset[int] = frozenset()
+    compared: bool = True  #: it depends on what the rules compare, not only on what they do
+
+
+#: The identity of a form, and what else decides how rules of it are read.
+_FormKey = tuple[int, bool, "frozenset[Family]"]
+
+NO_COVERS = ChainCovers(compared=False)
+_NOTHING_FOUND = ChainCovers()
+
+
+class Covers:
+    """What rules of one table cover, asked chain by chain."""
+
+    def __init__(self, table: Table, termination: Termination) -> None:
+        self.table = table
+        self.ends = ChainEnds(table, termination)
+        self.left = MOST_READ
+        self._forms: dict[_FormKey, _FormDemands] = {}
+
+    def of_chain(self, name: str) -> ChainCovers:
+        """Return what is covered in a chain."""
+        rules = self.table.rules(name)
+        if not self._is_in_question(rules):
+            return NO_COVERS
+        scan = _Scan(self, name)
+        for number, (rule, detail) in enumerate(zip(rules, self.table.details(name))):
+            scan.add(number, rule, detail)
+        if not scan.hidden and not scan.exemptions and not scan.undecided:
+            return _NOTHING_FOUND
+        return ChainCovers(scan.hidden, scan.exemptions, frozenset(scan.undecided))
+
+    def _is_in_question(self, rules: Sequence[Rule]) -> bool:
+        """Tell whether a rule that may hide others is followed by one that may be hidden."""
+        if len(rules) < 2:
+            return False
+        first = next((n for n, rule in enumerate(rules[:-1]) if self._may_hide(rule)), None)
+        return first is not None and any(
+            _is_missed(rule) or _is_exemption(rule) for rule in rules[first + 1 :]
+        )
+
+    def _may_hide(self, rule: Rule) -> bool:
+        known = self._forms.get(_form_key(rule))
+        by_chance = known is not None and known.demands is None
+        return not by_chance and self.ends.may_hide(rule)
+
+    def demands(self, rule: Rule, detail: RuleDetail) -> _FormDemands:
+        """Return what is known of all rules of a form; `detail` is of one of them."""
+        key = _form_key(rule)
+        known = self._forms.get(key)
+        if known is None:
+            known = self._forms[key] = _FormDemands(rule, detail, self.table.families)
+        return known
+
+
+class _FormDemands:
+    """What rules of a form demand, as far as it is the same for all of them."""
+
+    def __init__(self, rule: Rule, detail: RuleDetail, families: frozenset[Family]) -> None:
+        self.form = rule.form  # so that no other one gets its identity
+        self.slots = _slots(rule.form)
+        self.demands = demands_of(rule, detail, families)  #: of the first of them
+        self.comparable = self.demands is not None and not self.demands.unknown
+
+
+def _form_key(rule: Rule) -> _FormKey:
+    return id(rule.form), rule.conditional, rule.families
+
+
+def _slots(form: Form) -> list[Slot] | None:
+    """Return which of a rule's values its matches are read from; None: all of them."""
+    if form.nat is None:
+        return None
+    return sorted({slot for reader in form.matches for slot in reader.slots})
+
+
+class _Scan:
+    """One chain, rule by rule."""
+
+    def __init__(self, covers: Covers, name: str) -> None:
+        self.hidden: dict[int, ShadowingRule] = {}
+        self.exemptions: dict[int, ShadowingRule] = {}
+        self.undecided: set[int] = set()
+        self._covers = covers
+        self._name = name
+        self._families = covers.table.families
+        self._index = CoverIndex()
+        #: Rules at which a packet ends its way, by form and by the bytes that they compare.
+        self._same: dict[tuple[_FormKey, bytes], tuple[int, Rule, RuleDetail]] = {}
+
+    def add(self, number: int, rule: Rule, detail: RuleDetail) -> None:
+        """Look at the next rule: what covers it, and what it covers."""
+        ends = self._covers.ends
+        written = ends.writes(rule)
+        if written != _NO_FIELDS:
+            self._index.forget(written)
+            self._same.clear()
+        hides = ends.may_hide(rule)
+        if not hides and not _is_missed(rule):
+            return
+        of_form = self._covers.demands(rule, detail)
+        key = _form_key(rule), _compared(detail, of_form.slots)
+        read = (hides or bool(self._index)) and (not rule.form.size or self._read_more())
+        demands = self._demands(rule, detail, of_form) if read else None
+        by = self._first_same(rule, key)
+        if read and self._index:
+            by = self._first_wider(number, rule, detail, demands, by)
+        if by is not None:
+            self._note(number, rule, detail, by[1])
+        elif hides:
+            if of_form.comparable and rule.verdict is not Verdict.JUMP and written == _NO_FIELDS:
+                self._same[key] = number, rule, detail
+            if demands is not None and demands.possible:
+                for hider in ends.hiders(self._name, number, rule, detail, demands):
+                    if not hider.demands.depends_on(written):
+                        self._index.add(number, hider)
+
+    def _first_wider(
+        self,
+        number: int,
+        rule: Rule,
+        detail: RuleDetail,
+        demands: Condition | None,
+        same: Entry | None,
+    ) -> Entry | None:
+        """Return the first rule that covers this one, where `same` is the first that equals it."""
+        wanted = demands or _as_far_as_known(rule, detail, self._families)
+        if not wanted.possible:
+            return same
+        first, undecided = self._index.find(wanted, rule.families & self._families)
+        if same is None and undecided and rule.action:
+            self.undecided.add(number)
+        if first is None or (same is not None and same[0] < first[0]):
+            return same
+        return first
+
+    def _note(self, number: int, rule: Rule, detail: RuleDetail, by: Hider) -> None:
+        """Note that a rule is covered, where that matters."""
+        if _is_missed(rule):
+            if not self._is_same(rule, detail, by.translated):
+                self.hidden[number] = by.place
+        elif _is_exemption(rule) and by.translated is not None:
+            self.exemptions[number] = by.place
+
+    def _first_same(self, rule: Rule, key: tuple[_FormKey, bytes]) -> Entry | None:
+        found = self._same.get(key)
+        if found is None:
+            return None
+        number, before, detail = found
+        if not before.families >= rule.families & self._families:
+            return None
+        place = ShadowingRule(self._name, number + 1, before)
+        return number, Hider(place, ANY, before.families, translated(before, detail))
+
+    def _read_more(self) -> bool:
+        """Tell whether one more rule may be read in full."""
+        self._covers.left -= 1
+        return self._covers.left >= 0
+
+    def _demands(self, rule: Rule, detail: RuleDetail, of_form: _FormDemands) -> Condition | None:
+        if of_form.demands is None or not rule.form.size:
+            return of_form.demands
+        return demands_of(rule, detail, self._families)
+
+    def _is_same(self, rule: Rule, detail: RuleDetail, by: Translated) -> bool:
+        """Tell whether what covers a rule translates just as it does: then it is not missed."""
+        if by is None or by == UNKNOWN:
+            return False
+        if rule.action:
+            return duplicates.translation(rule, detail) == by
+        maps = self._covers.table.maps
+        targets = [*rule.targets, *(target for name in rule.maps for target in maps.get(name, ()))]
+        return self._translate_alike(targets, by)
+
+    def _translate_alike(self, chains: Iterable[str], by: Translated) -> bool:
+        """Tell whether all translating rules of some chains, and behind them, do the same."""
+        table = self._covers.table
+        todo = list(dict.fromkeys(chains))
+        for chain in todo:  # grows while it is walked
+            rules = table.rules(chain)
+            if len(todo) > MOST_RULES or len(rules) > MOST_RULES or any(r.maps for r in rules):
+                return False
+            for rule, detail in zip(rules, table.details(chain)):
+                if rule.action and duplicates.translation(rule, detail) != by:
+                    return False
+                todo += [target for target in rule.targets if target not in todo]
+        return True
+
+
+def _compared(detail: RuleDetail, slots: list[Slot] | None) -> bytes:
+    """Return the bytes that decide what a rule demands, among rules of its form."""
+    if slots is None:
+        return detail.values
+    return b"".join([detail.values[start:end] for start, end in slots])
+
+
+def _as_far_as_known(rule: Rule, detail: RuleDetail, families: frozenset[Family]) -> Condition:
+    """Return what a rule demands besides that it depends on chance."""
+    known = (match for match in detail.matches if getattr(match, "stable", True))
+    return condition(known, families & rule.families) or ANY
+
+
+def _is_missed(rule: Rule) -> bool:
+    """Tell whether it matters that no packet meets a rule: it translates, or leads to others."""
+    return bool(rule.action or rule.targets or rule.maps)
+
+
+def _is_exemption(rule: Rule) -> bool:
+    return rule.conditional and rule.verdict in _EXEMPTIONS
