@@ -2,6 +2,7 @@
 
 import pytest
 
+from netfilter_exporter.rules.covers import NO_COVERS, Covers
 from netfilter_exporter.rules.families import Family
 from support import inside, oracle, random_rules
 from support.namespace import Failed
@@ -23,6 +24,12 @@ def counted(*rulesets):
             for (family, table), number in numbers.items():
                 getattr(found, name)[family.value, table] += number
     return oracle.Counts(*(+counter for counter in found))
+
+
+def without_covers(source):
+    """Return what is read, of which the oracle knows all: what hides rules without a match."""
+    Covers.of_chain = lambda *_: NO_COVERS  # in the process of this namespace alone
+    return inside.ruleset(source)
 
 
 def accepted(load, make, seeds):
@@ -51,7 +58,7 @@ def test_legacy_rules(namespace, family, version):
     for seed, text in accepted(load, lambda s: random_rules.iptables(s, version), SEEDS):
         saved = namespace.run(f"{tool}-save", "-t", "nat")
         expected = oracle.count(oracle.iptables(saved, family.value))
-        assert counted(namespace.call(inside.ruleset, f"legacy_{family.value}")) == expected, (
+        assert counted(namespace.call(without_covers, f"legacy_{family.value}")) == expected, (
             f"seed {seed}\n{text}"
         )
 
@@ -67,7 +74,7 @@ def test_iptables_nft_rules(namespace, version):
     for seed, text in accepted(load, lambda s: random_rules.iptables(s, version), SEEDS):
         saved = namespace.run(f"{tool}-save", "-t", "nat")
         expected = oracle.count(oracle.iptables(saved, f"ipv{version}"))
-        assert counted(namespace.call(inside.ruleset, "nftables")) == expected, (
+        assert counted(namespace.call(without_covers, "nftables")) == expected, (
             f"seed {seed}\n{text}"
         )
 
@@ -81,6 +88,6 @@ def test_nft_rules(namespace):
     for seed, text in accepted(load, random_rules.nft, SEEDS):
         printed = [namespace.run("nft", *json, "list", "ruleset") for json in (["-j"], [])]
         expected = oracle.count(oracle.nft(*printed))
-        assert counted(namespace.call(inside.ruleset, "nftables")) == expected, (
+        assert counted(namespace.call(without_covers, "nftables")) == expected, (
             f"seed {seed}\n{text}"
         )
