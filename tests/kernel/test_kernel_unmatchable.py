@@ -217,6 +217,70 @@ def test_a_backup_of_vrrp_lacks_its_address_on_purpose(router):
     assert reasons(router) == {}
 
 
+SPARE = "198.51.100.30"
+
+
+def missing(router):
+    """Return the addresses that no host has, of what outgoing packets get."""
+    page = Page(router.router.call(inside.scrape, ("nat",)))
+    return [sample.labels["address"] for sample in page.samples("nat_missing_address")]
+
+
+@pytest.fixture
+def snat(router):
+    """A router that translates to an address which it has beside its own."""
+    load(router, nat(f'oifname "wan0" snat to {SPARE}'))
+    router.router.sh(f"ip address add {SPARE}/24 dev wan0")
+    assert (router.source(), router.answers(), missing(router)) == (SPARE, 1, [])
+    return router
+
+
+def test_snat_to_an_address_that_is_lost(snat):
+    """Replies reach nobody; alone it is info, for a provider may deliver them all the same."""
+    snat.router.sh(f"ip address del {SPARE}/24 dev wan0")
+    snat.server.sh("ip neigh flush dev eth0")
+    assert (snat.source(), snat.answers(), missing(snat)) == (SPARE, 0, [SPARE])
+    assert checked(snat) == {"NatRuleUnmatchable": "info"}
+    snat.router.sh(f"ip address add {SPARE}/32 dev lo")
+    assert (snat.answers(), missing(snat), checked(snat)) == (1, [], {})
+
+
+HEALTHY = {
+    "anyip": f"ip route add local {SPARE}/32 dev lo",
+    "proxy-arp": "sysctl -qw net.ipv4.conf.wan0.proxy_arp=1",
+    "proxy-neighbor": f"ip neigh add proxy {SPARE} dev wan0",
+    "another-host": f"ip neigh replace {SPARE} lladdr 02:00:00:00:00:01 nud stale dev wan0",
+    "routed-pool": f"ip route add blackhole {SPARE}/32",
+    "routed-here": f"ip route add {SPARE}/32 via {SERVER}",
+}
+
+
+@pytest.mark.parametrize("command", HEALTHY.values(), ids=HEALTHY)
+def test_addresses_that_no_interface_has(snat, command):
+    """AnyIP, proxy ARP, the active host of a cluster, and routed pools: nothing is missing."""
+    snat.router.sh(f"ip address del {SPARE}/24 dev wan0")
+    assert missing(snat) == [SPARE]
+    snat.router.sh(command)
+    assert (missing(snat), checked(snat)) == ([], {})
+
+
+def test_a_backup_of_vrrp_translates_to_the_address_of_its_master(snat):
+    """A program that speaks VRRP decides who has it."""
+    snat.router.sh(f"ip address del {SPARE}/24 dev wan0")
+    snat.router.call(speak_vrrp)
+    assert missing(snat) == []
+    snat.router.call(fall_silent)
+
+
+def test_pools_are_not_judged(router):
+    """A pool of addresses beyond the networks of the interfaces is routed here by somebody."""
+    load(router, nat('oifname "wan0" snat to 203.0.113.7'))
+    router.server.sh(f"ip route add 203.0.113.0/24 via {WAN}")
+    assert (router.source(), router.answers(), missing(router)) == ("203.0.113.7", 1, [])
+    load(router, "flush ruleset" + nat(f'oifname "wan0" snat to {SPARE}-198.51.100.33'))
+    assert missing(router) == []
+
+
 _OPEN = []
 
 

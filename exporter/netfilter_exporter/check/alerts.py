@@ -42,7 +42,7 @@ ALERTS = (
     Alert("NetfilterNatInterfaceForwardingDisabled", (_WARNING,)),
     Alert("NetfilterNatRulesUnreachable", (_WARNING,), hidden.nat_rules_unreachable),
     Alert("NetfilterNatInterfaceMissing", (_WARNING,), rules.nat_interface_missing),
-    Alert("NetfilterNatRuleUnmatchable", (_WARNING,), matching.nat_rule_unmatchable),
+    Alert("NetfilterNatRuleUnmatchable", (_WARNING, _INFO), matching.nat_rule_unmatchable),
     Alert("NetfilterNatBackendsMixed", (_WARNING, _INFO), rules.nat_backends_mixed),
     Alert("NetfilterNatTrafficDropped", (_WARNING,)),
     Alert("NetfilterNatPortsExhausted", (_WARNING, _CRITICAL)),

@@ -6,11 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from netfilter_exporter.check import commands, handles, iptables_commands, nft_commands, shell
-from netfilter_exporter.check.context import Context
-from netfilter_exporter.check.findings import Found, Value, count, unknown
+from netfilter_exporter.check.context import FAMILY, Context
+from netfilter_exporter.check.findings import Found, Severity, Value, count, unknown
+from netfilter_exporter.check.flow_watch import LOST_BIRTHS, NewFlows
+from netfilter_exporter.check.flows import UNANSWERED
 from netfilter_exporter.check.rules import every_ruleset_read
 from netfilter_exporter.check.shell import Line, comment
 from netfilter_exporter.facts.matchability import unmatched
+from netfilter_exporter.flows.births import Replied
+from netfilter_exporter.kernel.addresses import written
 from netfilter_exporter.rules.families import Backend, Family
 from netfilter_exporter.rules.matchability import Cause, Reason, Unmatchable
 
@@ -37,6 +41,9 @@ def nat_rule_unmatchable(context: Context) -> Iterator[Found]:
             )
     if undecided:
         yield unknown(_NEEDS_HISTORY)
+    for backend, table, family, number in unmatched(context.snapshot).addresses:
+        if not context.unwanted(family):
+            yield _lost_source(context, backend, table, family, written(family, number))
     every_ruleset_read(context)
 
 
@@ -45,6 +52,41 @@ def _is_last(context: Context, rules: Sequence[Unmatchable]) -> bool:
     sources = dict(unmatched(context.snapshot).sources)
     families = {family for each in rules for family in each.rule.families}
     return any(sources.get(family) == 0 for family in families if not context.unwanted(family))
+
+
+def _lost_source(
+    context: Context, backend: Backend, table: str, family: Family, address: str
+) -> Found:
+    """Return the finding of an address that outgoing packets get and that no host has."""
+    dead = _is_unanswered(context, family)
+    seen = "and nothing replies to translated connections" if dead else "as far as is known"
+    return Found(
+        f"{FAMILY[family]}: rules of table {table} translate to {address}, which no host has,"
+        f" {seen}.",
+        "Replies to an address that no host has reach nobody. A provider may deliver it here all"
+        " the same.",
+        {
+            "backend": backend.value,
+            "family": family.value,
+            "table": table,
+            "reason": Reason.MISSING_ADDRESS.value,
+            "of": address,
+        },
+        (
+            shell.fixed("ip -br address"),
+            comment("give the host that address again, or write its present one into the rules"),
+        ),
+        None if dead else Severity.INFO,
+    )
+
+
+def _is_unanswered(context: Context, family: Family) -> bool:
+    """Return whether nearly no translated connection is replied."""
+    if not isinstance(context.flows, NewFlows):
+        return False
+    silent = context.flows.count(family, Replied.NO, translated=True)
+    replied = context.flows.count(family, Replied.YES, translated=True)
+    return silent >= LOST_BIRTHS and silent > UNANSWERED * (silent + replied)
 
 
 def _found(where: str, rules: Sequence[Unmatchable], remedy: tuple[Line, ...]) -> Found:

@@ -118,6 +118,11 @@ def _unmatchable(snapshot: Snapshot) -> Iterable[Sample]:
     yield from sorted(found.items())
 
 
+def _missing_addresses(snapshot: Snapshot) -> Iterable[Sample]:
+    for backend, table, family, number in unmatched(snapshot).addresses:
+        yield (backend.value, family.value, table, addresses.written(family, number)), 1
+
+
 def _matchable_sources(snapshot: Snapshot) -> Iterable[Sample]:
     for family, count in unmatched(snapshot).sources:
         yield (family.value,), count
@@ -288,6 +293,17 @@ COLLECTOR = Collector(
             samples=_unmatchable,
             of=(rulesets, unmatched),
             labels=("backend", "family", "table", "reason"),
+            bounded=True,
+        ),
+        Metric(
+            "nat_missing_address",
+            "1 for an address that a rule gives outgoing packets, inside the network of an"
+            " interface, that neither this host nor a known neighbor has. Absent where proxy ARP"
+            " answers for it, VRRP is spoken, or it cannot be decided.",
+            source=f"{_RULES}; RTM_GETROUTE; RTM_GETNEIGH",
+            samples=_missing_addresses,
+            of=(unmatched,),
+            labels=("backend", "family", "table", "address"),
             bounded=True,
         ),
         Metric(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -30,6 +31,8 @@ class Unmatched(NamedTuple):
     """What is known of the rules of all rulesets that were read."""
 
     rules: tuple[tuple[Backend, Unmatchable], ...] = ()
+    #: Addresses that rules translate to and that no host has: backend, table, family and number.
+    addresses: tuple[tuple[Backend, str, Family, int], ...] = ()
     #: Source-translating rules that packets may match, of families that have such rules.
     sources: tuple[tuple[Family, int], ...] = ()
 
@@ -75,7 +78,22 @@ def _judge(snapshot: Snapshot) -> Unmatched:
         for rule in matchability.judge(conditions, world)
     ]
     world.close()
-    return Unmatched(tuple(found), _sources(rulesets(snapshot), (rule for _, rule in found)))
+    missing = tuple(dict.fromkeys(_missing(snapshot)))
+    return Unmatched(
+        tuple(found), missing, _sources(rulesets(snapshot), (rule for _, rule in found))
+    )
+
+
+def _missing(snapshot: Snapshot) -> Iterator[tuple[Backend, str, Family, int]]:
+    """Yield the addresses that rules give outgoing packets and that no host has."""
+    known = ownership(snapshot.host)
+    for ruleset in rulesets(snapshot):
+        for conditions in ruleset.facts.preconditions if ruleset.facts else ():
+            for target in dict.fromkeys(rule.target for rule in conditions.rules if rule.target):
+                key = target.family, target.numbers[0]
+                with contextlib.suppress(ReadError):
+                    if known.is_missing(snapshot, key):
+                        yield ruleset.backend, conditions.table, *key
 
 
 def _sources(

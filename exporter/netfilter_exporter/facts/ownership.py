@@ -7,8 +7,9 @@ an address counts as lost only if it was local while this process ran, within th
 
 from __future__ import annotations
 
+from netfilter_exporter.facts.forwarding import interfaces
 from netfilter_exporter.facts.snapshot import Host, Snapshot, kept
-from netfilter_exporter.kernel import neighbors, route, vrrp
+from netfilter_exporter.kernel import files, neighbors, route, vrrp
 from netfilter_exporter.kernel.addresses import packed, written
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
@@ -42,6 +43,25 @@ class Ownership:
             return ""
         return written(*keys[0])
 
+    def is_missing(self, snapshot: Snapshot, key: tuple[Family, int]) -> bool:
+        """Return whether no host has an address that should be on a network of this host.
+
+        What is routed here, answered for by proxy ARP, another host's, or VRRP's to give is not
+        missing, nor what cannot be decided.
+        """
+        if self._is_local(snapshot, key):
+            return False
+        connection = snapshot.connection(NETLINK_ROUTE)
+        interface = route.is_connected(connection, packed(*key))
+        if interface is None or _answers_for(snapshot, key[0], interface):
+            return False
+        try:
+            is_proxied = neighbors.is_proxied(connection, interface, packed(*key))
+            is_elsewhere = neighbors.is_neighbor(connection, interface, packed(*key))
+        except ReadError:
+            return False
+        return not is_proxied and not is_elsewhere and not vrrp.is_spoken(snapshot.paths)
+
     def _is_local(self, snapshot: Snapshot, key: tuple[Family, int]) -> bool:
         """Return whether an address is local now, or is one too many to be asked for."""
         if key not in self._asked:
@@ -71,6 +91,27 @@ def _is_elsewhere(snapshot: Snapshot, key: tuple[Family, int]) -> bool:
         return neighbors.is_neighbor(connection, found.interface, packed(*key))
     except ReadError:
         return True
+
+
+def _answers_for(snapshot: Snapshot, family: Family, interface: int) -> bool:
+    """Return whether an interface answers for addresses of others, or needs no answer."""
+    names = [name for name, index in interfaces(snapshot).items() if index == interface]
+    if not names:
+        return True
+    paths = snapshot.paths
+    try:
+        flags = int(files.read_bytes(paths.sys(f"class/net/{names[0]}/flags")), 16)
+        proxies = [
+            files.read_int(paths.proc(f"sys/net/{family.value}/conf/{name}/{_PROXY[family]}"))
+            for name in ("all", names[0])
+        ]
+    except (ReadError, ValueError):
+        return True
+    return bool(flags & _IFF_NOARP or any(proxies))
+
+
+_PROXY = {Family.IPV4: "proxy_arp", Family.IPV6: "proxy_ndp"}
+_IFF_NOARP = 0x80  # include/uapi/linux/if.h
 
 
 @kept

@@ -19,9 +19,11 @@ RTM_GETROUTE = 26
 RTA_DST = 1
 RTA_OIF = 4
 RTA_GATEWAY = 5
+RTA_MULTIPATH = 9
 RTA_VIA = 18  #: a gateway of the other family
 RTN_UNICAST, RTN_LOCAL = 1, 2
-RTPROT_RA = 9
+RTPROT_KERNEL, RTPROT_RA = 2, 9
+RTM_F_FIB_MATCH = 0x2000  #: answer with the entry itself; since v4.13
 
 #: struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
 _RTMSG = struct.Struct("=8BI")
@@ -51,6 +53,29 @@ def ask(connection: Connection, address: bytes) -> Route | None:
     return parse_route(answer)
 
 
+def is_connected(connection: Connection, address: bytes) -> int | None:
+    """Return the interface whose own prefix an address is in, by index.
+
+    None for an address of this host, one behind a gateway or a route that somebody made, and where
+    the kernel does not say which entry matches. Raises `ReadError`.
+    """
+    head = _RTMSG.pack(_FAMILY[len(address)], 8 * len(address), 0, 0, 0, 0, 0, 0, RTM_F_FIB_MATCH)
+    try:
+        answer = connection.ask("RTM_GETROUTE", RTM_GETROUTE, head + pack(RTA_DST, address))
+    except NetlinkError:
+        return None
+    return parse_connected(answer, 8 * len(address))
+
+
+def parse_connected(payload: memoryview, host: int) -> int | None:
+    """Parse an RTM_NEWROUTE message likewise; `host` is the length of an address's own prefix."""
+    found = parse_route(payload)
+    length, protocol = payload[1], payload[5]
+    if found is None or found.local or not found.on_link or not 0 < length < host:
+        return None
+    return found.interface if protocol == RTPROT_KERNEL else None
+
+
 def parse_route(payload: memoryview) -> Route | None:
     """Parse an RTM_NEWROUTE message; None where its type is neither unicast nor local."""
     if len(payload) < _RTMSG.size:
@@ -59,6 +84,8 @@ def parse_route(payload: memoryview) -> Route | None:
     if type_ not in {RTN_UNICAST, RTN_LOCAL}:
         return None
     found = attribute_map(payload, _RTMSG.size)
+    if RTA_OIF not in found and RTA_MULTIPATH in found:
+        return None  # an entry with several ways
     interface = found[RTA_OIF]
     if len(interface) != _U32.size:
         raise Malformed(f"RTM_GETROUTE: an interface of {len(interface)} bytes")

@@ -69,6 +69,7 @@ class Translating(NamedTuple):
     action: Action
     is_source: bool  #: it translates the source of what leaves this host
     needs: Precondition
+    target: Destinations | None = None  #: the address that it gives outgoing packets
 
 
 class Way(NamedTuple):
@@ -141,7 +142,8 @@ def _of_chain(
         at = frozenset(hook for hook, live in zip(hooks, reaches) if live)
         is_source = action in _AT_SOURCE and Hook.POSTROUTING in at
         needs = _of_rule(hit.rule, detail, at)
-        yield Translating(families, chain, position, action, is_source, needs)
+        target = _single(detail.nat) if is_source and action is Action.SNAT else None
+        yield Translating(families, chain, position, action, is_source, needs, target)
 
 
 def _of_rule(rule: Rule, detail: RuleDetail, at: frozenset[Hook]) -> Precondition:
@@ -172,6 +174,14 @@ def _destinations(ranges: Iterable[Range]) -> Destinations | None:
         if family and single and 0 < len(match.intervals) <= _MOST_ADDRESSES:
             return Destinations(family, tuple(first for first, _ in match.intervals))
     return None
+
+
+def _single(target: NatTarget | None) -> Destinations | None:
+    """Return the only address that a rule translates to."""
+    if target is None or not target.known or target.family is None or target.addresses is None:
+        return None
+    first, last = target.addresses
+    return Destinations(target.family, (first,)) if first == last else None
 
 
 def _to_loopback(target: NatTarget | None) -> bool:

@@ -19,8 +19,8 @@ SCENARIO = Scenario(
     setup=setup,
     fault=fault,
     works={"outbound": (True, False)},
-    before=BEFORE,
-    after=SILENT,
-    alerts=UNANSWERED,
+    before={**BEFORE, "nat_missing_address": None},
+    after={**SILENT, "nat_missing_address": 1},
+    alerts=UNANSWERED | {"NetfilterNatRuleUnmatchable"},
     config=CONFIG,
 )
