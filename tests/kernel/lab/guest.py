@@ -78,7 +78,7 @@ def _watch(
     scenario: Scenario, router: Router, exporter: Exporter, result: dict[str, Any], phase: int
 ) -> None:
     """Scrape and start flows, again and again, before the fault (0) or after it (1)."""
-    for _ in range(SCRAPES):
+    for _ in range(SCRAPES[phase]):
         result[("before", "after")[phase]].append(exporter.scrape())
         step = {
             kind: router.flows(kind, expected=works[phase])

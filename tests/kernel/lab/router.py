@@ -33,6 +33,7 @@ DESTINATIONS = tuple(f"203.0.113.{host}" for host in range(20, 24))
 
 _BIRTHS, _PACE = 15, 0.4
 _FLOWS = 3
+_RETRIES = 2
 _MANY = 12
 _BULK = 200
 _FORGED = 60
@@ -169,6 +170,10 @@ class Router:
         if kind == "many":
             return self.client.flows(SERVER, ECHO_PORT, _MANY, tcp=False, patient=expected) == _MANY
         answered = self._answered(kind, patient=expected)
+        for _ in range(_RETRIES if expected else 0):
+            if answered <= 1 or answered > _FLOWS:
+                break
+            answered = self._answered(kind, patient=expected)  # a busy machine is late for one
         if 1 < answered <= _FLOWS:
             raise CommandFailed(f"{kind}: {answered} of {_FLOWS + 1} flows were answered")
         return answered > 1  # one may have met the entry of an older flow

@@ -143,7 +143,7 @@ def _judged(
             [parse_page(text) for text in result["after"]],
         )
         for name, result in found.items()
-        if len(result["after"]) == SCRAPES
+        if len(result["after"]) == SCRAPES[1]
     }
     fired = firing.evaluate(hosts, folder)
     outcomes = {}

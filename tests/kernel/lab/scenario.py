@@ -13,7 +13,8 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any, Callable, Union
 
-SCRAPES = 10  #: before the fault, and as many after it
+#: Before the fault and after it. What was before is stretched to a day, so fewer pages do there.
+SCRAPES = (5, 10)
 
 
 @dataclasses.dataclass(frozen=True)
