@@ -3,9 +3,9 @@
 The pages of a host are scrapes 15 seconds apart, some before a fault and some after it. What was
 before is stretched back over a day, and the last interval is repeated for half an hour.
 
-A day of evaluations every 15 seconds would take minutes. So the rules are run twice. First over
+A day of evaluations every 30 seconds would take minutes. So the rules are run twice. First over
 the whole day, every ten minutes, which is the step in which the rules themselves look at it: that
-tells their history, and which of the alerts fire that look back for hours. Then every 15 seconds,
+tells their history, and which of the alerts fire that look back for hours. Then every 30 seconds,
 from shortly before the fault: there the recorded history is what the first run has found.
 """
 
@@ -70,7 +70,7 @@ class _View(NamedTuple):
 
 
 _DAY = _View(step=4, before=86_400, evaluation=600, most=3)
-_CLOSELY = _View(step=1, before=600, evaluation=INTERVAL, most=30)
+_CLOSELY = _View(step=1, before=600, evaluation=2 * INTERVAL, most=30)
 
 
 class _Answers:
