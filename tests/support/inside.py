@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import functools
 import itertools
 import os
@@ -37,6 +38,7 @@ from netfilter_exporter.kernel.conntrack.probe import tracks
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.rules.families import Family
+from netfilter_exporter.rules.passage import Passage
 from netfilter_exporter.rules.reachability import RulesetFacts
 
 CAP_NET_ADMIN = 12
@@ -95,8 +97,10 @@ def ruleset(source: str) -> RulesetFacts:
     snapshot = host().snapshot(timeout=60.0)
     with contextlib.closing(snapshot):
         if source == "nftables":
-            return nftables(snapshot).facts
-        return {"legacy_ipv4": legacy_ipv4, "legacy_ipv6": legacy_ipv6}[source](snapshot)
+            found = nftables(snapshot).facts
+        else:
+            found = {"legacy_ipv4": legacy_ipv4, "legacy_ipv6": legacy_ipv6}[source](snapshot)
+        return dataclasses.replace(found, passage=Passage())  # whole tables cannot be pickled
 
 
 def findings(configuration: str = "", rootfs: str = "/") -> list[dict[str, Any]]:

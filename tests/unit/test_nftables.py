@@ -199,13 +199,14 @@ def test_a_reading_is_put_together():
         (nft.chain(Hook.POSTROUTING), True),
         (nft.chain(Hook.PREROUTING, priority=-300, type_="filter"), True),
         (nft.chain(Hook.OUTPUT, priority=-200, type_="route"), True),
-        (nft.chain(Hook.PREROUTING, priority=-150, type_="filter"), False),
-        (nft.chain(Hook.FORWARD, priority=0, type_="filter"), False),
+        (nft.chain(Hook.PREROUTING, priority=-150, type_="filter"), True),
+        (nft.chain(Hook.FORWARD, priority=0, type_="filter"), True),
+        (nft.chain(Hook.INPUT, priority=0, type_="filter"), False),
         (nft.chain(), False),
     ],
 )
-def test_rules_that_say_nothing_about_nat_are_not_asked_for(base, asked):
-    """A filter table may have ten thousand rules: its chains alone are looked at."""
+def test_rules_that_forwarded_packets_do_not_meet_are_not_asked_for(base, asked):
+    """A filter table may have ten thousand rules: of others its chains alone are read."""
     rules = [[dumped(nft.rule()), done()]] if asked else []
     answers = [[dumped(nft.table()), done()], [dumped(base), done()], *rules]
     connection, script = connect(generation(1), *answers, generation(1))

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from netfilter_exporter.check import (
-    commands,
-    handles,
-    iptables_commands,
-    nft_commands,
-)
+from netfilter_exporter.check import commands, nft_commands, places
 from netfilter_exporter.check.context import Context, Readable
 from netfilter_exporter.check.findings import Found, Value, count
 from netfilter_exporter.check.rules import every_ruleset_read
@@ -100,7 +95,9 @@ def _move_up(context: Context, backend: Backend, shadow: Shadow) -> tuple[Line, 
     before = shadow.shadowing_rule
     if before is None:
         return ()
-    place = _place(context, backend, shadow, before.chain, before.position)
+    place = places.of(
+        context, backend, (shadow.families, shadow.table), before.chain, before.position
+    )
     return (
         *place.list_rules(),
         comment(f"put the exemption before rule {before.position} ({described(before.rule)}):"),
@@ -112,8 +109,16 @@ def _move_up(context: Context, backend: Backend, shadow: Shadow) -> tuple[Line, 
 def _unhide(context: Context, backend: Backend, shadow: Shadow) -> tuple[Line, ...]:
     shadowing_rule = shadow.shadowing_rule
     if shadowing_rule is None:
-        return _place(context, backend, shadow, shadow.chain).list_rules()
-    place = _place(context, backend, shadow, shadowing_rule.chain, shadowing_rule.position)
+        return places.of(
+            context, backend, (shadow.families, shadow.table), shadow.chain
+        ).list_rules()
+    place = places.of(
+        context,
+        backend,
+        (shadow.families, shadow.table),
+        shadowing_rule.chain,
+        shadowing_rule.position,
+    )
     return (
         *commands.unhide(
             place,
@@ -123,17 +128,6 @@ def _unhide(context: Context, backend: Backend, shadow: Shadow) -> tuple[Line, .
         ),
         comment("then change it where the rules come from, too"),
     )
-
-
-def _place(
-    context: Context, backend: Backend, shadow: Shadow, chain: str, position: int = 0
-) -> commands.Place:
-    """Return a chain of the table of `shadow`, or its rule at `position`."""
-    families, table = shadow.families, shadow.table
-    if backend is Backend.LEGACY:
-        return iptables_commands.Target(families, table, chain, position)
-    found = handles.read(context.snapshot, families, table, chain, position)
-    return nft_commands.Target(families, table, chain, found)
 
 
 def verdict(rule: Rule) -> str:

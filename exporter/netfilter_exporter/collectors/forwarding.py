@@ -15,9 +15,10 @@ from netfilter_exporter.facts.forwarding import (
     ipv6_forwarding,
     strict_interfaces,
 )
+from netfilter_exporter.facts.passage import blocked_interfaces
 from netfilter_exporter.facts.rulesets import readable, rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
-from netfilter_exporter.kernel import forwarding
+from netfilter_exporter.kernel import addresses, forwarding
 from netfilter_exporter.rules.families import Family
 
 COUNTERS = {
@@ -81,6 +82,11 @@ def _policy_drop(snapshot: Snapshot) -> Iterable[Sample]:
             yield (backend.value, family.value), int(family in facts.forward_drops)
 
 
+def _blocked(snapshot: Snapshot) -> Iterable[Sample]:
+    for found in blocked_interfaces(snapshot):
+        yield (found.backend.value, found.family.value, found.interface), 1
+
+
 def _bypassed(snapshot: Snapshot) -> Iterable[Sample]:
     for family, count in bypassing_bridges(snapshot).items():
         yield (family.value,), count
@@ -100,7 +106,7 @@ COLLECTOR = Collector(
     "forwarding",
     "IP forwarding, by family and interface, and its counters",
     budget=20,
-    dumps=frozenset({forwarding.RTM_GETNETCONF}),
+    dumps=frozenset({forwarding.RTM_GETNETCONF, addresses.RTM_GETADDR}),
     metrics=(
         Metric(
             "forwarding_enabled",
@@ -126,6 +132,17 @@ COLLECTOR = Collector(
             samples=_policy_drop,
             of=(rulesets,),
             labels=("backend", "family"),
+        ),
+        Metric(
+            "forward_blocked",
+            "1 for an incoming interface that rules serve, and of which a base chain drops all new"
+            " TCP and UDP flows: by its policy, a rule, or a queue without a program. Absent"
+            " otherwise.",
+            source="NFT_MSG_GETRULE; IPT_SO_GET_ENTRIES; /proc/net/netfilter/nfnetlink_queue;"
+            " RTM_GETROUTE; RTM_GETADDR",
+            samples=_blocked,
+            labels=("backend", "family", "interface"),
+            bounded=True,
         ),
         Metric(
             "bridge_netfilter",

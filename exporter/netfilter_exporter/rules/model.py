@@ -96,9 +96,14 @@ class Chain(NamedTuple):
         return self.hook is Hook.PREROUTING and self.priority < NF_IP_PRI_CONNTRACK
 
     @property
+    def sees_forwarded(self) -> bool:
+        """Whether it is a base chain that packets pass on their way through this host."""
+        return self.hook in {Hook.PREROUTING, Hook.FORWARD, Hook.POSTROUTING}
+
+    @property
     def is_of_interest(self) -> bool:
-        """Whether its rules say anything about NAT."""
-        return self.translates or self.is_before_tracking
+        """Whether its rules say anything about NAT, or about what is forwarded."""
+        return self.translates or self.is_before_tracking or self.sees_forwarded
 
     def details(self) -> Iterator[RuleDetail]:
         """Yield each rule in full, in the order of `rules`."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from netfilter_exporter.rules.families import Family, Hook
 from netfilter_exporter.rules.graph import ChainClass, Graph, Reached
 from netfilter_exporter.rules.model import Action, Table
+from netfilter_exporter.rules.passage import Passage
 from netfilter_exporter.rules.preconditions import TablePreconditions, collect
 from netfilter_exporter.rules.shadows import SHADOW_LIMIT, Shadow
 from netfilter_exporter.rules.translations import TranslationFacts
@@ -64,6 +65,8 @@ class RulesetFacts:
     exempting: set[Family] = dataclasses.field(default_factory=set)
     #: families of which a notrack or zone rule may touch loopback
     loopback_untracked: set[Family] = dataclasses.field(default_factory=set)
+    #: base chains that may drop what is forwarded
+    passage: Passage = dataclasses.field(default_factory=Passage)
     #: families of which a forward base chain has the policy drop
     forward_drops: set[Family] = dataclasses.field(default_factory=set)
     shadows: list[Shadow] = dataclasses.field(default_factory=list)
@@ -78,6 +81,7 @@ def analyze(tables: Iterable[Table]) -> RulesetFacts:
     """Return what the tables of one ruleset, all of one backend, say together."""
     facts = RulesetFacts()
     for table in tables:
+        facts.passage.add(table)
         graph = Graph(table)
         bases = {name: chain.hook for name, chain in table.chains.items() if chain.hook is not None}
         nat = {name: hook for name, hook in bases.items() if table.chains[name].translates}

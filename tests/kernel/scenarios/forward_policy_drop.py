@@ -26,16 +26,17 @@ SCENARIO = Scenario(
     after={
         **working("nftables"),
         'forward_policy_drop{backend="nftables",family="ipv4"}': 1,
+        'forward_blocked{backend="nftables",family="ipv4",interface="lan"}': 1,
         'ip_forwarded_total{family="ipv4"}': Rises(1000),
     },
-    alerts=frozenset({"NetfilterNatTrafficDropped"}),
+    alerts=frozenset({"NetfilterForwardBlocked", "NetfilterNatTrafficDropped"}),
     differences=(
         Difference(
             because="Before 6.7 ForwDatagrams counts behind the FORWARD hook, and OutTransmits is"
             " not there: what is dropped does not show, only the policy does.",
             applies=lambda version: version < (6, 7),
             after={'ip_forwarded_total{family="ipv4"}': AtLeast(1)},
-            alerts=frozenset(),
+            alerts=frozenset({"NetfilterForwardBlocked"}),
         ),
     ),
 )

@@ -40,8 +40,14 @@ IPT_SO_GET_ENTRIES = 65
 
 NAMES = {Family.IPV4: "net/ip_tables_names", Family.IPV6: "net/ip6_tables_names"}
 
-#: Tables that tell something about NAT, with the type and priority of their chains.
-TABLES = {"nat": ("nat", -100), "raw": ("filter", -300), "filter": ("filter", 0)}
+#: Tables that say something about NAT, or about what is forwarded, with the type and priority of
+#: their chains.
+TABLES = {
+    "nat": ("nat", -100),
+    "raw": ("filter", -300),
+    "mangle": ("filter", -150),
+    "filter": ("filter", 0),
+}
 
 _INFO = struct.Struct("=32sI5I5III")  # struct ipt_getinfo
 _GET_ENTRIES = struct.Struct("=32sI4x")  # struct ipt_get_entries, up to its entries

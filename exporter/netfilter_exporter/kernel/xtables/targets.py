@@ -30,8 +30,8 @@ ACTIONS = {
     b"REDIRECT": Action.REDIRECT,
     b"NETMAP": Action.NETMAP,
 }
-#: Targets after which the packet is gone, or is with a program.
-_FINAL = frozenset({b"REJECT", b"TPROXY", b"NFQUEUE", b"SYNPROXY"})
+#: Targets after which the packet is gone, or is with a program of this host.
+_FINAL = {b"REJECT": Verdict.DROP, b"TPROXY": Verdict.ACCEPT}
 #: Fields that a target writes; one that is in neither table may write any.
 _WRITES = {
     b"MARK": frozenset({Field.MARK}),
@@ -43,7 +43,7 @@ _WRITES = {
     ),
 }
 _WRITES_NONE = frozenset(
-    b"AUDIT CHECKSUM CT IDLETIMER LED LOG NFLOG NOTRACK RATEEST TRACE ULOG".split()
+    b"AUDIT CHECKSUM CT IDLETIMER LED LOG NFLOG NOTRACK RATEEST SYNPROXY TRACE ULOG".split()
 )
 
 
@@ -63,7 +63,7 @@ def xt_target(
     if name == b"NOTRACK":
         effect = Rule(notrack=True)
     elif name in _FINAL:
-        effect = Rule(verdict=Verdict.DROP)
+        effect = Rule(verdict=_FINAL[name])
     final = name in _FINAL
     writes = _WRITES.get(name, NO_FIELDS if name in _WRITES_NONE or final else None)
     return Part(effect, ignored=(info,), writes=writes)

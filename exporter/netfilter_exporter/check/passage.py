@@ -1,0 +1,74 @@
+"""Check of what the rules let pass: whether new connections of an interface are forwarded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netfilter_exporter.check import commands, places
+from netfilter_exporter.check.context import FAMILY, Context
+from netfilter_exporter.check.findings import Found, Value
+from netfilter_exporter.check.rules import every_ruleset_read
+from netfilter_exporter.check.shell import Line, comment
+from netfilter_exporter.facts.passage import Blocked, blocked_interfaces
+
+
+def forward_blocked(context: Context) -> Iterator[Found]:
+    """Interfaces that NAT rules serve, and whose new connections a base chain drops."""
+    for blocked in blocked_interfaces(context.snapshot):
+        block = blocked.block
+        place = commands.where(blocked.backend, block.families, block.table)
+        yield Found(
+            f"{FAMILY[blocked.family]}: no new connection from {blocked.interface} is forwarded:"
+            f" {place}: {_cause(blocked)}.",
+            f"The kernel drops them at the {block.hook.label} hook. Packets pass the base chains of"
+            " all tables there, so that an accept in another table does not help.",
+            _evidence(blocked),
+            _remedy(context, blocked),
+        )
+    every_ruleset_read(context)
+
+
+def _cause(blocked: Blocked) -> str:
+    block = blocked.block
+    if not block.chain:
+        return f"the policy of chain {block.base} drops what no rule of it accepts"
+    if block.queue is None:
+        return f"rule {block.position} of chain {block.chain} drops all of them"
+    return (
+        f"rule {block.position} of chain {block.chain} hands them to queue {block.queue}, and no"
+        " program listens"
+    )
+
+
+def _evidence(blocked: Blocked) -> dict[str, Value]:
+    block = blocked.block
+    found: dict[str, Value] = {
+        "interface": blocked.interface,
+        "family": blocked.family.value,
+        "backend": blocked.backend.value,
+        "table": block.table,
+        "chain": block.base,
+        "hook": block.hook.label,
+    }
+    if not block.chain:
+        return {**found, "policy": "drop"}
+    found["rule"] = f"{block.chain} rule {block.position}"
+    return found if block.queue is None else {**found, "queue": block.queue}
+
+
+def _remedy(context: Context, blocked: Blocked) -> tuple[Line, ...]:
+    block = blocked.block
+    table = block.families, block.table
+    place = places.of(context, blocked.backend, table, block.chain or block.base, block.position)
+    if block.queue is not None:
+        return (
+            *place.list_rules(),
+            comment(f"start the program that reads queue {block.queue},"),
+            comment("or let packets pass without it: --queue-bypass, nft: queue flags bypass"),
+        )
+    where = f"before rule {block.position}" if block.chain else "in this chain"
+    return (
+        *place.list_rules(),
+        comment(f"if {blocked.interface} is to be forwarded, accept its new connections {where}"),
+        comment("then change it where the rules come from, too"),
+    )

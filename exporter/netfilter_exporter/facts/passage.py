@@ -1,0 +1,203 @@
+"""Facts about interfaces whose new connections the rules do not let pass."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from netfilter_exporter.facts.forwarding import (
+    interfaces,
+    ipv4_forwarding,
+    ipv6_forwarding,
+)
+from netfilter_exporter.facts.rulesets import Ruleset, rulesets
+from netfilter_exporter.facts.snapshot import Snapshot, fact
+from netfilter_exporter.kernel import addresses, files, forwarding, route
+from netfilter_exporter.kernel.errors import NoData, ReadError
+from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
+from netfilter_exporter.kernel.queue_listeners import read_queue_listeners
+from netfilter_exporter.rules.families import Backend, Family, Hook
+from netfilter_exporter.rules.match import (
+    Field,
+    Intervals,
+    Match,
+    Range,
+    interface_names,
+    intersection,
+)
+from netfilter_exporter.rules.passage import Block, Incoming
+
+#: Global addresses of two regions: a default route leads to both.
+_ANYWHERE = {
+    Family.IPV4: (bytes((9, 9, 9, 9)), bytes((193, 0, 6, 139))),
+    Family.IPV6: (bytes.fromhex("2600" + 27 * "0" + "1"), bytes.fromhex("2a00" + 27 * "0" + "1")),
+}
+_SOURCE = {Family.IPV4: Field.SOURCE_IPV4, Family.IPV6: Field.SOURCE_IPV6}
+#: Interfaces of a family that are judged: with more of them, none is.
+_MOST = 512
+_DOWN = frozenset({"down", "lowerlayerdown", "notpresent"})
+
+
+class Blocked(NamedTuple):
+    """An interface, and the base chain that drops all new flows from it."""
+
+    family: Family
+    interface: str
+    backend: Backend
+    block: Block
+
+
+@fact
+def queue_listeners(snapshot: Snapshot) -> frozenset[int] | None:
+    """The queues to which a program listens; None where that cannot be read."""
+    try:
+        return read_queue_listeners(snapshot.paths)
+    except ReadError:
+        return None
+
+
+@fact
+def blocked_interfaces(snapshot: Snapshot) -> tuple[Blocked, ...]:
+    """The interfaces that something on this host serves, and whose new flows are all dropped.
+
+    A firewall that lets nothing in from some network on purpose is no fault: an interface is one of
+    these only if another base chain accepts what it names, if a rule translates its network, or if
+    rules that translate any network are left without an interface that can use them.
+    """
+    found = [each for each in rulesets(snapshot) if each.facts is not None]
+    if not any(each.facts and each.facts.passage.tables for each in found):
+        return ()
+    return tuple(each for family in Family for each in _of_family(snapshot, family, found))
+
+
+def _of_family(snapshot: Snapshot, family: Family, found: Sequence[Ruleset]) -> Iterator[Blocked]:
+    scopes = list(_scopes(found, family))
+    if not scopes:
+        return
+    names = _forwarding(snapshot, family)
+    if not names or len(names) > _MOST:
+        return
+    blocks = {name: _block(snapshot, family, name, found) for name in names}
+    if not any(blocks.values()):
+        return
+    judged = _inside(snapshot, family, names, scopes)
+    accepted = frozenset().union(*(e.facts.passage.accepts for e in found if e.facts))
+    served = _served(snapshot, family, judged, scopes)
+    rest = [name for name in judged if name not in served]
+    useless = _translate_any(scopes) and all(blocks[name] for name in rest)
+    for name in judged:
+        block = blocks[name]
+        if block and (name in accepted or name in served or useless):
+            yield Blocked(family, name, *block)
+
+
+def _scopes(found: Sequence[Ruleset], family: Family) -> Iterator[Sequence[Match] | None]:
+    """Yield what each source-translating rule of a family matches; None: anything."""
+    for each in found:
+        if each.facts is None or not each.facts.in_full.forwarded[family]:
+            continue
+        key = family, Hook.POSTROUTING
+        if key in each.facts.in_full.scopes:
+            known = each.facts.in_full.scopes[key]
+            yield from (None,) if known is None else known
+
+
+def _forwarding(snapshot: Snapshot, family: Family) -> list[str]:
+    """Return the interfaces that forward what they receive."""
+    if family is Family.IPV4:
+        return [name for name, enabled in ipv4_forwarding(snapshot).items() if enabled]
+    if not ipv6_forwarding(snapshot):
+        return []
+    return [name for name in interfaces(snapshot) if name != "lo"]
+
+
+def _block(
+    snapshot: Snapshot, family: Family, name: str, found: Sequence[Ruleset]
+) -> tuple[Backend, Block] | None:
+    incoming = Incoming(family, name, interfaces(snapshot).get(name, 0))
+    for each in found:
+        if each.facts is not None and family in each.families:
+            block = each.facts.passage.block(incoming, queue_listeners(snapshot))
+            if block is not None:
+                return each.backend, block
+    return None
+
+
+def _inside(
+    snapshot: Snapshot,
+    family: Family,
+    names: Sequence[str],
+    scopes: Sequence[Sequence[Match] | None],
+) -> list[str]:
+    """Return the interfaces from which new flows are to be forwarded: no uplink, and running."""
+    uplinks = set(_named(scopes, Field.OUTPUT_INTERFACE))
+    by_index = {index: name for name, index in interfaces(snapshot).items()}
+    for address in _ANYWHERE[family]:
+        found = route.ask(snapshot.connection(NETLINK_ROUTE), address)
+        if found:
+            uplinks.add(by_index.get(found.interface, ""))
+    return [
+        name
+        for name in names
+        if name not in uplinks
+        and not forwarding.is_bridge_port(snapshot.paths, name)
+        and _is_running(snapshot, name)
+    ]
+
+
+def _is_running(snapshot: Snapshot, name: str) -> bool:
+    """Tell whether an interface has a carrier, or does not say: operstate of sysfs."""
+    try:
+        state = files.read_bytes(snapshot.paths.sys(f"class/net/{name}/operstate"))
+    except NoData:
+        return True
+    return state.decode("ascii", "replace").strip() not in _DOWN
+
+
+def _served(
+    snapshot: Snapshot,
+    family: Family,
+    names: Collection[str],
+    scopes: Sequence[Sequence[Match] | None],
+) -> set[str]:
+    """Return the interfaces that a translating rule names, or whose network it names."""
+    sources = [
+        match.intervals
+        for scope in scopes
+        for match in scope or ()
+        if isinstance(match, Range) and match.field is _SOURCE[family] and not match.negated
+    ]
+    served = set(_named(scopes, Field.INPUT_INTERFACE))
+    if sources:
+        networks = _networks(snapshot, family)
+        for name in names:
+            own = networks.get(interfaces(snapshot).get(name, 0), ())
+            if any(intersection(one, other) for one in sources for other in own):
+                served.add(name)
+    return served
+
+
+def _networks(snapshot: Snapshot, family: Family) -> Mapping[int, Sequence[Intervals]]:
+    """Return the networks of each interface, by its index."""
+    connection = snapshot.connection(NETLINK_ROUTE)
+    found: dict[int, list[Intervals]] = {}
+    for each in addresses.read_networks(connection, family):
+        found.setdefault(each.interface, []).append(((each.first, each.last),))
+    return found
+
+
+def _named(scopes: Sequence[Sequence[Match] | None], field: Field) -> Iterator[str]:
+    for scope in scopes:
+        for match in scope or ():
+            if isinstance(match, Range) and match.field is field and not match.negated:
+                yield from interface_names(match)
+
+
+def _translate_any(scopes: Sequence[Sequence[Match] | None]) -> bool:
+    """Tell whether some rule translates whatever network packets come from."""
+    sources = set(_SOURCE.values())
+    return any(
+        scope is None
+        or not any(isinstance(m, Range) and m.field in sources and not m.negated for m in scope)
+        for scope in scopes
+    )

@@ -1,0 +1,305 @@
+"""Incoming interfaces whose new connections no rule lets pass.
+
+What is forwarded meets all base chains of prerouting, forward and postrouting, whichever table and
+backend they are of: an accept ends one of them alone. So it is blocked as soon as one base chain
+provably drops all new TCP and UDP flows: a policy drop that no accepting rule may come before, a
+drop or reject that they all meet, a queue that no program listens to. A match that cannot be
+decided may let packets pass.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from netfilter_exporter.rules.detail import Queue, RuleDetail
+from netfilter_exporter.rules.families import Family, Hook
+from netfilter_exporter.rules.match import (
+    INTERFACE_BYTES,
+    Field,
+    Intervals,
+    Match,
+    Range,
+    contains,
+    interface_names,
+    intersection,
+)
+from netfilter_exporter.rules.model import (
+    NF_IP_PRI_CONNTRACK,
+    Action,
+    Chain,
+    Rule,
+    Table,
+    Verdict,
+)
+
+_TCP, _UDP = 6, 17
+_NEW = 8  # a bit of NF_CT_STATE
+_RTN_UNICAST = 1
+_ETHERTYPES = {Family.IPV4: 0x0800, Family.IPV6: 0x86DD}
+#: Rules that are walked for one base chain; behind them packets may pass.
+_MOST_WALKED = 20_000
+#: Interfaces of which the answers are kept.
+_MOST_KEPT = 512
+
+
+class Incoming(NamedTuple):
+    """Where new flows come from."""
+
+    family: Family
+    interface: str
+    number: int  #: of the interface
+
+
+class Block(NamedTuple):
+    """The base chain that drops all of them, and how."""
+
+    families: frozenset[Family]  #: of the table
+    table: str
+    base: str
+    hook: Hook
+    chain: str = ""  #: that of the rule; empty: the policy drops
+    position: int = 0
+    queue: int | None = None  #: that nobody listens to
+
+
+class _Meets(enum.Enum):
+    NEVER = 0
+    MAYBE = 1
+    ALWAYS = 2
+
+
+@dataclasses.dataclass
+class Passage:
+    """The base chains of one ruleset that may drop what is forwarded."""
+
+    tables: list[Table] = dataclasses.field(default_factory=list)
+    _known: dict[tuple[Incoming, frozenset[int] | None], Block | None] = dataclasses.field(
+        default_factory=dict
+    )
+    _named: frozenset[str] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Passage) and self.tables == other.tables
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def add(self, table: Table) -> None:
+        """Add a table if a base chain of it sees what is forwarded, and something may drop."""
+        if table.dormant or not any(c.sees_forwarded for c in table.chains.values()):
+            return
+        if any(
+            (chain.drops and chain.sees_forwarded) or any(map(_drops, chain.rules))
+            for chain in table.chains.values()
+        ):
+            self.tables.append(table)
+
+    def block(self, incoming: Incoming, listeners: frozenset[int] | None) -> Block | None:
+        """Return what drops all new flows of an interface.
+
+        `listeners` are the queues that a program listens to; None: unknown.
+        """
+        key = incoming, listeners
+        if key not in self._known:
+            if len(self._known) >= _MOST_KEPT:
+                self._known.clear()
+            self._known[key] = self._find(incoming, listeners)
+        return self._known[key]
+
+    def _find(self, incoming: Incoming, listeners: frozenset[int] | None) -> Block | None:
+        bases = [
+            (chain.hook, chain.priority, table, name)
+            for table in self.tables
+            if incoming.family in table.families
+            for name, chain in table.chains.items()
+            if chain.hook is not None and chain.sees_forwarded and _is_judged(chain)
+        ]
+        for hook, _, table, name in sorted(bases, key=lambda base: base[:2]):
+            walk = _Walk(table, table.chains[name], incoming, listeners)
+            if not walk.passes(name):
+                found = walk.dropped_at or ("", 0, None)
+                return Block(table.families, table.name, name, hook, *found)
+        return None
+
+    @property
+    def accepts(self) -> frozenset[str]:
+        """The interfaces of which a rule at the forward hook accepts what comes in, by name."""
+        if self._named is None:
+            found: set[str] = set()
+            for table in self.tables:
+                for name, chain in table.chains.items():
+                    if chain.hook is Hook.FORWARD:
+                        found |= _accepted(table, name)
+            self._named = frozenset(found)
+        return self._named
+
+
+def _accepted(table: Table, base: str) -> set[str]:
+    """Return the incoming interfaces that accepting rules behind a base chain name."""
+    found: set[str] = set()
+    todo: list[tuple[str, frozenset[str]]] = [(base, frozenset())]
+    seen = {todo[0]}
+    for chain, named in todo:  # grows while it is walked
+        for rule, detail in zip(table.rules(chain), table.details(chain)):
+            if rule.verdict is Verdict.ACCEPT:
+                found |= named or _incoming(detail.matches)
+            elif rule.targets:
+                here = named or frozenset(_incoming(detail.matches))
+                for step in ((target, here) for target in rule.targets):
+                    if step not in seen and len(todo) < _MOST_KEPT:
+                        seen.add(step)
+                        todo.append(step)
+    return found
+
+
+def _incoming(matches: Iterable[Match]) -> set[str]:
+    """Return the interfaces whose new flows matches name."""
+    ranges = [match for match in matches if isinstance(match, Range)]
+    states = (match.intervals for match in ranges if match.field is Field.CT_STATE)
+    if not all(contains(intervals, ((_NEW, _NEW),)) for intervals in states):
+        return set()
+    return {
+        name
+        for match in ranges
+        if match.field is Field.INPUT_INTERFACE and not match.negated
+        for name in interface_names(match)
+    }
+
+
+class _Walk:
+    """The ways of the new flows of one interface through one base chain."""
+
+    def __init__(
+        self, table: Table, base: Chain, incoming: Incoming, listeners: frozenset[int] | None
+    ) -> None:
+        self.dropped_at: tuple[str, int, int | None] | None = None
+        self._table = table
+        self._base = base
+        self._family = incoming.family
+        self._listeners = listeners
+        self._flows = _flows(incoming, base)
+        self._left = _MOST_WALKED
+        self._open: set[str] = set()
+
+    def passes(self, base: str) -> bool:
+        """Tell whether some new flow may pass."""
+        passes, back = self._chain(base)
+        return passes or (back and not self._base.drops)
+
+    def _chain(self, name: str) -> tuple[bool, bool]:
+        """Tell whether some flow may pass in a chain, and whether some may come back from it."""
+        if name in self._open:
+            return True, True
+        self._open.add(name)
+        try:
+            return self._rules(name)
+        finally:
+            self._open.discard(name)
+
+    def _rules(self, name: str) -> tuple[bool, bool]:
+        back = False
+        for number, (rule, detail) in enumerate(
+            zip(self._table.rules(name), self._table.details(name)), 1
+        ):
+            self._left -= 1
+            if self._left < 0:
+                return True, True
+            meets = self._meets(rule, detail) if _matters(rule) else _Meets.NEVER
+            if meets is _Meets.NEVER:
+                continue
+            sure = meets is _Meets.ALWAYS
+            if self._lets_pass(rule):
+                return True, back
+            if rule.verdict is Verdict.RETURN:
+                back = True
+                if sure:
+                    return False, back
+            elif rule.targets or rule.maps:
+                passes, returns = self._behind(rule)
+                goes = rule.verdict is Verdict.GOTO
+                back = back or (goes and returns)
+                if passes or (sure and (goes or not returns)):
+                    return passes, back
+            elif sure:
+                self._note(name, number, rule)
+                return False, back
+        return False, True
+
+    def _behind(self, rule: Rule) -> tuple[bool, bool]:
+        """Tell what `_chain` tells of all chains that a jump leads to."""
+        if rule.maps:  # what else its elements say is not known
+            return True, True
+        found = [self._chain(target) for target in rule.targets]
+        return any(passes for passes, _ in found), any(back for _, back in found)
+
+    def _lets_pass(self, rule: Rule) -> bool:
+        """Tell whether a packet that a rule matches may go on to the next base chain."""
+        queue = rule.form.queue
+        if queue is not None:
+            return not self._is_dead(queue)
+        if rule.action is not None:
+            # Published services come in; what goes out does not match such a rule.
+            inbound = rule.action in {Action.DNAT, Action.REDIRECT}
+            return not (inbound and self._base.drops and self._base.hook is Hook.PREROUTING)
+        return rule.verdict in {Verdict.ACCEPT, Verdict.QUEUE}
+
+    def _is_dead(self, queue: Queue) -> bool:
+        """Tell whether packets of a queue are dropped: nobody listens (nf_queue, v6.18)."""
+        if queue.bypass or not queue.known or self._listeners is None:
+            return False
+        return not any(queue.first <= number <= queue.last for number in self._listeners)
+
+    def _note(self, chain: str, position: int, rule: Rule) -> None:
+        queue = rule.form.queue
+        self.dropped_at = chain, position, queue.first if queue else None
+
+    def _meets(self, rule: Rule, detail: RuleDetail) -> _Meets:
+        if self._family not in rule.families:
+            return _Meets.NEVER
+        if not rule.conditional:
+            return _Meets.ALWAYS
+        matches = detail.matches
+        sure = bool(matches)
+        for match in matches:
+            of_flows = self._flows.get(match.field) if isinstance(match, Range) else None
+            if not isinstance(match, Range) or of_flows is None:
+                sure = False
+            elif not intersection(match.intervals, of_flows):
+                return _Meets.NEVER
+            elif not contains(match.intervals, of_flows):
+                sure = False
+        return _Meets.ALWAYS if sure else _Meets.MAYBE
+
+
+def _is_judged(chain: Chain) -> bool:
+    """Tell whether a base chain is judged here: rules that hide translations are another fault."""
+    return chain.drops if chain.type == "nat" else True
+
+
+def _drops(rule: Rule) -> bool:
+    return rule.verdict is Verdict.DROP or rule.form.queue is not None
+
+
+def _matters(rule: Rule) -> bool:
+    return bool(rule.verdict or rule.action or rule.maps or rule.form.queue)
+
+
+def _flows(incoming: Incoming, base: Chain) -> Mapping[Field, Intervals]:
+    """Return what is known of new flows from an interface at a base chain."""
+    name = int.from_bytes(
+        incoming.interface.encode("utf-8", "surrogateescape").ljust(INTERFACE_BYTES, b"\0"), "big"
+    )
+    numbers: dict[Field, Collection[int]] = {
+        Field.INPUT_INTERFACE: (name,),
+        Field.INPUT_INDEX: (incoming.number,),
+        Field.FAMILY: (incoming.family.nfproto,),
+        Field.ETHERTYPE: (_ETHERTYPES[incoming.family],),
+        Field.PROTOCOL: (_TCP, _UDP),
+        Field.SOURCE_TYPE: (_RTN_UNICAST,),
+        Field.DESTINATION_TYPE: (_RTN_UNICAST,),
+    }
+    if base.hook is not Hook.PREROUTING or base.priority > NF_IP_PRI_CONNTRACK:
+        numbers[Field.CT_STATE] = (_NEW,)
+    return {field: tuple((n, n) for n in found) for field, found in numbers.items()}

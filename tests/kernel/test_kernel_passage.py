@@ -1,0 +1,151 @@
+"""What is said to be blocked lets no datagram pass, and what is not does."""
+
+import pytest
+
+from netfilter_exporter.facts.passage import queue_listeners
+from support import inside
+from support.namespace import Failed
+from support.page import Page
+from support.router import WAN, Router
+
+MASQUERADE = """
+table ip n { chain p { type nat hook postrouting priority 100; oifname wan0 masquerade; }; }
+"""
+
+
+def base(hook, priority, *rules, policy="accept", also=""):
+    """Return a ruleset of one filter chain beside the masquerade."""
+    header = f"type filter hook {hook} priority {priority}; policy {policy};"
+    return f"{MASQUERADE} table inet f {{ {also} chain f {{ {header} {'; '.join(rules)}; }}; }}"
+
+
+REPLIES = "ct state established,related accept"
+CASES = {
+    "nothing drops": (MASQUERADE, True),
+    "policy drop": (base("forward", 0, REPLIES, policy="drop"), False),
+    "policy drop, pings pass": (
+        base("forward", 0, REPLIES, "icmp type echo-request accept", policy="drop"),
+        False,
+    ),
+    "policy drop, lan0 accepted": (
+        base("forward", 0, REPLIES, "iifname lan0 oifname wan0 accept", policy="drop"),
+        True,
+    ),
+    "policy drop, a chain accepts": (
+        base("forward", 0, "jump d", policy="drop", also="chain d { iifname lan0 accept; };"),
+        True,
+    ),
+    "reject as the last rule": (base("forward", 0, REPLIES, "reject"), False),
+    "drop for another interface": (base("forward", 0, "iifname wan0 drop"), True),
+    "drop at postrouting": (base("postrouting", 0, "drop"), False),
+    "drop at postrouting of replies": (base("postrouting", 0, f"{REPLIES[:-6]} drop"), True),
+    "drop in raw": (base("prerouting", -300, "iifname lan0 drop"), False),
+    "drop in mangle of what is routed": (
+        base("prerouting", -150, "fib daddr type unicast drop"),
+        False,
+    ),
+    "drop in mangle of what is local": (
+        base("prerouting", -150, "fib daddr type local drop"),
+        True,
+    ),
+    "a NAT chain with policy drop": (
+        MASQUERADE + "table ip m { chain q { type nat hook prerouting priority -100; policy drop;"
+        " tcp dport 80 dnat to 10.77.0.2; }; }",
+        False,
+    ),
+    "an accept in another table": (
+        base("forward", 0, policy="drop")
+        + "\ntable inet g { chain g { type filter hook forward priority -5; iif lan0 accept; }; }",
+        False,
+    ),
+}
+
+
+@pytest.fixture
+def network(namespaces):
+    """A client, a router without rules, and a server."""
+    return Router(namespaces)
+
+
+def blocked(network):
+    """Return the interfaces that are said to be blocked."""
+    page = Page(network.router.call(inside.scrape, ("forwarding",)))
+    return {sample.labels["interface"] for sample in page.samples("forward_blocked")}
+
+
+@pytest.mark.parametrize(("rules", "passes"), CASES.values(), ids=CASES)
+def test_what_is_blocked_does_not_pass(network, rules, passes):
+    """A datagram of the client comes to the server just when lan0 is not blocked."""
+    network.router.run("nft", "-f", "-", stdin=rules)
+    assert (network.source() == WAN) is passes
+    assert blocked(network) == (set() if passes else {"lan0"})
+
+
+@pytest.mark.parametrize("tool", ["iptables-nft", "iptables-legacy"])
+@pytest.mark.parametrize("bypass", ["", "--queue-bypass"])
+def test_a_queue_without_a_program(network, tool, bypass):
+    """Nothing passes, unless packets bypass it; `check` names the queue."""
+    network.router.run("nft", "-f", "-", stdin=MASQUERADE)
+    try:
+        network.router.sh(f"{tool} -t mangle -A FORWARD -i lan0 -j NFQUEUE --queue-num 3 {bypass}")
+    except Failed:
+        pytest.skip("this kernel has no NFQUEUE")
+    assert (network.source() == WAN) is bool(bypass)
+    assert blocked(network) == (set() if bypass else {"lan0"})
+    found = network.router.call(inside.check, "network_namespace: any").found
+    summaries = [text for name, _, text in found if name == "ForwardBlocked"]
+    assert len(summaries) == (not bypass)
+    assert all("hands them to queue 3, and no program listens" in text for text in summaries)
+
+
+def test_one_bridge_of_two(network):
+    """Another tool's policy kills the network that it does not know: that one alone is named."""
+    network.router.sh(
+        "ip link add vms type veth peer name vm0; ip address add 10.91.3.1/24 dev vms;"
+        " ip link set vms up; ip link set vm0 up"
+    )
+    rules = """
+    table inet vms {
+      chain forward { type filter hook forward priority 0; iifname vms accept; };
+      chain post { type nat hook postrouting priority 100; ip saddr 10.91.3.0/24 masquerade; };
+    };
+    table ip nat { chain p { type nat hook postrouting priority 100;
+      ip saddr 10.77.0.0/24 oifname != lan0 masquerade; }; }
+    table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop;
+      iifname lan0 accept; oifname lan0 ct state established,related accept; }; }
+    """
+    network.router.run("nft", "-f", "-", stdin=rules)
+    assert network.source() == WAN
+    assert blocked(network) == {"vms"}
+    checked = network.router.call(inside.check, "network_namespace: any")
+    assert [(n, s) for n, s, _ in checked.found] == [("ForwardBlocked", "warning")]
+    assert checked.code == 1
+    network.router.sh("nft insert rule ip filter FORWARD iifname vms accept")
+    assert blocked(network) == set()
+
+
+def test_a_network_that_is_closed_on_purpose(network):
+    """Beside one that may pass, an interface that no rule serves is no fault."""
+    network.router.sh(
+        "ip link add iot type veth peer name iot0; ip address add 10.9.0.1/24 dev iot;"
+        " ip link set iot up; ip link set iot0 up"
+    )
+    network.router.run(
+        "nft", "-f", "-", stdin=base("forward", 0, REPLIES, "iifname lan0 accept", policy="drop")
+    )
+    assert network.source() == WAN
+    assert blocked(network) == set()
+
+
+def listeners():
+    """Return the queues that programs read; inside a namespace."""
+    snapshot = inside.host().snapshot(timeout=10)
+    try:
+        return queue_listeners(snapshot)
+    finally:
+        snapshot.close()
+
+
+def test_no_program_reads_a_queue(network):
+    """The kernel lists none in a namespace without such programs."""
+    assert network.router.call(listeners) == frozenset()
