@@ -164,6 +164,16 @@ COVERED = {
         "; iptables-legacy -w -t nat -I POSTROUTING 2 -j D",
         True,
     ),
+    "a translation of another table, at an earlier priority": (
+        nft(MASQUERADE) + "; nft 'table ip u { chain c { type nat hook postrouting priority 90;"
+        ' oifname "wan0" snat to 198.51.100.7; }; }\'',
+        False,
+    ),
+    "an accept of another table, at an earlier priority": (
+        nft(MASQUERADE) + "; nft 'table ip u { chain c { type nat hook postrouting priority 90;"
+        ' oifname "wan0" accept; }; }\'',
+        True,
+    ),
 }
 #: Rules that are reached, though not by the datagram that is sent.
 FOR_OTHERS = {"a jump for some to an accept"}

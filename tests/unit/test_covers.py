@@ -127,6 +127,7 @@ WAN = named(Field.OUTPUT_INTERFACE, b"wan\0")
 TCP = ranged(Field.PROTOCOL, [(6, 6)])
 TO_8080 = ranged(Field.DESTINATION_PORT, [(8080, 8080)])
 MASQUERADE = Rule(action=Action.MASQUERADE)
+SEVEN = ranged(Field.MARK, [(7, 7)])
 
 
 def network(text, field=Field.SOURCE_IPV4):
@@ -207,7 +208,6 @@ def test_the_chains_of_dead_and_live_containers():
 
 
 SET_MARK = matching(Rule(), writes=MARK)
-SEVEN = ranged(Field.MARK, [(7, 7)])
 
 
 @pytest.mark.parametrize("between", [SET_MARK, jump("user"), matching(Rule(), writes=None)])
@@ -243,6 +243,63 @@ def test_an_exemption_that_comes_too_late():
         assert not analyze([nat_table(post=rules)]).exemptions
     facts = analyze([nat_table(post=[MASQUERADE, exemption])])
     assert [(s.position, s.hidden_by) for s in facts.exemptions] == [(2, 1)]
+
+
+def snat(host, *matches):
+    return matching(Rule(action=Action.SNAT), *matches, to=NatTarget(Family.IPV4, (host, host)))
+
+
+def named_table(name, priority, *rules, families=IPV4, **chains):
+    """Return a table with a postrouting chain of a priority."""
+    table = nat_table(families, post=rules, **chains)
+    table.chains["post"] = table.chains["post"]._replace(priority=priority)
+    return table._replace(name=name)
+
+
+#: What stands in a table at priority 90, and whether it hides the masquerade of another at 100.
+EARLIER = {
+    "a translation": ([snat(1, WAN)], True),
+    "a translation of more": ([snat(1)], True),
+    "a translation of less": ([snat(1, WAN, TEN)], False),
+    "the same translation": ([MASQUERADE], False),
+    "an accept": ([matching(ACCEPT, WAN)], False),
+    "a translation behind an accept for some": ([matching(ACCEPT, TEN), snat(1, WAN)], False),
+    "a translation behind an accept for others": (
+        [matching(ACCEPT, named(Field.OUTPUT_INTERFACE, b"lan\0")), snat(1, WAN)],
+        True,
+    ),
+    "a translation behind a jump": ([matching(jump("user"), WAN), ACCEPT], True),
+    "a translation behind a jump that accepts some": (
+        [matching(jump("exempt"), WAN), snat(1, WAN)],
+        False,
+    ),
+    "a translation behind a mark": ([snat(1, WAN, SEVEN)], False),
+}
+
+
+@pytest.mark.parametrize(("rules", "hides"), EARLIER.values(), ids=EARLIER)
+def test_a_table_that_comes_first(rules, hides):
+    """What it translates is translated; what it accepts goes on to the next table."""
+    chains = {"user": [snat(2)], "exempt": [matching(ACCEPT, TEN)]}
+    earlier = named_table("first", 90, *rules, **chains)
+    later = named_table("second", 100, matching(MASQUERADE, WAN, TCP))
+    for tables in ([earlier, later], [later, earlier]):
+        shadows = [s for s in analyze(tables).shadows if s.table == "second"]
+        assert len(shadows) == hides
+        assert [s.shadowing_rule.table for s in shadows] == [(IPV4, "first")] * hides
+    same = named_table("first", 100, *rules, **chains)
+    assert not [s for s in analyze([same, later]).shadows if s.table == "second"]
+    asleep = earlier._replace(dormant=True)
+    assert not analyze([asleep, later]).shadows
+
+
+def test_a_table_of_both_families_comes_first():
+    """What an inet table translates of a family hides that of the same family."""
+    rule = matching(snat(1), WAN, ranged(Field.FAMILY, [(2, 2)]), to=NatTarget())
+    first = named_table("first", 90, rule._replace(families=IPV4), families=BOTH)
+    for families, hides in ((IPV4, True), (IPV6, False), (BOTH, False)):
+        later = named_table("second", 100, matching(MASQUERADE, WAN), families=families)
+        assert bool(analyze([first, later]).shadows) is hides
 
 
 UNKNOWN = {

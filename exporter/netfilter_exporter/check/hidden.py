@@ -58,6 +58,9 @@ def _cause(shadowing_rule: ShadowingRule | None) -> str:
         return "nothing leads to them any more"
     rule = shadowing_rule.rule
     which = f"rule {shadowing_rule.position} of chain {shadowing_rule.chain} ({described(rule)})"
+    if shadowing_rule.table:
+        families, name = shadowing_rule.table
+        which += f" of table {nft_commands.family(families)} {name}, at an earlier priority,"
     cause = f"{which} takes {'all their packets' if rule.conditional else 'every packet'} first"
     return f"{cause}, and none comes back from there" if rule.verdict is Verdict.JUMP else cause
 
@@ -81,6 +84,8 @@ def _evidence(
 ) -> dict[str, Value]:
     found: dict[str, Value] = {"backend": backend.value, "table": table}
     if shadowing_rule:
+        if shadowing_rule.table:
+            found["earlier_table"] = shadowing_rule.table[1]
         found["chain"] = shadowing_rule.chain
         found["position"] = shadowing_rule.position
         found["verdict"] = verdict(shadowing_rule.rule)
@@ -95,9 +100,8 @@ def _move_up(context: Context, backend: Backend, shadow: Shadow) -> tuple[Line, 
     before = shadow.shadowing_rule
     if before is None:
         return ()
-    place = places.of(
-        context, backend, (shadow.families, shadow.table), before.chain, before.position
-    )
+    table = before.table or (shadow.families, shadow.table)
+    place = places.of(context, backend, table, before.chain, before.position)
     return (
         *place.list_rules(),
         comment(f"put the exemption before rule {before.position} ({described(before.rule)}):"),
@@ -112,13 +116,14 @@ def _unhide(context: Context, backend: Backend, shadow: Shadow) -> tuple[Line, .
         return places.of(
             context, backend, (shadow.families, shadow.table), shadow.chain
         ).list_rules()
-    place = places.of(
-        context,
-        backend,
-        (shadow.families, shadow.table),
-        shadowing_rule.chain,
-        shadowing_rule.position,
-    )
+    table = shadowing_rule.table or (shadow.families, shadow.table)
+    place = places.of(context, backend, table, shadowing_rule.chain, shadowing_rule.position)
+    if shadowing_rule.table:
+        return (
+            *place.list_rules(),
+            comment(f"narrow rule {shadowing_rule.position}, or give its base chain a priority"),
+            comment(f"behind that of table {shadow.table}"),
+        )
     return (
         *commands.unhide(
             place,

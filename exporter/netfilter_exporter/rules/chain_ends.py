@@ -24,20 +24,27 @@ MOST_RULES = 64
 _MOST_JUMPS = 256
 
 _NOTHING: frozenset[Field] = frozenset()
+_GOING_ON = frozenset({Verdict.ACCEPT, Verdict.QUEUE})
 #: Of a rule of which it is unknown to what it translates; like that of no other rule.
 UNKNOWN: Translated = (None, None)
 
 
 class ChainEnds:
-    """What of one table ends the way of packets, and changes them."""
+    """What of one table ends the way of packets, and changes them.
 
-    def __init__(self, table: Table, termination: Termination) -> None:
+    With `whole_hook` it is the way through a NAT hook: a packet that a base chain accepts goes on
+    to the base chains of other tables, unless it was translated (nf_nat_inet_fn, v6.18).
+    """
+
+    def __init__(self, table: Table, termination: Termination, *, whole_hook: bool = False) -> None:
+        self._whole_hook = whole_hook
         self._table = table
         self._termination = termination
         self._finals: dict[str, tuple[Hider, ...]] = {}
         self._written: dict[str, frozenset[Field] | None] = {}
         self._known_ends: dict[str, bool] = {}
         self._jumps_left = _MOST_JUMPS
+        self._going_on: dict[str, bool] = {}
 
     def may_hide(self, rule: Rule) -> bool:
         """Tell whether some packet may end its way at a rule."""
@@ -66,7 +73,7 @@ class ChainEnds:
         for target in rule.targets:
             if not self._may_end(target):
                 continue
-            if self._termination.ends(target):
+            if self._termination.ends(target) and not self._whole_hook:
                 yield Hider(place, demands, rule.families)
             elif self._jumps_left > 0:
                 self._jumps_left -= 1
@@ -89,6 +96,8 @@ class ChainEnds:
             written = _union(written, self.writes(rule))
             demands = demands_of(rule, detail, families)
             sends = rule.verdict is Verdict.GOTO
+            if self._whole_hook and self._goes_on(rule):
+                escapes.append(demands or ANY)
             if rule.verdict is Verdict.RETURN or rule.maps or sends:
                 if sends and demands is not None:
                     yield from _kept(
@@ -98,6 +107,24 @@ class ChainEnds:
             elif demands is not None:
                 hiders = self.hiders(chain, number, rule, detail, demands)
                 yield from _kept(hiders, written, escapes)
+
+    def translating(self, base: str) -> Iterator[Hider]:
+        """Yield the translations of a base chain, and behind it, that packets surely come to."""
+        return (end for end in self._ends_of(base) if end.translated is not None)
+
+    def _goes_on(self, rule: Rule) -> bool:
+        """Tell whether a rule, or one that it leads to, lets packets go on to other tables."""
+        if rule.verdict in _GOING_ON:
+            return True
+        return any(self._leads_on(target) for target in rule.targets)
+
+    def _leads_on(self, chain: str) -> bool:
+        if chain not in self._going_on:
+            self._going_on[chain] = True  # while it is asked
+            self._going_on[chain] = any(map(self._goes_on, self._table.rules(chain))) or any(
+                rule.maps for rule in self._table.rules(chain)
+            )
+        return self._going_on[chain]
 
     def writes(self, rule: Rule) -> frozenset[Field] | None:
         """Return the fields that a rule, and what it leads to, may change; None: any."""

@@ -25,6 +25,7 @@ from netfilter_exporter.rules.chain_ends import (
 from netfilter_exporter.rules.conditions import ANY, Condition, condition
 from netfilter_exporter.rules.cover_index import CoverIndex, Entry, Hider, Translated
 from netfilter_exporter.rules.detail import Form, RuleDetail, Slot
+from netfilter_exporter.rules.earlier import Earlier
 from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.match import Field
 from netfilter_exporter.rules.model import Rule, Table, Verdict
@@ -34,6 +35,7 @@ from netfilter_exporter.rules.termination import Termination
 #: Rules of a table that are read in full, besides those without a number or name of their own.
 MOST_READ = 512
 
+_BEFORE = -1  #: the number of a rule of an earlier table
 _NO_FIELDS: frozenset[Field] = frozenset()
 _EXEMPTIONS = frozenset({Verdict.ACCEPT, Verdict.RETURN})
 
@@ -58,8 +60,9 @@ _NOTHING_FOUND = ChainCovers()
 class Covers:
     """What rules of one table cover, asked chain by chain."""
 
-    def __init__(self, table: Table, termination: Termination) -> None:
+    def __init__(self, table: Table, termination: Termination, earlier: Earlier) -> None:
         self.table = table
+        self.earlier = earlier
         self.ends = ChainEnds(table, termination)
         self.left = MOST_READ
         self._forms: dict[_FormKey, _FormDemands] = {}
@@ -67,7 +70,7 @@ class Covers:
     def of_chain(self, name: str) -> ChainCovers:
         """Return what is covered in a chain."""
         rules = self.table.rules(name)
-        if not self._is_in_question(rules):
+        if not self.earlier.get(name) and not self._is_in_question(rules):
             return NO_COVERS
         scan = _Scan(self, name)
         for number, (rule, detail) in enumerate(zip(rules, self.table.details(name))):
@@ -131,6 +134,8 @@ class _Scan:
         self._name = name
         self._families = covers.table.families
         self._index = CoverIndex()
+        for hider in covers.earlier.get(name, ()):
+            self._index.add(_BEFORE, hider)
         #: Rules at which a packet ends its way, by form and by the bytes that they compare.
         self._same: dict[tuple[_FormKey, bytes], tuple[int, Rule, RuleDetail]] = {}
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from netfilter_exporter.rules import duplicates, reach
 from netfilter_exporter.rules.covers import NO_COVERS, ChainCovers, Covers
+from netfilter_exporter.rules.earlier import Earlier
 from netfilter_exporter.rules.families import BOTH, Family
 from netfilter_exporter.rules.model import Rule, Table
 from netfilter_exporter.rules.reach import Reach
@@ -62,13 +63,13 @@ class ChainClass(NamedTuple):
 class Graph:
     """The chains of one table, looked at as they are reached."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, earlier: Earlier | None = None) -> None:
         self.table = table
         self.termination = Termination(table)
         self.covers: dict[str, ChainCovers] = {}  #: of chains in which something is covered
         self.summaries: dict[str, ChainSummary] = {}
         self._of_rules: dict[tuple[int, ...], ChainSummary] = {}  #: by the identity of the rules
-        self._covers = Covers(table, self.termination)
+        self._covers = Covers(table, self.termination, earlier or {})
         #: By identity of their rules and the ways that these let pass: to compare rules is dear.
         self._hits: dict[tuple[tuple[int, int], ...], tuple[RuleHit, ...]] = {}
 
@@ -143,7 +144,7 @@ class Graph:
                     chain,
                     position,
                     rule,
-                    here.position if here and here.chain == chain else None,
+                    here.position if here and not here.table and here.chain == chain else None,
                     self.table.families,
                     here or find_shadowing_rule(base, chain, self._jumps, self._hider_of_jump),
                 )
@@ -154,7 +155,7 @@ class Graph:
             rules = self.table.rules(chain) if chain in reached else ()
             for number, place in found.exemptions.items() if rules else ():
                 rule, position = rules[number], number + 1
-                here = place.position if place.chain == chain else None
+                here = place.position if not place.table and place.chain == chain else None
                 families = self.table.families & rule.families
                 yield Shadow(self.table.name, chain, position, rule, here, families, place)
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
+from netfilter_exporter.rules.earlier import find_earlier
 from netfilter_exporter.rules.families import Family, Hook
 from netfilter_exporter.rules.graph import ChainClass, Graph, Reached
 from netfilter_exporter.rules.model import Action, Table
@@ -80,9 +81,10 @@ class RulesetFacts:
 def analyze(tables: Iterable[Table]) -> RulesetFacts:
     """Return what the tables of one ruleset, all of one backend, say together."""
     facts = RulesetFacts()
-    for table in tables:
+    tables = list(tables)
+    for table, earlier in zip(tables, find_earlier(tables)):
         facts.passage.add(table)
-        graph = Graph(table)
+        graph = Graph(table, earlier)
         bases = {name: chain.hook for name, chain in table.chains.items() if chain.hook is not None}
         nat = {name: hook for name, hook in bases.items() if table.chains[name].translates}
         reached = graph.walk(nat)

@@ -18,6 +18,8 @@ class ShadowingRule(NamedTuple):
     chain: str
     position: int  #: counted from 1
     rule: Rule
+    #: families and name of its table; None: that of the rules that it hides
+    table: tuple[frozenset[Family], str] | None = None
 
 
 class Shadow(NamedTuple):
