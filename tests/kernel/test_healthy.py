@@ -14,6 +14,7 @@ RULESETS = rulesets.load()
 HEALTHY = [name for name, ruleset in RULESETS.items() if ruleset.healthy]
 SERVER6, WAN6 = "fd78::2", "fd78::1"
 UPLINK = RULESETS["firewalld-absent-uplink"]
+UFW = RULESETS["ufw-forward-drop"]
 
 #: The first test loads them all, the last but one puts a hundred pages through the rules.
 pytestmark = pytest.mark.timeout(600)
@@ -132,3 +133,11 @@ def test_an_interface_is_missing_once(seen):
             "interface": "ppp9",
         }
     ]
+
+
+def test_ufw_forwards_nothing(seen):
+    """With its own before.rules pings pass; that new connections do not is found, with a role."""
+    for checked in (seen[UFW.name].with_role, seen[UFW.name].without):
+        assert alerts(checked, "critical", "warning") == {"ForwardBlocked"}, checked.found
+        labels = [sample.labels for sample in Page(checked.page).samples("forward_blocked")]
+        assert labels == [{"backend": "nftables", "family": "ipv4", "interface": "lan0"}]

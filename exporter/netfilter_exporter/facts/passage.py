@@ -19,6 +19,7 @@ from netfilter_exporter.kernel.queue_listeners import read_queue_listeners
 from netfilter_exporter.rules.families import Backend, Family, Hook
 from netfilter_exporter.rules.match import (
     Field,
+    InSet,
     Intervals,
     Match,
     Range,
@@ -78,9 +79,10 @@ def _of_family(snapshot: Snapshot, family: Family, found: Sequence[Ruleset]) -> 
     if not names or len(names) > _MOST:
         return
     blocks = {name: _block(snapshot, family, name, found) for name in names}
-    if not any(blocks.values()):
-        return
-    judged = _inside(snapshot, family, names, scopes)
+    named = frozenset(_named(scopes, Field.OUTPUT_INTERFACE))
+    if not any(block for name, block in blocks.items() if name not in named):
+        return  # as on most gateways, which let nothing in from the uplink
+    judged = _inside(snapshot, family, [name for name in names if name not in named])
     accepted = frozenset().union(*(e.facts.passage.accepts for e in found if e.facts))
     served = _served(snapshot, family, judged, scopes)
     rest = [name for name in judged if name not in served]
@@ -123,14 +125,9 @@ def _block(
     return None
 
 
-def _inside(
-    snapshot: Snapshot,
-    family: Family,
-    names: Sequence[str],
-    scopes: Sequence[Sequence[Match] | None],
-) -> list[str]:
+def _inside(snapshot: Snapshot, family: Family, names: Sequence[str]) -> list[str]:
     """Return the interfaces from which new flows are to be forwarded: no uplink, and running."""
-    uplinks = set(_named(scopes, Field.OUTPUT_INTERFACE))
+    uplinks = set()
     by_index = {index: name for name, index in interfaces(snapshot).items()}
     for address in _ANYWHERE[family]:
         found = route.ask(snapshot.connection(NETLINK_ROUTE), address)
@@ -193,11 +190,35 @@ def _named(scopes: Sequence[Sequence[Match] | None], field: Field) -> Iterator[s
                 yield from interface_names(match)
 
 
+#: What a rule may compare that still translates whatever network packets come from.
+_ANY_SOURCE = frozenset(
+    {
+        Field.OUTPUT_INTERFACE,
+        Field.OUTPUT_INDEX,
+        Field.FAMILY,
+        Field.ETHERTYPE,
+        Field.PROTOCOL,
+        Field.DESTINATION_IPV4,
+        Field.DESTINATION_IPV6,
+        Field.DESTINATION_PORT,
+        Field.DESTINATION_TYPE,
+        Field.CT_STATE,
+    }
+)
+
+
 def _translate_any(scopes: Sequence[Sequence[Match] | None]) -> bool:
-    """Tell whether some rule translates whatever network packets come from."""
-    sources = set(_SOURCE.values())
-    return any(
-        scope is None
-        or not any(isinstance(m, Range) and m.field in sources and not m.negated for m in scope)
-        for scope in scopes
-    )
+    """Tell whether some rule translates whatever network packets come from.
+
+    Not one that waits for a mark: whoever sets that decides whom it serves.
+    """
+    return any(scope is not None and all(map(_lets_any, scope)) for scope in scopes)
+
+
+def _lets_any(match: Match) -> bool:
+    """Tell whether a match says nothing of where packets come from, or only whence they do not."""
+    if isinstance(match, InSet):
+        return all(field in _ANY_SOURCE for field in match.fields)
+    if not isinstance(match, Range):
+        return False
+    return match.field in _ANY_SOURCE or (match.field in _SOURCE.values() and match.negated)

@@ -42,7 +42,7 @@ _ETHERTYPES = {Family.IPV4: 0x0800, Family.IPV6: 0x86DD}
 #: Rules that are walked for one base chain; behind them packets may pass.
 _MOST_WALKED = 20_000
 #: Interfaces of which the answers are kept.
-_MOST_KEPT = 512
+_MOST_KEPT = 2048
 
 
 class Incoming(NamedTuple):
@@ -87,12 +87,15 @@ class Passage:
     __hash__ = None  # type: ignore[assignment]
 
     def add(self, table: Table) -> None:
-        """Add a table if a base chain of it sees what is forwarded, and something may drop."""
-        if table.dormant or not any(c.sees_forwarded for c in table.chains.values()):
+        """Add a table if a base chain of it is at the forward hook, or may drop on the way."""
+        chains = table.chains.values()
+        if table.dormant or not any(chain.sees_forwarded for chain in chains):
             return
         if any(
-            (chain.drops and chain.sees_forwarded) or any(map(_drops, chain.rules))
-            for chain in table.chains.values()
+            chain.hook is Hook.FORWARD
+            or (chain.drops and chain.sees_forwarded)
+            or any(map(_drops, chain.rules))
+            for chain in chains
         ):
             self.tables.append(table)
 
