@@ -44,6 +44,7 @@ ALERTS = (
     Alert("NetfilterNatRulesUnreachable", (_WARNING,), hidden.nat_rules_unreachable),
     Alert("NetfilterNatInterfaceMissing", (_WARNING,), rules.nat_interface_missing),
     Alert("NetfilterNatRuleUnmatchable", (_WARNING, _INFO), matching.nat_rule_unmatchable),
+    Alert("NetfilterNatEgressUncovered", (_WARNING,), matching.nat_egress_uncovered),
     Alert("NetfilterNatBackendsMixed", (_WARNING, _INFO), rules.nat_backends_mixed),
     Alert("NetfilterForwardBlocked", (_WARNING,), passage.forward_blocked),
     Alert("NetfilterNatTrafficDropped", (_WARNING,)),

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from netfilter_exporter.check import commands, handles, iptables_commands, nft_commands, shell
-from netfilter_exporter.check.context import FAMILY, Context
+from netfilter_exporter.check.context import FAMILY, NEEDS_HISTORY, Context
 from netfilter_exporter.check.findings import Found, Severity, Value, count, unknown
 from netfilter_exporter.check.flow_watch import LOST_BIRTHS, NewFlows
 from netfilter_exporter.check.flows import UNANSWERED
@@ -152,3 +152,30 @@ def _remedy(backend: Backend, rule: Unmatchable) -> tuple[Line, ...]:
     table = nft_commands.Target(rule.table_families, rule.table)
     lists = table.list_set(cause.what) if backend is Backend.NFTABLES else ()
     return (*lists, comment("have whatever fills it fill it again, or delete the rule"))
+
+
+# -- NetfilterNatEgressUncovered ---------------------------------------------------------------
+
+
+def nat_egress_uncovered(context: Context) -> Iterator[Found]:
+    """No rule can translate the source of what leaves for the internet."""
+    for family, interface, uncovered in unmatched(context.snapshot).egresses:
+        if not uncovered or context.unwanted(family):
+            continue
+        if not context.required(family):
+            yield unknown(NEEDS_HISTORY)
+            continue
+        yield Found(
+            f"{FAMILY[family]}: no rule can translate the source of what leaves by {interface}.",
+            "Forwarded packets from private networks leave for the internet by that interface, and"
+            " the rules that translate sources are for other interfaces.",
+            {"family": family.value, "interface": interface},
+            (_ROUTE[family], comment("write that interface into the rules, or correct the route")),
+        )
+    every_ruleset_read(context)
+
+
+_ROUTE = {
+    Family.IPV4: shell.fixed("ip route get 20.0.0.1"),
+    Family.IPV6: shell.fixed("ip route get 2600::1"),
+}

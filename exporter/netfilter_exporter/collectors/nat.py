@@ -123,6 +123,11 @@ def _missing_addresses(snapshot: Snapshot) -> Iterable[Sample]:
         yield (backend.value, family.value, table, addresses.written(family, number)), 1
 
 
+def _uncovered_egress(snapshot: Snapshot) -> Iterable[Sample]:
+    for family, interface, uncovered in unmatched(snapshot).egresses:
+        yield (family.value, interface), int(uncovered)
+
+
 def _matchable_sources(snapshot: Snapshot) -> Iterable[Sample]:
     for family, count in unmatched(snapshot).sources:
         yield (family.value,), count
@@ -304,6 +309,18 @@ COLLECTOR = Collector(
             samples=_missing_addresses,
             of=(unmatched,),
             labels=("backend", "family", "table", "address"),
+            bounded=True,
+        ),
+        Metric(
+            "nat_uncovered_egress",
+            "Whether no rule can translate the source of what leaves by an interface (1), or one"
+            " may (0). Of the interfaces by which forwarded packets from private networks leave for"
+            " the internet, where such rules exist. Where some of a family are covered, the others"
+            " are absent.",
+            source=f"{_RULES}; RTM_GETROUTE; RTM_GETADDR",
+            samples=_uncovered_egress,
+            of=(unmatched,),
+            labels=("family", "interface"),
             bounded=True,
         ),
         Metric(

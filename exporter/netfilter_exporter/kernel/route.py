@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.errors import Malformed
@@ -17,6 +18,8 @@ from netfilter_exporter.kernel.netlink.messages import NetlinkError
 
 RTM_GETROUTE = 26
 RTA_DST = 1
+RTA_SRC = 2
+RTA_IIF = 3
 RTA_OIF = 4
 RTA_GATEWAY = 5
 RTA_MULTIPATH = 9
@@ -27,6 +30,7 @@ RTM_F_FIB_MATCH = 0x2000  #: answer with the entry itself; since v4.13
 
 #: struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
 _RTMSG = struct.Struct("=8BI")
+_NEXT_HOP = struct.Struct("=HBBi")  # struct rtnexthop: length, flags, hops, interface
 _FAMILY = {4: socket.AF_INET, 16: socket.AF_INET6}
 _U32 = struct.Struct("=I")
 
@@ -51,6 +55,49 @@ def ask(connection: Connection, address: bytes) -> Route | None:
     except NetlinkError:  # ENETUNREACH, EHOSTUNREACH, EACCES (prohibit), EINVAL (blackhole)
         return None
     return parse_route(answer)
+
+
+def ways_out(
+    connection: Connection, destination: bytes, source: bytes, arriving: int
+) -> tuple[int, ...]:
+    """Return the interfaces by which packets that arrive at one may leave, by index.
+
+    All of a route with several ways, from v4.13 on. None where there is no such route. Raises
+    `ReadError`.
+    """
+    host = 8 * len(destination)
+    head = _RTMSG.pack(_FAMILY[len(destination)], host, host, 0, 0, 0, 0, 0, RTM_F_FIB_MATCH)
+    found = pack(RTA_DST, destination) + pack(RTA_SRC, source) + pack(RTA_IIF, _U32.pack(arriving))
+    try:
+        answer = connection.ask("RTM_GETROUTE", RTM_GETROUTE, head + found)
+    except NetlinkError:
+        return ()
+    return parse_ways(answer)
+
+
+def parse_ways(payload: memoryview) -> tuple[int, ...]:
+    """Parse an RTM_NEWROUTE message to the interfaces of all its ways, of a unicast route."""
+    if len(payload) < _RTMSG.size:
+        raise Malformed(f"RTM_GETROUTE: a message of {len(payload)} bytes")
+    found = attribute_map(payload, _RTMSG.size)
+    if payload[7] != RTN_UNICAST:
+        return ()
+    if RTA_MULTIPATH in found:
+        return tuple(dict.fromkeys(_hops(found[RTA_MULTIPATH])))
+    if RTA_OIF not in found or len(found[RTA_OIF]) != _U32.size:
+        return ()
+    return _U32.unpack(found[RTA_OIF])
+
+
+def _hops(content: memoryview) -> Iterator[int]:
+    """Yield the interface of each struct rtnexthop."""
+    at = 0
+    while at + _NEXT_HOP.size <= len(content):
+        length, _, _, interface = _NEXT_HOP.unpack_from(content, at)
+        if length < _NEXT_HOP.size:
+            raise Malformed(f"RTM_GETROUTE: a next hop of {length} bytes")
+        yield interface
+        at += (length + 3) & ~3
 
 
 def is_connected(connection: Connection, address: bytes) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from netfilter_exporter.rules.families import Family
-from netfilter_exporter.rules.match import InIpset, InSet
+from netfilter_exporter.rules.match import InIpset, InSet, Range
 from netfilter_exporter.rules.preconditions import (
     Destinations,
     Precondition,
@@ -24,6 +24,7 @@ class Reason(enum.Enum):
     BRIDGE_PORT = "bridge_port"
     MISSING_ADDRESS = "missing_address"
     ROUTE_LOCALNET = "route_localnet"
+    ANOTHER_EGRESS = "another_egress"  #: of the packets in question; not on the page
 
 
 class Cause(NamedTuple):
@@ -48,6 +49,8 @@ class World(Protocol):
     def destinations(self, wanted: Destinations) -> Cause | None: ...
 
     def loopback(self, interfaces: tuple[str, ...]) -> Cause | None: ...
+
+    def leaves(self, match: Range) -> Cause | None: ...
 
 
 class Unmatchable(NamedTuple):
@@ -102,6 +105,9 @@ def _first(conditions: TablePreconditions, needs: Precondition, world: World) ->
     """Return why a rule with `needs` matches nothing."""
     for name in needs.interfaces:
         if cause := world.interface(name):
+            return cause
+    for leaving in needs.leaves:
+        if cause := world.leaves(leaving):
             return cause
     for match in needs.sets:
         if isinstance(match, InIpset):

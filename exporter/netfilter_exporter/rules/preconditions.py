@@ -35,6 +35,7 @@ _MOST_CHAINS, _MOST_RULES = 512, 4096
 _MOST_ADDRESSES = 8
 
 _DESTINATION = {Field.DESTINATION_IPV4: Family.IPV4, Field.DESTINATION_IPV6: Family.IPV6}
+_LEAVES = frozenset({Field.OUTPUT_INTERFACE, Field.OUTPUT_INDEX})
 _LOOPBACK: Intervals = ((127 << 24, (128 << 24) - 1),)
 _AT_SOURCE = frozenset({Action.MASQUERADE, Action.SNAT, Action.NETMAP})
 _AT_DESTINATION = frozenset({Action.DNAT, Action.REDIRECT})
@@ -55,6 +56,7 @@ class Precondition(NamedTuple):
     destinations: Destinations | None = None  #: of a rule that changes it: one is local
     #: A rule that sends what this host receives to 127.0.0.0/8: the incoming interfaces; none: any.
     from_interfaces: tuple[str, ...] | None = None
+    leaves: tuple[Range, ...] = ()  #: what its packets leave by: names, and indices
 
 
 NOTHING = Precondition()
@@ -163,7 +165,8 @@ def _of_matches(rule: Rule, detail: RuleDetail) -> Precondition:
         for match in detail.matches
         if isinstance(match, (InSet, InIpset)) and not match.negated
     )
-    return Precondition(rule.interfaces, sets)
+    leaves = tuple(m for m in detail.matches if isinstance(m, Range) and m.field in _LEAVES)
+    return Precondition(rule.interfaces, sets, leaves=leaves)
 
 
 def _destinations(ranges: Iterable[Range]) -> Destinations | None:

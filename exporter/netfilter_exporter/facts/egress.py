@@ -1,0 +1,120 @@
+"""Facts about the interfaces by which forwarded packets leave for the internet.
+
+The routing table is never dumped: a default route may not be the one that is used (OpenVPN's
+redirect-gateway def1 covers it by two halves). The kernel is asked for the way of packets that
+come from the private network of a forwarding interface, to an address in each half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from netfilter_exporter.facts.forwarding import interfaces, ipv4_forwarding, ipv6_forwarding
+from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
+from netfilter_exporter.flows.networks import PRIVATE, Prefixes
+from netfilter_exporter.kernel import addresses, files, route
+from netfilter_exporter.kernel.addresses import Attached, packed
+from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
+from netfilter_exporter.rules.families import Family
+
+#: Global addresses, one in each half of the space. Nothing is sent to them.
+_ANYWHERE = {
+    Family.IPV4: (bytes((20, 0, 0, 1)), bytes((200, 0, 0, 1))),
+    Family.IPV6: (
+        bytes.fromhex("2600" + 27 * "0" + "1"),
+        bytes.fromhex("2a00" + 27 * "0" + "1"),
+    ),
+}
+_PRIVATE = Prefixes(PRIVATE)
+#: Networks behind this host from which ways are asked for, of a family.
+_MOST = 8
+#: Seconds after which the networks are read again.
+_AGE = 60.0
+_LENGTHS = {Family.IPV4: 32, Family.IPV6: 128}
+
+
+class Behind(NamedTuple):
+    """A private network behind this host: an address in it, and the interface towards it."""
+
+    family: Family
+    source: bytes
+    interface: int
+
+
+class _Known:
+    """The networks as they were read."""
+
+    read_at = 0.0
+    interfaces: Mapping[str, int] | None = None
+    networks: tuple[Behind, ...] = ()
+
+
+@kept
+def _known(_: Host) -> _Known:
+    return _Known()
+
+
+@fact
+def egresses(snapshot: Snapshot) -> tuple[tuple[Family, tuple[str, ...]], ...]:
+    """The ways out: for each route that packets take, the interfaces of all its next hops."""
+    names = {index: name for name, index in interfaces(snapshot).items()}
+    connection = snapshot.connection(NETLINK_ROUTE)
+    found = []
+    for family, source, arriving in _networks(snapshot):
+        for destination in _ANYWHERE[family]:
+            ways = route.ways_out(connection, destination, source, arriving)
+            if ways and arriving not in ways and all(index in names for index in ways):
+                found.append((family, tuple(names[index] for index in ways)))
+    return tuple(dict.fromkeys(found))
+
+
+def _networks(snapshot: Snapshot) -> tuple[Behind, ...]:
+    """Return the private networks of interfaces that forward, at most some seconds old."""
+    known = _known(snapshot.host)
+    now = snapshot.system.clock()
+    current = interfaces(snapshot)
+    if known.interfaces != current or now - known.read_at >= _AGE:
+        known.interfaces, known.read_at = current, now
+        known.networks = tuple(n for family in Family for n in _read(snapshot, family))
+    return known.networks
+
+
+def _read(snapshot: Snapshot, family: Family) -> Iterator[Behind]:
+    indices = _forwarding(snapshot, family)
+    if not indices:
+        return
+    left = _MOST
+    for each in addresses.read_attached(snapshot.connection(NETLINK_ROUTE), family):
+        neighbor = _neighbor(each, family)
+        if left and each.interface in indices and neighbor is not None:
+            source = packed(family, neighbor)
+            if source in _PRIVATE:
+                left -= 1
+                yield Behind(family, source, each.interface)
+
+
+def _forwarding(snapshot: Snapshot, family: Family) -> frozenset[int]:
+    """Return the interfaces that forward, but for those of a VRF: its routes are apart."""
+    if family is Family.IPV4:
+        on = {name for name, forwards in ipv4_forwarding(snapshot).items() if forwards}
+    else:
+        on = set(interfaces(snapshot)) - {"lo"} if ipv6_forwarding(snapshot) else set()
+    return frozenset(
+        index
+        for name, index in interfaces(snapshot).items()
+        if name in on and not _has_master(snapshot, name)
+    )
+
+
+def _has_master(snapshot: Snapshot, name: str) -> bool:
+    return files.exists(snapshot.paths.sys(f"class/net/{name}/master"))
+
+
+def _neighbor(each: Attached, family: Family) -> int | None:
+    """Return another address of the same network; None where it has no other."""
+    last = (1 << _LENGTHS[family] - each.length) - 1
+    host = each.number & last
+    if last < 3:
+        return None
+    return each.number + 1 if host + 1 < last else each.number - 1
