@@ -33,6 +33,7 @@ class Seen:
 def seen(module_namespaces):
     """What was seen of each ruleset; one router gets one after the other."""
     host = rulesets.Host(Router(module_namespaces))
+    host.namespace.sh(f"ip route add default via {SERVER}")  # as a gateway has
     found = {}
     for name, ruleset in RULESETS.items():
         host.prepare(ruleset)

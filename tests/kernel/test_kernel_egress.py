@@ -75,7 +75,7 @@ def test_an_egress_that_a_rule_covers(router, rule):
         'oifname "wan1" masquerade',
         'oif "wan1" masquerade',
         'oifname != "wan0" masquerade',
-        'oifname { "wan1", "tun0" } masquerade',
+        'oifname { "wan1", "lan0" } masquerade',
         'oifname . ip daddr { "wan1" . 20.0.0.1 } masquerade',
         'oifname "wan1" goto zone',
     ],
@@ -92,7 +92,7 @@ def test_an_egress_that_no_rule_covers(router, rule):
 def test_a_tunnel_takes_the_default_route_by_two_halves(router):
     """OpenVPN's def1: the default route stays, and nothing takes it."""
     load(router, 'oifname "tun0" masquerade')
-    assert egresses(router) == {"wan0": 1}
+    assert (egresses(router), found(router)) == ({}, {})
     router.router.sh(
         "ip route add 0.0.0.0/1 via 10.8.0.1 dev tun0;"
         " ip route add 128.0.0.0/1 via 10.8.0.1 dev tun0"
@@ -111,7 +111,16 @@ def test_several_next_hops(router):
     load(router, 'oifname "wan1" masquerade')
     assert (egresses(router), found(router)) == ({"wan1": 0}, {})
     load(router, 'oifname "tun0" masquerade')
+    assert egresses(router) == {}
+    router.router.sh("ip route add default via 10.8.0.1 dev tun0 metric 500")
     assert egresses(router) == {"wan0": 1, "wan1": 1}
+
+
+def test_rules_for_private_networks_alone(router):
+    """A balancer before servers, or the gateway of a VPN: nobody wants the internet translated."""
+    for rule in 'oifname "lan0" masquerade', 'oifname { "lan0", "tun0" } masquerade':
+        load(router, rule)
+        assert (egresses(router), found(router)) == ({}, {})
 
 
 def test_a_standby_uplink(router):

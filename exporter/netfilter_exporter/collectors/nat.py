@@ -316,7 +316,7 @@ COLLECTOR = Collector(
             "Whether no rule can translate the source of what leaves by an interface (1), or one"
             " may (0). Of the interfaces by which forwarded packets from private networks leave for"
             " the internet, where such rules exist. Where some of a family are covered, the others"
-            " are absent.",
+            " are absent, and all are where the rules are for private networks alone.",
             source=f"{_RULES}; RTM_GETROUTE; RTM_GETADDR",
             samples=_uncovered_egress,
             of=(unmatched,),

@@ -29,6 +29,8 @@ _ANYWHERE = {
 _PRIVATE = Prefixes(PRIVATE)
 #: Networks behind this host from which ways are asked for, of a family.
 _MOST = 8
+#: Interfaces of which each is asked for.
+_MOST_INTERFACES = 32
 #: Seconds after which the networks are read again.
 _AGE = 60.0
 _LENGTHS = {Family.IPV4: 32, Family.IPV6: 128}
@@ -67,6 +69,25 @@ def egresses(snapshot: Snapshot) -> tuple[tuple[Family, tuple[str, ...]], ...]:
             if ways and arriving not in ways and all(index in names for index in ways):
                 found.append((family, tuple(names[index] for index in ways)))
     return tuple(dict.fromkeys(found))
+
+
+@fact
+def uplinks(snapshot: Snapshot) -> tuple[tuple[Family, str], ...]:
+    """The interfaces that do not lead to a private network alone: rules there are for the internet.
+
+    A balancer or a VPN's gateway has rules for the others. None where there are too many to ask.
+    """
+    present = {name: index for name, index in interfaces(snapshot).items() if name != "lo"}
+    if len(present) > _MOST_INTERFACES:
+        return ()
+    connection = snapshot.connection(NETLINK_ROUTE)
+    towards = {(each.family, each.interface) for each in _networks(snapshot)}
+    return tuple(
+        (family, name)
+        for family in Family
+        for name, index in present.items()
+        if (family, index) not in towards or route.leads(connection, _ANYWHERE[family][0], index)
+    )
 
 
 def _networks(snapshot: Snapshot) -> tuple[Behind, ...]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from netfilter_exporter.facts.egress import egresses
+from netfilter_exporter.facts.egress import egresses, uplinks
 from netfilter_exporter.facts.ownership import ownership
 from netfilter_exporter.facts.rulesets import Ruleset, rulesets
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
@@ -84,18 +84,23 @@ def _egresses(
     """Return the interfaces that packets leave by, and whether no source is translated there.
 
     Where some of a family are covered, nothing is said of the others: networks that need no
-    translation may leave by them.
+    translation may leave by them. Nor where all rules are for private networks.
     """
-    if not any(sources.values()):
-        return ()
     try:
-        ways = [way for way in egresses(snapshot) if sources.get(way[0])]
+        ways = [way for way in egresses(snapshot) if sources.get(way[0])] if sources else []
+        outward = uplinks(snapshot) if ways else ()
     except ReadError:
         return ()
     pairs = sorted({(f, n) for f, names in ways for n in names}, key=lambda p: (p[0].value, p[1]))
     found = [(f, n, not _is_covered(snapshot, AtEgress(world, n), f)) for f, n in pairs]
     covered = {family for family, _, uncovered in found if not uncovered}
-    return tuple(each for each in found if not each[2] or each[0] not in covered)
+    lost = {family for family, _, _ in found} - covered
+    for_internet = {
+        family
+        for family, name in outward
+        if family in lost and _is_covered(snapshot, AtEgress(world, name), family)
+    }
+    return tuple(each for each in found if not each[2] or each[0] in for_internet)
 
 
 def _is_covered(snapshot: Snapshot, world: AtEgress, family: Family) -> bool:

@@ -75,6 +75,21 @@ def ways_out(
     return parse_ways(answer)
 
 
+def leads(connection: Connection, destination: bytes, leaving: int) -> bool:
+    """Return whether some route leads to an address by an interface, used or on standby.
+
+    Before v4.13 the answer is always yes. Raises `ReadError`.
+    """
+    host = 8 * len(destination)
+    head = _RTMSG.pack(_FAMILY[len(destination)], host, 0, 0, 0, 0, 0, 0, RTM_F_FIB_MATCH)
+    found = pack(RTA_DST, destination) + pack(RTA_OIF, _U32.pack(leaving))
+    try:
+        answer = connection.ask("RTM_GETROUTE", RTM_GETROUTE, head + found)
+    except NetlinkError:
+        return False
+    return leaving in parse_ways(answer)
+
+
 def parse_ways(payload: memoryview) -> tuple[int, ...]:
     """Parse an RTM_NEWROUTE message to the interfaces of all its ways, of a unicast route."""
     if len(payload) < _RTMSG.size:
