@@ -39,6 +39,7 @@ ALERTS = (
     Alert("NetfilterConntrackStopped", (_WARNING,)),
     Alert("NetfilterNatRulesGone", (_CRITICAL, _WARNING), tracking.nat_rules_gone),
     Alert("NetfilterNatRulesLost", (_WARNING,)),
+    Alert("NetfilterNatTableGone", (_WARNING,)),
     Alert("NetfilterNatForwardingDisabled", (_CRITICAL,), forwarding.nat_forwarding_disabled),
     Alert("NetfilterNatInterfaceForwardingDisabled", (_WARNING,)),
     Alert("NetfilterNatRulesUnreachable", (_WARNING,), hidden.nat_rules_unreachable),

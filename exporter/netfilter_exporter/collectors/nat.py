@@ -89,6 +89,16 @@ def _table_rules(snapshot: Snapshot) -> Iterable[Sample]:
             yield (backend.value, family.value, table), count
 
 
+def _translating_rules(snapshot: Snapshot) -> Iterable[Sample]:
+    for backend, _, facts in readable(snapshot):
+        found: Counter[tuple[str, ...]] = Counter()
+        for each in facts.preconditions:
+            for (family, hook, action), count in each.translating.items():
+                found[family.value, each.table, hook.label, action.value] += count
+        for labels, count in sorted(found.items()):
+            yield (backend.value, *labels), count
+
+
 def _dormant_rules(snapshot: Snapshot) -> Iterable[Sample]:
     for (family, table), count in nftables(snapshot).facts.dormant.items():
         yield (family.value, table), count
@@ -173,7 +183,7 @@ def _other_engines(snapshot: Snapshot) -> Iterable[Sample]:
 COLLECTOR = Collector(
     "nat",
     "NAT rules in nftables and iptables, and whether they can work",
-    budget=95,
+    budget=100,
     dumps=frozenset({addresses.RTM_GETADDR}),
     metrics=(
         Metric(
@@ -236,6 +246,15 @@ COLLECTOR = Collector(
             samples=_table_rules,
             of=(rulesets,),
             labels=("backend", "family", "table"),
+            bounded=True,
+        ),
+        Metric(
+            "nat_table_translating_rules",
+            "Translating rules of a table that packets of a hook can reach. Absent without any.",
+            source=_RULES,
+            samples=_translating_rules,
+            of=(rulesets,),
+            labels=("backend", "family", "table", "hook", "action"),
             bounded=True,
         ),
         Metric(

@@ -94,6 +94,9 @@ class TablePreconditions:
     #: Source-translating rules that packets reach, those that are not in `rules` included.
     sources: Counter[Family] = dataclasses.field(default_factory=Counter)
 
+    #: Translating rules that packets reach, each at every hook from which they do.
+    translating: Counter[tuple[Family, Hook, Action]] = dataclasses.field(default_factory=Counter)
+
     @property
     def is_in_question(self) -> bool:
         """Whether something of the host decides about a rule."""
@@ -111,6 +114,11 @@ def collect(
         for hit in group.hits:
             for family in _sources(group, hit, hooks):
                 found.sources[family] += len(group.chains)
+            if hit.rule.action is not None:
+                action = hit.rule.action
+                for number, hook in enumerate(hooks):
+                    for family in group.reach(hit, number).live:
+                        found.translating[family, hook, action] += len(group.chains)
     rules = (r for g in classes for chain in g.chains for r in _of_chain(table, chain, g, hooks))
     found.rules = list(itertools.islice(rules, MOST_READ))
     found.ways = _ways(graph)
