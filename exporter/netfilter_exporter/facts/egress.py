@@ -7,11 +7,11 @@ come from the private network of a forwarding interface, to an address in each h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from netfilter_exporter.facts.forwarding import interfaces, ipv4_forwarding, ipv6_forwarding
-from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
+from netfilter_exporter.facts.snapshot import Host, Snapshot, kept
 from netfilter_exporter.flows.networks import PRIVATE, Prefixes
 from netfilter_exporter.kernel import addresses, files, route
 from netfilter_exporter.kernel.addresses import Attached, packed
@@ -57,23 +57,23 @@ def _known(_: Host) -> _Known:
     return _Known()
 
 
-@fact
-def egresses(snapshot: Snapshot) -> tuple[tuple[Family, tuple[str, ...]], ...]:
-    """The ways out: for each route that packets take, the interfaces of all its next hops."""
+def egresses(
+    snapshot: Snapshot, families: Collection[Family]
+) -> tuple[tuple[Family, tuple[str, ...]], ...]:
+    """Return the ways out: for each route that packets take, the interfaces of its next hops."""
     names = {index: name for name, index in interfaces(snapshot).items()}
     connection = snapshot.connection(NETLINK_ROUTE)
     found = []
     for family, source, arriving in _networks(snapshot):
-        for destination in _ANYWHERE[family]:
+        for destination in _ANYWHERE[family] if family in families else ():
             ways = route.ways_out(connection, destination, source, arriving)
             if ways and arriving not in ways and all(index in names for index in ways):
                 found.append((family, tuple(names[index] for index in ways)))
     return tuple(dict.fromkeys(found))
 
 
-@fact
 def uplinks(snapshot: Snapshot) -> tuple[tuple[Family, str], ...]:
-    """The interfaces that do not lead to a private network alone: rules there are for the internet.
+    """Return the interfaces that lead to more than a private network: rules there are for all.
 
     A balancer or a VPN's gateway has rules for the others. None where there are too many to ask.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from netfilter_exporter.facts.egress import egresses, uplinks
@@ -86,29 +86,41 @@ def _egresses(
     Where some of a family are covered, nothing is said of the others: networks that need no
     translation may leave by them. Nor where all rules are for private networks.
     """
+    families = [family for family, count in sources.items() if count]
     try:
-        ways = [way for way in egresses(snapshot) if sources.get(way[0])] if sources else []
-        outward = uplinks(snapshot) if ways else ()
+        ways = egresses(snapshot, families) if families else ()
     except ReadError:
         return ()
     pairs = sorted({(f, n) for f, names in ways for n in names}, key=lambda p: (p[0].value, p[1]))
     found = [(f, n, not _is_covered(snapshot, AtEgress(world, n), f)) for f, n in pairs]
-    covered = {family for family, _, uncovered in found if not uncovered}
-    lost = {family for family, _, _ in found} - covered
-    for_internet = {
-        family
-        for family, name in outward
-        if family in lost and _is_covered(snapshot, AtEgress(world, name), family)
-    }
+    lost = {f for f, _, _ in found} - {f for f, _, uncovered in found if not uncovered}
+    for_internet = _for_internet(snapshot, world, lost) if lost else ()
     return tuple(each for each in found if not each[2] or each[0] in for_internet)
+
+
+def _for_internet(
+    snapshot: Snapshot, world: World, families: Collection[Family]
+) -> frozenset[Family]:
+    """Return those of `families` that have a rule for more than private networks."""
+    try:
+        names = uplinks(snapshot)
+    except ReadError:
+        return frozenset()
+    return frozenset(
+        family
+        for family, name in names
+        if family in families and _is_covered(snapshot, AtEgress(world, name), family)
+    )
 
 
 def _is_covered(snapshot: Snapshot, world: AtEgress, family: Family) -> bool:
     """Return whether a rule may translate the source of packets that leave there."""
     for ruleset in rulesets(snapshot):
         for conditions in ruleset.facts.preconditions if ruleset.facts else ():
-            failing = (r for r in matchability.judge(conditions, world) if not r.cause.changes)
-            lost = sum(r.rule.is_source and family in r.rule.families for r in failing)
+            if not conditions.sources[family]:
+                continue
+            failing = matchability.judge(conditions, world, sources=True)
+            lost = sum(not r.cause.changes and family in r.rule.families for r in failing)
             if conditions.sources[family] > lost:
                 return True
     return False

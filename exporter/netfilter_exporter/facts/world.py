@@ -35,6 +35,7 @@ class World:
         self._sets: SetReader = set_reader(snapshot)
         self._names = {index: name for name, index in interfaces(snapshot).items()}
         self._interfaces: dict[str, Cause | None] = {}
+        self._destinations: dict[Destinations, Cause | None] = {}
         self._ownership = ownership(snapshot.host)
         self._ownership.begin(snapshot)
 
@@ -92,11 +93,13 @@ class World:
         return Cause(Reason.EMPTY_SET, found.name, changes=True)
 
     def destinations(self, wanted: Destinations) -> Cause | None:
-        try:
-            lost = self._ownership.lost(self._snapshot, wanted)
-        except ReadError:
-            return None
-        return Cause(Reason.MISSING_ADDRESS, lost) if lost else None
+        if wanted not in self._destinations:
+            try:
+                lost = self._ownership.lost(self._snapshot, wanted)
+            except ReadError:
+                lost = ""
+            self._destinations[wanted] = Cause(Reason.MISSING_ADDRESS, lost) if lost else None
+        return self._destinations[wanted]
 
     def loopback(self, from_interfaces: tuple[str, ...]) -> Cause | None:
         """Judge a rule for 127.0.0.0/8: ip_route_input_slow drops what comes in otherwise."""

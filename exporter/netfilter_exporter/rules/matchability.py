@@ -63,12 +63,20 @@ class Unmatchable(NamedTuple):
     jump: str | None = None  #: the chain whose jump to the rule's chain fails
 
 
-def judge(conditions: TablePreconditions, world: World) -> Iterator[Unmatchable]:
-    """Yield the rules of a table that no packet matches."""
+def judge(
+    conditions: TablePreconditions, world: World, *, sources: bool = False
+) -> Iterator[Unmatchable]:
+    """Yield the rules of a table that no packet matches; with `sources`, of those alone."""
     failing = _failing_chains(conditions, world)
+    judged: dict[int, Cause | None] = {}  #: by identity of what is required
     for rule in conditions.rules:
-        origin, cause = failing.get(rule.chain, (None, None))
-        cause = cause or _first(conditions, rule.needs, world)
+        if sources and not rule.is_source:
+            continue
+        needs = id(rule.needs)
+        if needs not in judged:
+            judged[needs] = _first(conditions, rule.needs, world)
+        origin, cause = failing.get(rule.chain, (None, None)) if failing else (None, None)
+        cause = cause or judged[needs]
         if cause:
             yield Unmatchable(conditions.table, conditions.families, rule, cause, origin)
 
@@ -80,6 +88,8 @@ def _failing_chains(
 
     A chain behind such a chain has the cause of that one.
     """
+    if not conditions.ways:
+        return {}
     causes = [(way, _first(conditions, way.needs, world)) for way in conditions.ways]
     reached = {*conditions.bases}
     grows = True

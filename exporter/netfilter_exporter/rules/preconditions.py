@@ -120,7 +120,11 @@ def collect(
                     for family in group.reach(hit, number).live:
                         found.translating[family, hook, action] += len(group.chains)
     rules = (r for g in classes for chain in g.chains for r in _of_chain(table, chain, g, hooks))
-    found.rules = list(itertools.islice(rules, MOST_READ))
+    same: dict[Precondition, Precondition] = {}  # most rules require the same, which is judged once
+    found.rules = [
+        rule._replace(needs=same.setdefault(rule.needs, rule.needs))
+        for rule in itertools.islice(rules, MOST_READ)
+    ]
     found.ways = _ways(graph)
     return found
 
