@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfilter_exporter.kernel import route
-from netfilter_exporter.kernel.addresses import Attached, parse_attached
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.netlink.attributes import pack
 
@@ -71,9 +70,3 @@ def test_any_bytes_are_ways_or_an_error(content):
     with contextlib.suppress(ReadError):
         found = route.parse_connected(memoryview(content), 32)
         assert found is None or isinstance(found, int)
-
-
-def test_an_address_and_its_prefix():
-    """RTM_NEWADDR says both."""
-    payload = struct.pack("=4BI", 2, 24, 0, 0, 7) + pack(2, bytes((10, 0, 0, 1)))
-    assert parse_attached(memoryview(payload)) == Attached(7, 0x0A000001, 24)

@@ -14,7 +14,7 @@ from netfilter_exporter.facts.forwarding import interfaces, ipv4_forwarding, ipv
 from netfilter_exporter.facts.snapshot import Host, Snapshot, kept
 from netfilter_exporter.flows.networks import PRIVATE, Prefixes
 from netfilter_exporter.kernel import addresses, files, route
-from netfilter_exporter.kernel.addresses import Attached, packed
+from netfilter_exporter.kernel.addresses import packed
 from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
 from netfilter_exporter.rules.families import Family
 
@@ -33,14 +33,13 @@ _MOST = 8
 _MOST_INTERFACES = 32
 #: Seconds after which the networks are read again.
 _AGE = 60.0
-_LENGTHS = {Family.IPV4: 32, Family.IPV6: 128}
 
 
 class Behind(NamedTuple):
     """A private network behind this host: an address in it, and the interface towards it."""
 
     family: Family
-    source: bytes
+    source: bytes  #: in the middle of it: seldom this host's own
     interface: int
 
 
@@ -106,13 +105,12 @@ def _read(snapshot: Snapshot, family: Family) -> Iterator[Behind]:
     if not indices:
         return
     left = _MOST
-    for each in addresses.read_attached(snapshot.connection(NETLINK_ROUTE), family):
-        neighbor = _neighbor(each, family)
-        if left and each.interface in indices and neighbor is not None:
-            source = packed(family, neighbor)
-            if source in _PRIVATE:
-                left -= 1
-                yield Behind(family, source, each.interface)
+    for each in addresses.read_networks(snapshot.connection(NETLINK_ROUTE), family):
+        source = packed(family, (each.first + each.last + 1) // 2)
+        several = each.last - each.first >= 3  # more than the two ends of a link
+        if left and several and each.interface in indices and source in _PRIVATE:
+            left -= 1
+            yield Behind(family, source, each.interface)
 
 
 def _forwarding(snapshot: Snapshot, family: Family) -> frozenset[int]:
@@ -130,12 +128,3 @@ def _forwarding(snapshot: Snapshot, family: Family) -> frozenset[int]:
 
 def _has_master(snapshot: Snapshot, name: str) -> bool:
     return files.exists(snapshot.paths.sys(f"class/net/{name}/master"))
-
-
-def _neighbor(each: Attached, family: Family) -> int | None:
-    """Return another address of the same network; None where it has no other."""
-    last = (1 << _LENGTHS[family] - each.length) - 1
-    host = each.number & last
-    if last < 3:
-        return None
-    return each.number + 1 if host + 1 < last else each.number - 1
