@@ -107,6 +107,14 @@ def test_duplicates_are_counted(seen, name):
     assert (page.total("nat_duplicate_rules") or 0) == RULESETS[name].duplicates
 
 
+@pytest.mark.parametrize("name", RULESETS)
+def test_every_rule_is_decided(seen, name):
+    """Of rules that real programs write it is known whether packets reach them."""
+    page = Page(seen[name].without.page)
+    assert (page.total("nat_undecided_rules") or 0) == 0
+    assert not page.total("nat_hidden_exemptions")
+
+
 def test_no_alert_fires_on_healthy_hosts(seen, tmp_path):
     """The pages of all of them, through the rules: nothing but what is info here."""
     hosts = {

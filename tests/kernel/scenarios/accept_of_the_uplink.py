@@ -3,7 +3,6 @@ from scenarios._hosts import nft_nat, unreached
 
 
 def fault(router):
-    router.run("nft insert rule ip nat postrouting oifname wan ip daddr 0.0.0.0/1 accept")
     router.run("nft insert rule ip nat postrouting oifname wan accept")
 
 
