@@ -250,7 +250,7 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_table_translating_rules",
-            "Translating rules of a table that packets of a hook can reach. Absent without any.",
+            "Translating rules of a table behind a hook, hidden ones included. Absent without any.",
             source=_RULES,
             samples=_translating_rules,
             of=(rulesets,),

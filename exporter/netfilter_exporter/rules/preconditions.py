@@ -94,7 +94,7 @@ class TablePreconditions:
     #: Source-translating rules that packets reach, those that are not in `rules` included.
     sources: Counter[Family] = dataclasses.field(default_factory=Counter)
 
-    #: Translating rules that packets reach, each at every hook from which they do.
+    #: Translating rules behind each hook, those that another rule hides included.
     translating: Counter[tuple[Family, Hook, Action]] = dataclasses.field(default_factory=Counter)
 
     @property
@@ -117,7 +117,7 @@ def collect(
             if hit.rule.action is not None:
                 action = hit.rule.action
                 for number, hook in enumerate(hooks):
-                    for family in group.reach(hit, number).live:
+                    for family in group.reach(hit, number).families:
                         found.translating[family, hook, action] += len(group.chains)
     rules = (r for g in classes for chain in g.chains for r in _of_chain(table, chain, g, hooks))
     same: dict[Precondition, Precondition] = {}  # most rules require the same, which is judged once
