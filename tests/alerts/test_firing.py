@@ -2,7 +2,7 @@
 
 import pytest
 
-from support import firing, page
+from support import firing, page, series
 from support.host import FakeHost
 
 pytestmark = pytest.mark.timeout(300)
@@ -45,7 +45,7 @@ def fired(tmp_path_factory):
     for number, (kernel, healthy, fault) in enumerate(CASES):
         place = folder / str(number)
         before, after = pages(place / "before", kernel, healthy), pages(place, kernel, fault)
-        hosts[f"{kernel} {healthy} {fault}"] = firing.Recorded(before, after)
+        hosts[f"{kernel} {healthy} {fault}"] = series.Recorded(before, after)
     return firing.evaluate(hosts, folder)
 
 

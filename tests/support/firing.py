@@ -20,57 +20,31 @@ from typing import Any, NamedTuple
 from netfilter_exporter import assets
 from support import promstack
 from support.inhibition import Alert, uninhibited
-from support.page import Page
+from support.series import AFTERWARDS, INTERVAL, Recorded, Series, View, named, of_host, written
 
-INTERVAL = 15  #: seconds between two pages
 #: Seconds from the first scrape that can see the fault to when alerts are asked for.
 MOMENTS = (105, 240, 300, 600, 900, 1200, 1800)
-_AFTERWARDS = 1800  #: seconds for which the last interval is repeated
 _HISTORY = "-history"  #: the names of groups of history end so
-_TARGET = {"job": "netfilter"}
 #: In an alert's expression: it looks further back than the second run goes.
 _LONG = re.compile(r"\boffset\b|\[\d+[hd]")
 _FIRING = 'count by (alertname, instance, severity) (ALERTS{alertstate="firing"})'
 _ANSWER = re.compile(r'expr: "(.*?)", time: (\S+),\s*\n\s*exp:[^\n]*\n\s*got:([^\n]*)')
 _SAMPLE = re.compile(r"\{((?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*)\} (\S+?)(?:,|$)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-_RECENT = 5  #: intervals that tell how a counter goes on
 
-#: A name and its labels, but for job and instance.
-Series = tuple[str, tuple[tuple[str, str], ...]]
 #: By instance.
 Fired = Mapping[str, frozenset[Alert]]
 
 
-class Recorded(NamedTuple):
-    """The pages of a host, of each kind as many as of the other hosts."""
-
-    before: Sequence[Page]
-    after: Sequence[Page]
-
-
 class Firing(NamedTuple):
-    """What somebody hears of: before the fault, and at each of MOMENTS after it."""
+    """What somebody hears of: before the fault, and at each of the moments after it."""
 
     before: frozenset[Alert]
     after: tuple[frozenset[Alert], ...]
 
 
-class _View(NamedTuple):
-    """How closely a run looks."""
-
-    step: int  #: one of so many pages is seen
-    before: int  #: seconds to which what was before the fault is stretched
-    evaluation: int  #: seconds between two evaluations
-    most: int  #: hosts that are evaluated together: promtool takes 10 000 samples in a query
-
-    @property
-    def interval(self) -> int:
-        return self.step * INTERVAL
-
-
-_DAY = _View(step=4, before=86_400, evaluation=600, most=3)
-_CLOSELY = _View(step=1, before=600, evaluation=2 * INTERVAL, most=30)
+_DAY = View(step=4, before=86_400, evaluation=600, most=3)
+_CLOSELY = View(step=1, before=600, evaluation=2 * INTERVAL, most=30)
 
 
 class _Answers:
@@ -95,21 +69,30 @@ class _Answers:
         return {instance: frozenset(alerts) for instance, alerts in found.items()}
 
 
-def evaluate(hosts: Mapping[str, Recorded], folder: Path) -> dict[str, Firing]:
-    """Return what fires on each of `hosts`; files are written into `folder`.
+def evaluate(
+    hosts: Mapping[str, Recorded],
+    folder: Path,
+    moments: Sequence[int] = MOMENTS,
+    *,
+    history: bool = True,
+    evaluation: int = _CLOSELY.evaluation,
+) -> dict[str, Firing]:
+    """Return what fires on each of `hosts` at `moments`; files are written into `folder`.
 
     Many are evaluated together, each as an instance: that costs less than one after the other.
+    Without `history` ten minutes before the fault are all that the rules see of the past.
     """
     found: dict[str, Firing] = {}
+    view = _CLOSELY._replace(evaluation=evaluation)
     for many in _batches(list(hosts), _CLOSELY.most):
         long: list[_Look] = []
-        for few in _batches(many, _DAY.most):
+        for few in _batches(many, _DAY.most) if history else ():
             long += _over_the_day({instance: hosts[instance] for instance in few}, folder)
-        close = _closely({instance: hosts[instance] for instance in many}, long, folder)
+        close = _closely(view, {name: hosts[name] for name in many}, long, folder, moments)
         for instance in many:
             before, *after = (
                 uninhibited(frozenset().union(*(look.fired.get(instance, ()) for look in looks)))
-                for looks in _by_moment([*long, *close])
+                for looks in _by_moment([*long, *close], moments)
             )
             found[instance] = Firing(before, tuple(after))
     return found
@@ -128,9 +111,9 @@ class _Look(NamedTuple):
     history: Mapping[tuple[str, Series], float] = {}  #: by instance and series
 
 
-def _by_moment(looks: Sequence[_Look]) -> Iterator[list[_Look]]:
-    """Yield the looks before the fault, and those that belong to each of MOMENTS."""
-    bounds = (-_DAY.before, -1, *MOMENTS)
+def _by_moment(looks: Sequence[_Look], moments: Sequence[int]) -> Iterator[list[_Look]]:
+    """Yield the looks before the fault, and those that belong to each of the moments."""
+    bounds = (-_DAY.before, -1, *moments)
     for after, until in zip(bounds, bounds[1:]):
         yield [look for look in looks if after < look.since <= until]
 
@@ -151,27 +134,33 @@ def _over_the_day(hosts: Mapping[str, Recorded], folder: Path) -> list[_Look]:
     )
     fault = _fault(_DAY, hosts)
     last_before = (fault - 1) // _DAY.evaluation * _DAY.evaluation
-    times = range(last_before, fault + _AFTERWARDS + 1, _DAY.evaluation)
+    times = range(last_before, fault + AFTERWARDS + 1, _DAY.evaluation)
     asked = [(expression, time) for time in times for expression in (_FIRING, recorded)]
     answers = _run(_DAY, hosts, document, asked, folder)
     return [
         _Look(
             time - fault,
             answers.firing(time),
-            {_key(labels): value for labels, value in answers.samples(recorded, time)},
+            {named(labels): value for labels, value in answers.samples(recorded, time)},
         )
         for time in times
     ]
 
 
-def _closely(hosts: Mapping[str, Recorded], history: Sequence[_Look], folder: Path) -> list[_Look]:
-    """Return what fires just before the fault, and at each of MOMENTS after it."""
+def _closely(
+    view: View,
+    hosts: Mapping[str, Recorded],
+    history: Sequence[_Look],
+    folder: Path,
+    moments: Sequence[int],
+) -> list[_Look]:
+    """Return what fires just before the fault, and at each of the moments after it."""
     document = assets.load_rules(assets.files()[assets.RULES])
     document["groups"] = [g for g in document["groups"] if not g["name"].endswith(_HISTORY)]
-    fault = _fault(_CLOSELY, hosts)
-    times = (fault - INTERVAL, *(fault + moment for moment in MOMENTS))
+    fault = _fault(view, hosts)
+    times = (fault - INTERVAL, *(fault + moment for moment in moments))
     past = list(_replayed(history, fault))
-    answers = _run(_CLOSELY, hosts, document, [(_FIRING, time) for time in times], folder, past)
+    answers = _run(view, hosts, document, [(_FIRING, time) for time in times], folder, past)
     return [_Look(time - fault, answers.firing(time)) for time in times]
 
 
@@ -182,7 +171,7 @@ def _replayed(looks: Iterable[_Look], fault: int) -> Iterator[Mapping[str, str]]
         by_time.setdefault(look.since, {}).update(look.history)
     times = sorted(by_time)
     starts = [0, *((fault + since) // INTERVAL for since in times[1:])]
-    ends = [*starts[1:], (fault + _AFTERWARDS) // INTERVAL + 1]
+    ends = [*starts[1:], (fault + AFTERWARDS) // INTERVAL + 1]
     for key in sorted({key for values in by_time.values() for key in values}):
         words = []
         for start, end, time in zip(starts, ends, times):
@@ -192,26 +181,17 @@ def _replayed(looks: Iterable[_Look], fault: int) -> Iterator[Mapping[str, str]]
             else:
                 words.append(f"{value}+0x{end - start - 1}")
         instance, series = key
-        yield {"series": _written(series, instance), "values": " ".join(words)}
+        yield {"series": written(series, instance), "values": " ".join(words)}
 
 
-def _key(labels: Mapping[str, str]) -> tuple[str, Series]:
-    own = tuple(
-        (name, value)
-        for name, value in sorted(labels.items())
-        if name not in {"__name__", "instance", *_TARGET}
-    )
-    return labels["instance"], (labels["__name__"], own)
-
-
-def _fault(view: _View, hosts: Mapping[str, Recorded]) -> int:
+def _fault(view: View, hosts: Mapping[str, Recorded]) -> int:
     """Return the time of the first page after the fault."""
     (pages,) = {len(host.before[:: view.step]) for host in hosts.values()}
     return view.before + pages * view.interval
 
 
 def _run(
-    view: _View,
+    view: View,
     hosts: Mapping[str, Recorded],
     rules: Mapping[str, Any],
     asked: Iterable[tuple[str, int]],
@@ -223,7 +203,7 @@ def _run(
     file.write_text(json.dumps(rules))
     names = set(re.findall(r"\b(?:netfilter|process)_\w+", file.read_text()))
     series = [
-        each for instance, host in hosts.items() for each in _input(view, instance, host, names)
+        each for instance, host in hosts.items() for each in of_host(view, instance, host, names)
     ]
     document = {
         "rule_files": [str(file)],
@@ -257,67 +237,3 @@ def _run(
 def _seconds(duration: str) -> int:
     units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
     return sum(int(n) * units[unit] for n, unit in re.findall(r"(\d+)([dhms])", duration))
-
-
-# -- pages as series -------------------------------------------------------------------------------
-
-
-def _input(
-    view: _View, instance: str, recorded: Recorded, names: set[str]
-) -> Iterator[Mapping[str, str]]:
-    """Yield the series of a host that the rules read."""
-    before, after = recorded.before[:: view.step], recorded.after[:: view.step]
-    values: dict[Series, list[float | None]] = {}
-    for number, page in enumerate((*before, *after)):
-        for name, labels, value in page.everything():
-            if name in names:
-                key = name, tuple(sorted(labels.items()))
-                values.setdefault(key, [None] * len((*before, *after)))[number] = value
-    for series, numbers in values.items():
-        words = _values(view, numbers, len(before), counter=series[0].endswith("_total"))
-        yield {"series": _written(series, instance), "values": " ".join(words)}
-    scrapes = (view.before + _AFTERWARDS) // view.interval + len((*before, *after))
-    yield {"series": _written(("up", ()), instance), "values": f"1x{scrapes}"}
-
-
-def _written(series: Series, instance: str) -> str:
-    name, own = series
-    labels = (*_TARGET.items(), ("instance", instance), *own)
-    return f"{name}{{{','.join(f'{key}={json.dumps(value)}' for key, value in labels)}}}"
-
-
-def _values(
-    view: _View, numbers: Sequence[float | None], faultless: int, *, counter: bool
-) -> Iterator[str]:
-    """Yield promtool's notation for what was before, for the pages and for what comes after."""
-    earlier, later = view.before // view.interval, _AFTERWARDS // view.interval
-    first = numbers[0]
-    slope = _slope(numbers[:faultless]) if counter else 0.0
-    raised = 0.0  # so that a counter has not been below zero at the beginning
-    if first is None:
-        yield f"_x{earlier}"
-    else:
-        raised = max(slope * earlier - first, 0)
-        yield f"{first + raised - slope * earlier}+{slope}x{earlier - 1}"
-    last: float | None = None
-    for number in numbers:
-        if number is None:
-            # A series that a scrape lacks ends at once.
-            yield "_" if last is None else "stale"
-        else:
-            if last is not None and number < last:
-                raised = 0.0  # a reset
-            yield f"{number + raised}"
-        last = number
-    if last is None:
-        yield f"_x{later}"
-    else:
-        slope = _slope(numbers[-_RECENT - 1 :]) if counter else 0.0
-        yield f"{last + raised + slope}+{slope}x{later - 1}"
-
-
-def _slope(numbers: Iterable[float | None]) -> float:
-    """Return what a counter gains in an interval on average, resets apart."""
-    known = [number for number in numbers if number is not None]
-    gains = [max(new - old, 0) for old, new in zip(known, known[1:])]
-    return sum(gains) / len(gains) if gains else 0.0

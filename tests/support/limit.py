@@ -13,6 +13,7 @@ from pathlib import Path
 
 from support import debian
 
+BUCKETS = Path("/proc/sys/net/netfilter/nf_conntrack_buckets")
 LIMIT = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 
 
@@ -33,6 +34,18 @@ def changed(value: int) -> Iterator[None]:
             yield
         finally:
             LIMIT.write_text(before)
+
+
+@contextlib.contextmanager
+def dense(buckets: int) -> Iterator[None]:
+    """Make the table that all namespaces share small, with a limit that suits it; undo both."""
+    before = BUCKETS.read_text()
+    with changed(8 * buckets):
+        BUCKETS.write_text(str(buckets))
+        try:
+            yield
+        finally:
+            BUCKETS.write_text(before)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,6 @@ def embed(text: str, name: str, content: str) -> str:
     return f"{before}{begin}{content}{end}{after}"
 
 
-def write(name: str, content: str) -> None:
-    """Put `content` between the markers of `name` in README.md."""
-    PATH.write_text(embed(PATH.read_text(encoding="utf-8"), name, content), encoding="utf-8")
+def write(name: str, content: str, path: Path = PATH) -> None:
+    """Put `content` between the markers of `name` in README.md, or in another file."""
+    path.write_text(embed(path.read_text(encoding="utf-8"), name, content), encoding="utf-8")

@@ -23,7 +23,7 @@ from lab import witness
 from lab.exporter import Exporter
 from lab.results import packed
 from lab.router import ROUTER_WAN, Router, flush, loaded, unload
-from lab.scenario import SCRAPES, Scenario, load
+from lab.scenario import SCRAPES, Scenario, find
 
 _CLEARING = 10.0  #: seconds for namespaces to go and for modules to become free
 _PREFIX = "lab"
@@ -36,7 +36,7 @@ def run_scenario(scenario: Scenario, prefix: str, *, emulated: bool = True) -> d
     began = time.monotonic()
     router, exporter = None, None
     try:
-        router = Router(prefix, network=scenario.network, emulated=emulated)
+        router = Router(prefix, network=scenario.network, emulated=emulated, dense=scenario.dense)
         scenario.setup(router)
         exporter = _start(scenario, router)
         router.exporter = exporter
@@ -78,7 +78,10 @@ def _watch(
     scenario: Scenario, router: Router, exporter: Exporter, result: dict[str, Any], phase: int
 ) -> None:
     """Scrape and start flows, again and again, before the fault (0) or after it (1)."""
-    for _ in range(SCRAPES[phase]):
+    first = 0 if phase else -SCRAPES[0]
+    for number in range(SCRAPES[phase]):
+        if scenario.meanwhile:
+            scenario.meanwhile(router, first + number)
         result[("before", "after")[phase]].append(exporter.scrape())
         step = {
             kind: router.flows(kind, expected=works[phase])
@@ -102,7 +105,6 @@ def clear(wanted: set[str]) -> list[str]:
 def main(job: str, output: str) -> int:
     """Run the scenarios of a job in this guest, until one leaves the machine unfit for more."""
     names = json.loads(Path(job).read_text())
-    scenarios = load()
     wanted = set(loaded())
     with open(output, "w") as out:
         _say(out, f"ready {os.uname().release}")
@@ -112,11 +114,12 @@ def main(job: str, output: str) -> int:
             return 0
         for name in names:
             _say(out, f"begin {name}")
-            result = run_scenario(scenarios[name], _PREFIX)
+            scenario = find(name)
+            result = run_scenario(scenario, _PREFIX)
             result["oops"] = _oops()
             left = clear(wanted)
             _say(out, f"result {packed(result)}")
-            if left or result["oops"] or scenarios[name].ruins_boot:
+            if left or result["oops"] or scenario.ruins_boot:
                 _say(out, f"unfit {' '.join(left)}")
                 break
         _say(out, "end")
@@ -136,7 +139,7 @@ def _oops() -> str:
 
 def here(name: str, prefix: str) -> int:
     """Run one scenario in this namespace and print its result."""
-    scenario = load()[name]
+    scenario = find(name)
     # It is meant to look at a namespace that is not the host's.
     scenario = dataclasses.replace(scenario, config=f"network_namespace: any\n{scenario.config}")
     result = run_scenario(scenario, prefix, emulated=False)

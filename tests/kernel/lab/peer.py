@@ -64,8 +64,10 @@ def outbound(sources: Sequence[str], destinations: Sequence[str], count: int, wa
     """
     opened = []
     for number in range(count):
-        each = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        each.bind((sources[number % len(sources)], 0))
+        source = sources[number % len(sources)]
+        family = socket.AF_INET6 if ":" in source else socket.AF_INET
+        each = socket.socket(family, socket.SOCK_STREAM)
+        each.bind((source, 0))
         _begin(each, destinations[number % len(destinations)], ECHO_PORT)
         opened.append(each)
         time.sleep(wait / count)
@@ -150,9 +152,9 @@ class Peer:
         """Have it send `count` datagrams of one flow that nobody answers."""
         self._ask(address=address, burst=count)
 
-    def forged(self, address: str, count: int) -> None:
-        """Have it send `count` SYNs to an address, from forged private sources."""
-        self._ask(address=address, forged=count)
+    def forged(self, sources: Sequence[str], address: str, port: int = ECHO_PORT) -> None:
+        """Have it send a SYN to an address from each of `sources`, which may be anybody's."""
+        self._ask(forged=list(sources), address=address, port=port)
 
     def hold(self, address: str, count: int) -> None:
         """Have it open `count` TCP connections and keep them, as long as it lives."""
@@ -191,7 +193,7 @@ def _serve(namespace: str, commands: socket.socket) -> None:
         elif "burst" in request:
             _burst(request["address"], request["burst"])
         elif "forged" in request:
-            _forged(request["address"], request["forged"])
+            _forged(request["forged"], request["address"], request["port"])
         elif "sources" in request:
             answered = outbound(**request)
         else:
@@ -208,15 +210,13 @@ def _burst(address: str, count: int) -> None:
                 opened.send(b"x")
 
 
-def _forged(address: str, count: int) -> None:
-    """Send SYNs with sources of 10.128.0.0/9: half the world's private addresses."""
-    syn = struct.pack(">HHIIBBHHH", 0, ECHO_PORT, 0, 0, 5 << 4, 2, 1024, 0, 0)
+def _forged(sources: Sequence[str], address: str, port: int) -> None:
+    syn = struct.pack(">HIIBBHHH", port, 0, 0, 5 << 4, 2, 1024, 0, 0)
     destination = socket.inet_aton(address)
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as opened:
-        for number in range(count):
-            source = struct.pack(">I", (10 << 24) + (1 << 23) + number * 7919)
-            port = struct.pack(">H", 1024 + number)
-            segment = port + syn[2:]
+        for number, each in enumerate(sources):
+            source = socket.inet_aton(each)
+            segment = struct.pack(">H", 1024 + number) + syn
             total = _checksum(source + destination + struct.pack(">HH", 6, len(segment)) + segment)
             segment = segment[:16] + struct.pack(">H", total) + segment[18:]
             head = struct.pack(">BBHHHBBH", 0x45, 0, 40, 0, 0, 64, 6, 0) + source + destination

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -36,7 +37,7 @@ _FLOWS = 3
 _RETRIES = 2
 _MANY = 12
 _BULK = 200
-_FORGED = 60
+_IP_TRANSPARENT = 19  # include/uapi/linux/in.h (v6.18)
 
 
 class CommandFailed(Exception):
@@ -46,12 +47,16 @@ class CommandFailed(Exception):
 class Router:
     """What scenarios are written with."""
 
-    def __init__(self, prefix: str, *, network: bool = True, emulated: bool = True) -> None:
+    def __init__(
+        self, prefix: str, *, network: bool = True, emulated: bool = True, dense: bool = False
+    ) -> None:
+        self.dense = dense  #: see `Scenario`
         self.emulated = emulated  #: a slow CPU: rulesets of thousands take minutes
         self._prefix = prefix
         self.namespaces = (f"{prefix}-client", f"{prefix}-server")
         self._bridge: Bridge | None = None
         self._advertiser: Advertiser | None = None
+        self._listening: list[socket.socket] = []
         self._undo: list[tuple[str, str]] = []
         self.hidden: list[tuple[Path, Path]] = []
         self._written: list[Path] = []
@@ -122,21 +127,6 @@ class Router:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.client.outbound(SOURCES, DESTINATIONS, _BIRTHS, _PACE)
-
-    def twins(self) -> None:
-        """Start flows that stay untranslated or unanswered though NAT works."""
-        assert self.client
-        assert self.server
-        nowhere = [f"203.0.113.{host}" for host in range(100, 130)]
-        for _ in range(2):
-            self.client.outbound(SOURCES, DESTINATIONS, _BIRTHS, _PACE)
-            pods = [f"10.0.1.{host}" for host in (130, 131, 132)]
-            self.client.outbound(pods, DESTINATIONS, _BIRTHS, _PACE)
-            self.client.outbound([CLIENT], nowhere, _MANY, _PACE)  # scans
-            self.client.outbound(SOURCES, ["192.168.50.2"], _BIRTHS, _PACE)  # site to site
-            self.client.forged(SERVER, _FORGED)
-            self.server.outbound([SERVER], [ROUTER_WAN], _BIRTHS, _PACE)  # nothing listens
-            exchange(SERVER, ECHO_PORT, _FLOWS, patient=True)
 
     def modules(self) -> set[str]:
         """Return the names in /proc/modules."""
@@ -209,6 +199,20 @@ class Router:
         self.run(f"ip -n {server} -6 route add {ROUTER_WAN6}/128 dev eth0 src {FAR6}")
         self._advertiser = Advertiser(server, "eth0", lifetime)
 
+    @property
+    def pods(self) -> list[Peer]:
+        """The pods of `bridge`."""
+        assert self._bridge
+        return self._bridge.pods
+
+    def listen(self, port: int) -> None:
+        """Accept connections to a port of any address, as a transparent proxy."""
+        listening = socket.socket()
+        listening.setsockopt(socket.SOL_IP, _IP_TRANSPARENT, 1)
+        listening.bind(("", port))
+        listening.listen(1024)
+        self._listening.append(listening)
+
     # -- building and clearing -------------------------------------------------------------
 
     def _build(self) -> None:
@@ -242,7 +246,7 @@ class Router:
 
     def close(self) -> None:
         """Remove what was made, also after a failure; modules stay."""
-        for each in (self._advertiser, self.client, self.server, self._bridge):
+        for each in (self._advertiser, self.client, self.server, self._bridge, *self._listening):
             if each:
                 each.close()
         for aside, path in reversed(self.hidden):

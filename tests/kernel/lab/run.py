@@ -22,9 +22,10 @@ from typing import Any, NamedTuple
 from lab import build, kernels, machine, matrix, results
 from lab.build import Builder
 from lab.kernels import Kernel
-from lab.scenario import SCRAPES, Scenario, load
+from lab.scenario import CTNETLINK, DENSE, SCRAPES, Scenario, find, load
 from lab.verdict import Outcome, Verdict, judge, parse_page
 from support import firing, limit
+from support.series import Recorded
 
 #: Seconds without a word from a guest; scenarios take 5 to 30.
 _PATIENCE = 240.0
@@ -34,6 +35,26 @@ _BOOTS = 12  #: in one run of one kernel, at the most
 _SLOWEST = 20  #: whose time is printed
 
 HERE = "here"  #: stands for the running kernel
+
+
+class Collected(NamedTuple):
+    """What was seen of scenarios on one kernel; None where it cannot be brought into a state."""
+
+    label: str
+    chosen: dict[str, Scenario | None]
+    found: dict[str, dict[str, Any]]
+    seconds: float
+
+    def hosts(self) -> dict[str, Recorded]:
+        """Return the pages of those that came to an end."""
+        return {
+            name: Recorded(
+                [parse_page(text) for text in result["before"]],
+                [parse_page(text) for text in result["after"]],
+            )
+            for name, result in self.found.items()
+            if len(result["after"]) == SCRAPES[1]
+        }
 
 
 class Column(NamedTuple):
@@ -46,13 +67,18 @@ class Column(NamedTuple):
 
 
 def on_suite(builder: Builder, suite: str, names: Sequence[str], folder: Path) -> Column:
-    """Run scenarios on the kernel of a suite, in as few boots as possible, and judge them."""
+    """Run scenarios on the kernel of a suite, and judge them."""
+    return _judged(collect_suite(builder, suite, names, folder), folder / suite)
+
+
+def collect_suite(builder: Builder, suite: str, names: Sequence[str], folder: Path) -> Collected:
+    """Run scenarios on the kernel of a suite, in as few boots as possible."""
     began = time.monotonic()
     kernel = builder.kernel(suite)
     chosen = _chosen(names, kernel.version)
     pending = [name for name in names if chosen[name]]
     # The ones that leave nothing to work with come last.
-    pending.sort(key=lambda name: load()[name].ruins_boot)
+    pending.sort(key=lambda name: find(name).ruins_boot)
     found: dict[str, dict[str, Any]] = {}
     for number in range(_BOOTS):
         if not pending:
@@ -61,8 +87,7 @@ def on_suite(builder: Builder, suite: str, names: Sequence[str], folder: Path) -
         place.mkdir(parents=True)
         found.update(_boot(builder, kernel, pending, place))
         pending = [name for name in pending if name not in found]
-    outcomes = _judged(chosen, found, folder / suite)
-    return Column(kernel.label, outcomes, time.monotonic() - began, _took(found))
+    return Collected(kernel.label, chosen, found, time.monotonic() - began)
 
 
 def _boot(
@@ -87,6 +112,11 @@ def _boot(
 
 
 def on_this_kernel(names: Sequence[str], folder: Path) -> Column:
+    """Run scenarios in a namespace of the running kernel, and judge them."""
+    return _judged(collect_here(names), folder / HERE)
+
+
+def collect_here(names: Sequence[str]) -> Collected:
     """Run scenarios in a namespace of the running kernel, those that need no boot."""
     began = time.monotonic()
     version = tuple(map(int, os.uname().release.split(".")[:2]))
@@ -97,11 +127,9 @@ def on_this_kernel(names: Sequence[str], folder: Path) -> Column:
     found = {}
     for name, scenario in chosen.items():
         if scenario:
-            with limit.kept():
+            with limit.dense(DENSE) if name.endswith(CTNETLINK) else limit.kept():
                 found[name] = _run_here(name)
-    label = ".".join(map(str, version))
-    outcomes = _judged(chosen, found, folder / HERE)
-    return Column(label, outcomes, time.monotonic() - began, _took(found))
+    return Collected(".".join(map(str, version)), chosen, found, time.monotonic() - began)
 
 
 def _took(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
@@ -129,32 +157,21 @@ def _run_here(name: str) -> dict[str, Any]:
 
 
 def _chosen(names: Sequence[str], version: tuple[int, ...]) -> dict[str, Scenario | None]:
-    scenarios = load()
-    return {name: scenarios[name].on(version) for name in names}
+    return {name: find(name).on(version) for name in names}
 
 
-def _judged(
-    chosen: Mapping[str, Scenario | None], found: Mapping[str, dict[str, Any]], folder: Path
-) -> dict[str, Outcome]:
+def _judged(collected: Collected, folder: Path) -> Column:
     folder.mkdir(parents=True)
-    hosts = {
-        name: firing.Recorded(
-            [parse_page(text) for text in result["before"]],
-            [parse_page(text) for text in result["after"]],
-        )
-        for name, result in found.items()
-        if len(result["after"]) == SCRAPES[1]
-    }
-    fired = firing.evaluate(hosts, folder)
+    fired = firing.evaluate(collected.hosts(), folder)
     outcomes = {}
-    for name, scenario in chosen.items():
+    for name, scenario in collected.chosen.items():
         if scenario is None:
             outcomes[name] = Outcome(Verdict.SKIPPED, [])
-        elif name in found:
-            outcomes[name] = judge(scenario, found[name], fired.get(name))
+        elif name in collected.found:
+            outcomes[name] = judge(scenario, collected.found[name], fired.get(name))
         else:
             outcomes[name] = Outcome(Verdict.BROKEN, ["it was not run"])
-    return outcomes
+    return Column(collected.label, outcomes, collected.seconds, _took(collected.found))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -59,6 +59,8 @@ class Scenario:
     fault: Callable[[Any], None] | None = None  #: None: nothing happens at all
     #: Kinds of flows (see `Router.flows`) -> whether they get through before and after the fault.
     works: Mapping[str, tuple[bool, bool]] = dataclasses.field(default_factory=dict)
+    #: Called before each scrape with its number since the fault, below zero before that.
+    meanwhile: Callable[[Any, int], None] | None = None
     meant: bool = False  #: flows that stop are no fault
     before: Expectations = dataclasses.field(default_factory=dict)
     after: Expectations = dataclasses.field(default_factory=dict)
@@ -73,6 +75,8 @@ class Scenario:
     check: Callable[[Any], list[str]] | None = None
     config: str = ""  #: the exporter's configuration file
     flags: tuple[str, ...] = ()  #: more flags for it
+    #: The conntrack table has so few buckets that ctnetlink is asked for flows, not procfs.
+    dense: bool = False
     network: bool = True  #: False: no client and no server, the machine as it booted
     #: It loads or unloads modules, or sets what all namespaces share: not on the running kernel.
     needs_boot: bool = False
@@ -94,6 +98,28 @@ class Scenario:
                 alerts=found.alerts if difference.alerts is None else difference.alerts,
             )
         return found
+
+
+#: What may follow a scenario's name: which source of flows the exporter is to choose.
+PROCFS, CTNETLINK = "@procfs", "@ctnetlink"
+#: So few buckets that the table is dense: ctnetlink is asked then.
+DENSE = 256
+#: So many that the table of no scenario is.
+SPARSE = 1 << 16
+
+
+def find(name: str) -> Scenario:
+    """Return a scenario by its name; `NAME@procfs` or `NAME@ctnetlink` chooses the source of flows.
+
+    The latter resizes the table of the running kernel too, which others share.
+    """
+    plain, at, source = name.partition("@")
+    found = load()[plain]
+    return (
+        dataclasses.replace(found, dense={PROCFS: False, CTNETLINK: True}[at + source])
+        if at
+        else found
+    )
 
 
 def load() -> dict[str, Scenario]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from lab.scenario import AtLeast, Rises
+from lab.scenario import DENSE, SPARSE, AtLeast, Rises
 from scenarios._hosts import NFT_MASQUERADE, probed
 
 #: Looks every second, and as long as they take: an emulated CPU is not to be spared. A page of the
@@ -17,25 +16,26 @@ flows: {interval: 1, cpu_permille: 1000}
 UNTRANSLATED = frozenset({"NetfilterNatUntranslated"})
 UNANSWERED = frozenset({"NetfilterNatUnanswered"})
 
-#: So few buckets that the table is dense: ctnetlink is asked then.
-DENSE = 256
-_BUCKETS = Path("/proc/sys/net/netfilter/nf_conntrack_buckets")
-
 
 def gateway(router: Any) -> None:
-    """An nftables gateway before several hosts; its table is sparse, so it is read from procfs."""
-    router.population()
-    probed(router)
+    """An nftables gateway before several hosts; its table is dense or sparse, see `Scenario`."""
+    population(router)
     router.nft(NFT_MASQUERADE)
 
 
-def dense_gateway(router: Any) -> None:
-    """The same with a dense table; only where the table is the guest's alone."""
-    gateway(router)
+def population(router: Any) -> None:
+    """Several hosts of the LAN, and a table that is dense or sparse, see `Scenario`."""
+    router.population()
+    probed(router)
+    # The running kernel's table is others' too: whoever asks for a dense one has resized it.
     if router.emulated:
-        router.sysctl("net.netfilter.nf_conntrack_buckets", DENSE)
-        # A limit that so few buckets suit.
-        router.sysctl("net.netfilter.nf_conntrack_max", 8 * DENSE)
+        resize(router, DENSE if router.dense else SPARSE)
+
+
+def resize(router: Any, buckets: int) -> None:
+    """Give the table so many buckets, and a limit that suits them."""
+    router.sysctl("net.netfilter.nf_conntrack_buckets", buckets)
+    router.sysctl("net.netfilter.nf_conntrack_max", 8 * buckets)
 
 
 #: In place of masquerade.

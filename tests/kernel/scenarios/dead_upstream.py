@@ -1,5 +1,5 @@
 from lab.scenario import Scenario
-from scenarios._flows import BEFORE, CONFIG, SILENT, UNANSWERED, dense_gateway
+from scenarios._flows import BEFORE, CONFIG, SILENT, UNANSWERED, gateway
 
 #: The server stays there for what scrapes.
 DROP = """
@@ -20,11 +20,12 @@ def fault(router):
 
 SCENARIO = Scenario(
     about="The upstream is dead: nothing replies to anything.",
-    setup=dense_gateway,
+    setup=gateway,
     fault=fault,
     works={"outbound": (True, False)},
     before=BEFORE,
     after=SILENT,
     alerts=UNANSWERED,
     config=CONFIG,
+    dense=True,
 )

@@ -1,5 +1,5 @@
 from lab.scenario import Scenario
-from scenarios._flows import BEFORE, CONFIG, LOST, UNTRANSLATED, dense_gateway
+from scenarios._flows import BEFORE, CONFIG, LOST, UNTRANSLATED, gateway
 
 
 def fault(router):
@@ -14,11 +14,12 @@ add rule ip nat postrouting oifname "wan" meta mark 0x7 masquerade
 
 SCENARIO = Scenario(
     about="Masquerade waits for a mark that nothing sets.",
-    setup=dense_gateway,
+    setup=gateway,
     fault=fault,
     works={"outbound": (True, False)},
     before=BEFORE,
     after=LOST,
     alerts=UNTRANSLATED,
     config=CONFIG,
+    dense=True,
 )

@@ -1,5 +1,5 @@
 from lab.scenario import Scenario
-from scenarios._flows import BEFORE, CONFIG, LOST, UNTRANSLATED, dense_gateway
+from scenarios._flows import BEFORE, CONFIG, LOST, UNTRANSLATED, gateway
 
 
 def fault(router):
@@ -14,11 +14,12 @@ add rule ip nat postrouting ip saddr 192.168.7.0/24 oifname "wan" masquerade
 
 SCENARIO = Scenario(
     about="The LAN was renumbered, and masquerade still names the old one.",
-    setup=dense_gateway,
+    setup=gateway,
     fault=fault,
     works={"outbound": (True, False)},
     before=BEFORE,
     after=LOST,
     alerts=UNTRANSLATED,
     config=CONFIG,
+    dense=True,
 )
