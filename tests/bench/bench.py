@@ -18,15 +18,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import looked
 import machine
 import measures
 import worlds
 from measures import percentile, ratio
+from rows import TIMES, Row, row
 
 from support import readme
 
 LARGE = 20_000
-TIMES = " \N{MULTIPLICATION SIGN}"
 #: What lists the rules of a backend, and the part of its cost that a first reading may take.
 LISTERS = {
     "nft": {"nft -j list ruleset": 0.15},
@@ -44,19 +45,11 @@ class Plan(NamedTuple):
     scrapes: int  #: before memory is looked at
     spaced: int  #: scrapes at 15 s
     flows: int
+    looks: looked.Plan = looked.FULL
 
 
 FULL = Plan(rounds=20, readings=7, changes=100, scrapes=10_000, spaced=20, flows=1_000_000)
 QUICK = Plan(rounds=20, readings=5, changes=30, scrapes=10_000, spaced=4, flows=1_000_000)
-
-
-class Row(NamedTuple):
-    """A line of the table."""
-
-    what: str
-    value: str
-    target: str = ""
-    holds: bool | None = None
 
 
 class Bench:
@@ -83,16 +76,14 @@ class Bench:
             self._spaced()
             for backend in worlds.BACKENDS:
                 self._changing(backend)
-            for count, windows in ((0, 0), (200_000, 50), (1_000_000, 10)):
-                self._looks(count, windows)
+        # Once the other worlds are gone: their flows fill the same table.
+        self.rows.extend(looked.rows(self._plan.looks))
 
     def _enter(self, world: contextlib.AbstractContextManager[str]) -> str:
         return self._stack.enter_context(world)
 
     def _add(self, what: str, value: float, limit: float | None = None, unit: str = TIMES) -> None:
-        target = "" if limit is None else f"≤ {limit:g}{unit}"
-        text = f"{value:.3g}" if value < 1000 else f"{value:.0f}"
-        self.rows.append(Row(what, text + unit, target, None if limit is None else value <= limit))
+        self.rows.append(row(what, value, limit, unit))
 
     # -- a scrape ------------------------------------------------------------------------------
 
@@ -207,29 +198,6 @@ class Bench:
             value = percentile([scrape.seconds for scrape in made], percent) * 1000
             what = f"latency p{percent}, {LARGE} rules that change at every scrape ({backend})"
             self._add(what, value, 300, " ms")
-
-    # -- looks at the flow table ---------------------------------------------------------------
-
-    def _looks(self, count: int, windows: int) -> None:
-        say(f"looks at {count} flows")
-        found = measures.looks(count, windows)
-        for origin in ("ctnetlink", "procfs") if count else ():
-            self._add(
-                f"CPU of a look at {count} flows ({origin}), median",
-                found[f"{origin} CPU median"],
-                10,
-                " ms",
-            )
-        if count:
-            self._add("the longest single receive", found["longest receive"], 10, " ms")
-            self._add("memory of the looks", found["resident"], 2, " MB")
-            error = abs(found["births mean error"]) * 100
-            self._add(f"births: mean error over {windows} windows", error, 5, " %")
-            within = found["births within 2/sqrt(n)"] * 100
-            self.rows.append(Row("windows within 2/\N{SQUARE ROOT}n", f"{within:.0f} %"))
-        else:
-            what = "CPU of a look at a table with 0 flows"
-            self._add(what, found["empty CPU median"], 10, " ms")
 
     # -- what is held, and over time -----------------------------------------------------------
 

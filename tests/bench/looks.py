@@ -1,8 +1,12 @@
 """What looks at the flow table cost, and how true their births are; one JSON object.
 
     python tests/bench/looks.py COUNT WINDOWS
+    python tests/bench/looks.py chosen COUNT
+    python tests/bench/looks.py serve COUNT
 
-Run inside a namespace that may hold all of it. COUNT flows are made, then WINDOWS times births.
+Run inside a namespace that may hold all of it. COUNT flows are made, then WINDOWS times births. The
+second form takes looks as the exporter does, which chooses the source; the third takes one for each
+line that it reads.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import flows
 
 from netfilter_exporter.flows.look import Looker
 from netfilter_exporter.flows.networks import Networks
-from netfilter_exporter.flows.observer import Observer
+from netfilter_exporter.flows.observer import Observer, Settings
 from netfilter_exporter.kernel.conntrack import flow_table
 from netfilter_exporter.kernel.conntrack.flow import Reading
 from netfilter_exporter.kernel.files import Paths
@@ -61,26 +65,66 @@ def look(observer: Observer, origin: str) -> tuple[float, float]:
     return cost, sum(found.births.values()) + sum(found.waiting.values())
 
 
-def cost_of(looker: Looker) -> float:
-    """Return the CPU of a look as the product takes it."""
-    began = time.thread_time()
-    looker.look(flow_table.SAMPLE_SIZE)
-    return time.thread_time() - began
-
-
 def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def chosen(count: int) -> int:
+    """Take looks as the exporter does, births included."""
+    flows.main(["", str(count)])
+    looks = Looks()
+    before = resident()
+    costs = [looks.take() for _ in range(LOOKS)]
+    found = {
+        "CPU median": statistics.median(costs) * 1000,
+        "CPU most": max(costs) * 1000,
+        "longest receive": Timed.longest * 1000,
+        "resident": (resident() - before) / 1e6,
+        "share": statistics.median(costs) / Settings().interval * 100,
+    }
+    sys.stdout.write(json.dumps(found) + "\n")
+    return 0
+
+
+def serve(count: int) -> int:
+    """Take a look for each line of the standard input, and say so when it is done."""
+    flows.main(["", str(count)])
+    looks = Looks()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    for _ in sys.stdin:
+        looks.take()
+        sys.stdout.write("taken\n")
+        sys.stdout.flush()
+    return 0
+
+
+class Looks:
+    """Looks as the exporter takes them: it chooses the source, and compares each with the last."""
+
+    def __init__(self) -> None:
+        self._looker = Looker(Paths(), self._connection)
+        self._observer = Observer(Networks())
+
+    @staticmethod
+    def _connection() -> Connection:
+        return Connection(Timed(NETLINK_NETFILTER), time.monotonic() + 30)
+
+    def take(self) -> float:
+        """Take one, and return the seconds of CPU that it took."""
+        began = time.thread_time()
+        found = self._looker.look(flow_table.SAMPLE_SIZE)
+        self._observer.observe(found.reading, found.entries, lambda _: None, time.monotonic())
+        return time.thread_time() - began
+
+
 def main(argv: list[str]) -> int:
+    if argv[1] in ("chosen", "serve"):
+        return {"chosen": chosen, "serve": serve}[argv[1]](int(argv[2]))
     count, windows = int(argv[1]), int(argv[2])
     flows.main(["", str(count)])
     found: dict[str, object] = {"flows": count}
     before = resident()
-    looker = Looker(Paths(), lambda: Connection(Timed(NETLINK_NETFILTER), time.monotonic() + 30))
-    if not count:  # the product reads nothing of an empty table
-        costs = [cost_of(looker) for _ in range(LOOKS)]
-        found["empty CPU median"] = statistics.median(costs) * 1000
     for origin in ("ctnetlink", "procfs"):
         observer = Observer(Networks())
         costs = [look(observer, origin)[0] for _ in range(LOOKS)]

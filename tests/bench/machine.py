@@ -13,7 +13,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ HEADERS = {
     "User-Agent": "Prometheus/3.0.0",
     "X-Prometheus-Scrape-Timeout-Seconds": "10",
 }
+BUCKETS = Path("/proc/sys/net/netfilter/nf_conntrack_buckets")
 MAXIMUM = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 _CLONE_NEWNET = 0x40000000
 _PATIENCE = 60
@@ -71,7 +72,12 @@ def within(name: str, *command: str) -> list[str]:
 
 
 def connect(name: str, port: int) -> socket.socket:
-    """Return a connection to a port on the loopback of a namespace.
+    """Return a connection to a port on the loopback of a namespace."""
+    return inside(name, lambda: socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE))
+
+
+def inside(name: str, make: Callable[[], socket.socket]) -> socket.socket:
+    """Return a socket that is made in a namespace.
 
     Made in a thread that enters the namespace and ends: the rest of this process stays outside.
     """
@@ -84,7 +90,7 @@ def connect(name: str, port: int) -> socket.socket:
                 made.append(OSError(ctypes.get_errno(), "setns"))
                 return
         try:
-            made.append(socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE))
+            made.append(make())
         except OSError as error:
             made.append(error)
 
@@ -94,6 +100,17 @@ def connect(name: str, port: int) -> socket.socket:
     if isinstance(made[0], OSError):
         raise made[0]
     return made[0]
+
+
+@contextlib.contextmanager
+def hash_size(buckets: int) -> Iterator[None]:
+    """Give the table that all namespaces share so many buckets, and put its size back."""
+    before = BUCKETS.read_text()
+    BUCKETS.write_text(str(buckets))
+    try:
+        yield
+    finally:
+        BUCKETS.write_text(before)
 
 
 class Scrape(NamedTuple):

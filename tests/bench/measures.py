@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import statistics
 import subprocess
@@ -19,7 +20,6 @@ from machine import Server
 from support import debian
 
 PORT, NODE_PORT = 9899, 9898
-_FLAGS = ("--log.level=error", f"--web.listen-address=127.0.0.1:{PORT}")
 
 
 class Steady(NamedTuple):
@@ -46,20 +46,46 @@ class Kept(NamedTuple):
     threads: int
 
 
-def exporter(name: str, *flags: str) -> Server:
+def exporter(name: str, *flags: str, port: int = PORT) -> Server:
     """Start the exporter in a namespace."""
-    return Server(name, PORT, [sys.executable, "-m", "netfilter_exporter", *_FLAGS, *flags], {})
+    listen = f"--web.listen-address=127.0.0.1:{port}"
+    command = [sys.executable, "-m", "netfilter_exporter", "--log.level=error", listen, *flags]
+    return Server(name, port, command, {})
 
 
 def looks(count: int, windows: int) -> dict[str, float]:
     """Return what looks.py measures at so many flows."""
     most = count + windows * count // 40
     with machine.conntrack_limit(most * 5 // 4 + 1), machine.namespace("looks") as name:
-        script = str(Path(__file__).with_name("looks.py"))
-        command = [sys.executable, script, str(count), str(windows)]
-        done = subprocess.run(
-            machine.within(name, *command), capture_output=True, text=True, check=False
-        )
+        return _measured(name, str(count), str(windows))
+
+
+def chosen(own: int, foreign: int, buckets: int) -> dict[str, float]:
+    """Return what looks cost as the exporter takes them, beside flows of another namespace."""
+    most = max(own, foreign) * 5 // 4 + 1
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(machine.conntrack_limit(most))
+        stack.enter_context(machine.hash_size(buckets))
+        if foreign:
+            stack.enter_context(worlds.flowing(foreign))
+        return _measured(stack.enter_context(machine.namespace("looks")), "chosen", str(own))
+
+
+def beside_looks(flows: int, rounds: int, scrapes: int) -> dict[str, Steady]:
+    """Scrape an exporter that looks at so many flows, and one that seldom does."""
+    with worlds.flowing(flows) as name:
+        start = {
+            "looks": functools.partial(exporter, name),
+            "none": functools.partial(exporter, name, "--flows.interval=300", port=PORT + 100),
+        }
+        with all_of(start) as servers:
+            return steady(servers, rounds, scrapes)
+
+
+def _measured(name: str, *arguments: str) -> dict[str, float]:
+    script = str(Path(__file__).with_name("looks.py"))
+    command = machine.within(name, sys.executable, script, *arguments)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise machine.Failed(done.stderr[-400:])
     measured: dict[str, float] = json.loads(done.stdout)
