@@ -1,4 +1,7 @@
-"""promtool on the rules and their unit tests, in the versions that the rules are for."""
+"""promtool on the rules, in the versions that they are for, and on their tests in the outermost.
+
+The tests take minutes of each version.
+"""
 
 import concurrent.futures
 import functools
@@ -16,18 +19,22 @@ TESTS = sorted((Path(__file__).parents[2] / "alerts" / "tests").glob("*_test.yml
 pytestmark = pytest.mark.e2e
 
 
+def program(version):
+    """Return promtool of a version as a function; skip the test where it cannot be fetched."""
+    with needs.packages():
+        return functools.partial(promstack.run_promtool, promstack.promtool(version))
+
+
 @pytest.fixture(scope="module", params=promstack.SUITES)
 def promtool(request):
-    """promtool of a version; the test is skipped where it cannot be fetched."""
-    with needs.packages():
-        program = promstack.promtool(request.param)
-
-    return functools.partial(promstack.run_promtool, program)
+    """promtool of each version."""
+    return program(request.param)
 
 
-@pytest.fixture(scope="module")
-def said_of_tests(promtool):
-    """What promtool says of each file, all of them at a time: a minute of one core for each."""
+@pytest.fixture(scope="module", params=[min(promstack.SUITES), max(promstack.SUITES)])
+def said_of_tests(request):
+    """What the oldest and the newest say of each file, all of them at a time."""
+    promtool = program(request.param)
     longest_first = sorted(TESTS, key=lambda file: -file.stat().st_size)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(lambda file: promtool("test", "rules", file), longest_first)
@@ -43,7 +50,7 @@ def test_prometheus_loads_the_rules(promtool):
     assert "SUCCESS" in said
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)  # for all files of a version
 @pytest.mark.parametrize("file", TESTS, ids=lambda file: file.stem)
 def test_the_alerts_do_what_their_tests_say(said_of_tests, file):
     """Each alert is silent, fires with these words and ends as written down, in each version."""
