@@ -6,7 +6,7 @@ import json
 import pytest
 
 from netfilter_exporter.check import command, flow_listing
-from netfilter_exporter.check.flow_watch import FlowWatch
+from netfilter_exporter.check.flow_watch import FlowWatch, NewFlows
 from netfilter_exporter.config import model as config
 from netfilter_exporter.flows.births import PATIENCE, Class, Replied
 from netfilter_exporter.flows.observer import Sample
@@ -63,6 +63,18 @@ def test_the_conditions_are_those_of_the_alerts(runs, why, flows, expected):
 def test_without_a_role_it_may_be_usual(runs):
     """History decides, which the command does not have: a warning."""
     assert found(runs[""], lost=20) == {"NatUntranslated": "warning"}
+
+
+def test_translated_prefixes_are_not_judged(tmp_path):
+    """NPTv6 needs no translating rule, and conntrack sees neither it nor the replies."""
+    host = FakeHost("6.1/nat-legacy", str(tmp_path))
+    lost = Class(Family.IPV6, Scope.OUTBOUND, Translated.NONE, Replied.NO)
+    flows = NewFlows({lost: 100}, {}, {lost: 10})
+    modules = host.path("proc/modules")
+    for used, expected in ((0, {"NatUntranslated", "NatRulesGone"}), (1, set())):
+        modules.write_text(f"{modules.read_text()}ip6t_NPT 16384 {used} - Live 0x0\n")
+        report = checks.report_on(checks.scrape(host, "nat: {ipv6: required}\n"), flows=flows)
+        assert set(checks.names(report)) & {"NatUntranslated", "NatRulesGone"} == expected
 
 
 def test_working_is_what_was_seen(runs):

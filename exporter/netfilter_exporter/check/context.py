@@ -18,6 +18,7 @@ from netfilter_exporter.facts.capabilities import (
     capability_obstacles,
 )
 from netfilter_exporter.facts.conntrack import statistics
+from netfilter_exporter.facts.engines import other_engines
 from netfilter_exporter.facts.forwarding import ipv4_forwarding, ipv6_forwarding, ipvs_nat
 from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.facts.roles import forwarded_rules
@@ -115,7 +116,18 @@ class Context:
 
     def needs_rules(self, family: Family) -> bool:
         """Tell whether the configuration requires NAT, and nothing but rules can do it."""
-        return self.required(family) and family not in self.ipvs
+        return self.required(family) and not self.ruleless(family)
+
+    def ruleless(self, family: Family) -> bool:
+        """Tell whether something translates that needs no rule: IPVS or NPTv6."""
+        return family in self.ipvs or self.prefixes(family)
+
+    def prefixes(self, family: Family) -> bool:
+        """Tell whether NPTv6 translates, which needs no rule and which conntrack does not see."""
+        try:
+            return family is Family.IPV6 and other_engines(self.snapshot).get("nptv6", False)
+        except ReadError:
+            return False
 
     def unwanted(self, family: Family) -> bool:
         """Tell whether the configuration says that this host must not NAT."""

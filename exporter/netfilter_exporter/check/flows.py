@@ -30,6 +30,8 @@ def nat_untranslated(context: Context) -> Iterator[Found]:
     """Most new outbound connections are neither translated nor replied."""
     if isinstance(context.flows, NewFlows):
         for family in context.doing_nat:
+            if context.prefixes(family) and not context.rules(family):
+                continue
             yield from _untranslated(context, context.flows, family)
     else:
         yield from _unsampled(context)

@@ -173,7 +173,7 @@ def nat_rules_gone(context: Context) -> Iterator[Found]:
                     *restore_rules(context),
                 ),
             )
-        elif family not in context.ipvs:
+        elif not context.ruleless(family):
             yield unknown(NEEDS_ROLE[family])
     raise_worst(errors)
 
