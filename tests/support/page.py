@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
@@ -54,6 +55,13 @@ class Page:
         for pattern, replacement in _VOLATILE:
             text = pattern.sub(replacement, text)
         return text
+
+    def adding(self, name: str, value: float, **labels: str) -> Page:
+        """Return this page with one more sample of a metric; its text stays."""
+        found = copy.copy(self)
+        more = [*self._samples.get(PREFIX + name, ()), Labelled(labels, value)]
+        found._samples = {**self._samples, PREFIX + name: more}
+        return found
 
     def lines(self) -> list[str]:
         """Return the samples as they are written."""

@@ -40,8 +40,6 @@ TWINS = ("twin-outcome", "twin-outcome-changes", "twin-outcome-untranslated", "t
 SOURCES = (PROCFS, CTNETLINK)
 #: When alerts are asked for.
 MOMENTS = tuple(range(0, AFTERWARDS + 1, INTERVAL))
-#: What `nat: {ipv4: required}` adds to a page.
-EXPECTED = 'netfilter_nat_expected{family="ipv4"} 1\n'
 #: Unanswered connections mean something only where they usually are answered.
 NEEDS_HISTORY = frozenset({"NetfilterNatUnanswered"})
 README = Path(__file__).parents[1] / "README.md"
@@ -78,7 +76,8 @@ def timed(collected: run.Collected, folder: Path) -> Timed:
 
 
 def _expected(pages: Sequence[Page]) -> list[Page]:
-    return [Page(page.text.replace("# EOF\n", "") + EXPECTED) for page in pages]
+    """Return the pages with what `nat: {ipv4: required}` adds to them."""
+    return [page.adding("nat_expected", 1, family="ipv4") for page in pages]
 
 
 def _times(fired: Mapping[str, firing.Firing]) -> dict[str, Times]:
