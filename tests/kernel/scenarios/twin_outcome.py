@@ -24,7 +24,7 @@ add rule ip nat prerouting iifname "wan" tcp dport 8080 dnat to 10.0.1.2:7
 add rule ip nat prerouting ip daddr 203.0.113.9 dnat to 10.0.1.99
 """
 FLOWTABLE = """
-table ip offload {
+table ip fastpath {
   flowtable fast { hook ingress priority 0; devices = { lan, wan }; }
   chain forward {
     type filter hook forward priority 0; policy accept;
