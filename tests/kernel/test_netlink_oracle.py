@@ -12,6 +12,8 @@ from support.namespace import Failed
 
 pyroute2 = pytest.importorskip("pyroute2")
 
+FORWARDED = {0, 2, 4}  # NF_INET_PRE_ROUTING, NF_INET_FORWARD, NF_INET_POST_ROUTING
+
 
 @pytest.mark.parametrize("seed", range(12))
 def test_tables_chains_and_rules_are_those_of_pyroute2(namespace, seed):
@@ -40,7 +42,8 @@ def ours():
 def theirs():
     """Return the same of base chains, and of chains with rules, as pyroute2 reads them.
 
-    Rules of tables that do not translate (here none comes before tracking) are not ours to read.
+    Rules of tables that neither translate nor see what is forwarded (here none comes before
+    tracking) are not ours to read.
     """
     from pyroute2.nftables.main import NFTables  # noqa: PLC0415 - inside the namespace
 
@@ -48,10 +51,12 @@ def theirs():
     of_interest = set()
     with NFTables(nfgen_family=0) as nft:
         for chain in nft.get_chains():
-            if chain.get_attr("NFTA_CHAIN_HOOK"):
+            hook = chain.get_attr("NFTA_CHAIN_HOOK")
+            if hook:
                 found = key(chain, "NFTA_CHAIN_TABLE", "NFTA_CHAIN_NAME")
                 counts[found] += 0
-                if chain.get_attr("NFTA_CHAIN_TYPE") == "nat":
+                translates = chain.get_attr("NFTA_CHAIN_TYPE") == "nat"
+                if translates or hook.get_attr("NFTA_HOOK_HOOKNUM") in FORWARDED:
                     of_interest.add(found[:2])
         for rule in nft.get_rules():
             found = key(rule, "NFTA_RULE_TABLE", "NFTA_RULE_CHAIN")
