@@ -50,7 +50,7 @@ def test_prometheus_loads_the_rules(promtool):
     assert "SUCCESS" in said
 
 
-@pytest.mark.timeout(1800)  # for all files of a version
+@pytest.mark.timeout(3600)  # for all files of a version
 @pytest.mark.parametrize("file", TESTS, ids=lambda file: file.stem)
 def test_the_alerts_do_what_their_tests_say(said_of_tests, file):
     """Each alert is silent, fires with these words and ends as written down, in each version."""

@@ -13,7 +13,7 @@ from support import debian, needs, readme
 SUITES = (*kernels.SUITES, run.HERE)
 LAB = "lab"
 #: For the whole matrix on two cores, beside the other tests, and some patience.
-LONG = 4500
+LONG = 5300
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(LONG)]
 
