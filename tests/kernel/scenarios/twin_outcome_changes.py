@@ -2,7 +2,7 @@
 
 from lab.router import DESTINATIONS, LAN, ROUTER_LAN, SOURCES, WAN
 from lab.scenario import Rises, Scenario
-from scenarios._flows import CONFIG, births, gateway, resize
+from scenarios._flows import CONFIG, SLOW, births, gateway, resize
 
 #: The address that masquerade takes; the one of the lab is the next.
 LEASED = "203.0.113.40"
@@ -62,4 +62,5 @@ SCENARIO = Scenario(
     after={births("source", "yes"): Rises(30), births("none", "no"): 0},
     config=CONFIG,
     dense=True,
+    differences=(SLOW,),
 )

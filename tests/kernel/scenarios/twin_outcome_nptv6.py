@@ -3,7 +3,7 @@
 from lab.peer import ECHO_PORT
 from lab.router import DESTINATIONS, FAR6, ROUTER_WAN6, SERVER6, SOURCES
 from lab.scenario import Rises, Scenario
-from scenarios._flows import CONFIG, births, gateway
+from scenarios._flows import CONFIG, SLOW, births, gateway
 
 ULA = tuple(f"fd00:1::{host}" for host in range(12, 16))
 FAR = (FAR6, *(f"2001:db8:64::{host}" for host in range(2, 6)))
@@ -48,4 +48,5 @@ SCENARIO = Scenario(
     after={births("source", "yes"): Rises(30)},
     config=f"nat: required\n{CONFIG}",
     dense=True,
+    differences=(SLOW,),
 )

@@ -4,7 +4,7 @@ from lab.bridge import PODS
 from lab.peer import ECHO_PORT
 from lab.router import DESTINATIONS, FAR6, ROUTER_WAN, ROUTER_WAN6, SERVER, SERVER6
 from lab.scenario import Rises, Scenario
-from scenarios._flows import CONFIG, births, population
+from scenarios._flows import CONFIG, SLOW, births, population
 
 PROXY = 3129
 VIRTUAL_MACHINES = tuple(f"10.94.0.{host}" for host in range(20, 25))
@@ -89,4 +89,5 @@ SCENARIO = Scenario(
     after={births("none", "yes"): Rises(30), births("source", "no"): 0},
     config=CONFIG,
     dense=True,
+    differences=(SLOW,),
 )
