@@ -10,8 +10,8 @@ from netfilter_exporter.check.findings import Found, count, unknown
 from netfilter_exporter.facts.forwarding import ipv4_forwarding
 from netfilter_exporter.facts.sysctl_comparisons import sysctl_comparisons
 from netfilter_exporter.facts.sysctls import sysctls
-from netfilter_exporter.kernel import forwarding
 from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.ports import is_bridge_port
 from netfilter_exporter.kernel.sysctl import names as sysctl_names
 from netfilter_exporter.rules.families import Family
 
@@ -95,7 +95,7 @@ def _switches(context: Context, summary: str, evidence: dict[str, str | int]) ->
     names = [
         name
         for name in ipv4_forwarding(context.snapshot)
-        if not forwarding.is_bridge_port(context.snapshot.paths, name)
+        if not is_bridge_port(context.snapshot.paths, name)
     ]
     keys = {name: f"net/ipv4/conf/{name}/forwarding" for name in sorted(names)}
     evidence["interfaces_disabled"] = ", ".join(list(keys)[:_NAMED])

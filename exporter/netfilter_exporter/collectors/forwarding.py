@@ -19,6 +19,7 @@ from netfilter_exporter.facts.passage import blocked_interfaces
 from netfilter_exporter.facts.rulesets import readable, rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel import addresses, forwarding
+from netfilter_exporter.kernel.ports import is_bridge_port
 from netfilter_exporter.rules.families import Family
 
 COUNTERS = {
@@ -72,7 +73,7 @@ def _interfaces_disabled(snapshot: Snapshot) -> Iterable[Sample]:
     if not (any(interfaces.values()) or forwarding.read_ipv4_switch(snapshot.paths)):
         return
     for name, forwards in sorted(interfaces.items()):
-        if not forwards and not forwarding.is_bridge_port(snapshot.paths, name):
+        if not forwards and not is_bridge_port(snapshot.paths, name):
             yield (name,), 1
 
 

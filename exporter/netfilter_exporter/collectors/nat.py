@@ -58,6 +58,19 @@ def _forwarded_rules(snapshot: Snapshot) -> Iterable[Sample]:
             yield (family.value,), count
 
 
+def _numbered_tables(
+    numbers: Callable[[RulesetFacts], Mapping[tuple[Family, str], int]],
+) -> Callable[[Snapshot], Iterable[Sample]]:
+    """Return the samples of those tables that have a number."""
+
+    def samples(snapshot: Snapshot) -> Iterable[Sample]:
+        for backend, _, facts in readable(snapshot):
+            for (family, table), number in numbers(facts).items():
+                yield (backend.value, family.value, table), number
+
+    return samples
+
+
 def _tables(
     numbers: Callable[[RulesetFacts], Mapping[tuple[Family, str], int]],
 ) -> Callable[[Snapshot], Iterable[Sample]]:
@@ -72,21 +85,9 @@ def _tables(
     return samples
 
 
-def _hidden_exemptions(snapshot: Snapshot) -> Iterable[Sample]:
-    for backend, _, facts in readable(snapshot):
-        for (family, table), number in facts.hidden_exemptions.items():
-            yield (backend.value, family.value, table), number
-
-
 def _overlapping(snapshot: Snapshot) -> Iterable[Sample]:
     for family, overlapping in overlapping_backends(snapshot).items():
         yield (family.value,), int(overlapping)
-
-
-def _table_rules(snapshot: Snapshot) -> Iterable[Sample]:
-    for backend, _, facts in readable(snapshot):
-        for (family, table), count in facts.table_rules.items():
-            yield (backend.value, family.value, table), count
 
 
 def _translating_rules(snapshot: Snapshot) -> Iterable[Sample]:
@@ -243,7 +244,7 @@ COLLECTOR = Collector(
             "nat_table_rules",
             "Rules of any kind behind the NAT hooks of a table, user chains included.",
             source=_RULES,
-            samples=_table_rules,
+            samples=_numbered_tables(lambda facts: facts.table_rules),
             of=(rulesets,),
             labels=("backend", "family", "table"),
             bounded=True,
@@ -272,7 +273,7 @@ COLLECTOR = Collector(
             "Rules that exempt packets from translation, behind a translation that matches all of"
             " those packets. Absent where there is none.",
             source=_RULES,
-            samples=_hidden_exemptions,
+            samples=_numbered_tables(lambda facts: facts.hidden_exemptions),
             of=(rulesets,),
             labels=("backend", "family", "table"),
             bounded=True,

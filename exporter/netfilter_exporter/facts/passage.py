@@ -12,9 +12,10 @@ from netfilter_exporter.facts.forwarding import (
 )
 from netfilter_exporter.facts.rulesets import Ruleset, rulesets
 from netfilter_exporter.facts.snapshot import Snapshot, fact
-from netfilter_exporter.kernel import addresses, files, forwarding, route
+from netfilter_exporter.kernel import addresses, files, route
 from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
+from netfilter_exporter.kernel.ports import is_bridge_port
 from netfilter_exporter.kernel.queue_listeners import read_queue_listeners
 from netfilter_exporter.rules.families import Backend, Family, Hook
 from netfilter_exporter.rules.match import (
@@ -137,7 +138,7 @@ def _inside(snapshot: Snapshot, family: Family, names: Sequence[str]) -> list[st
         name
         for name in names
         if name not in uplinks
-        and not forwarding.is_bridge_port(snapshot.paths, name)
+        and not is_bridge_port(snapshot.paths, name)
         and _is_running(snapshot, name)
     ]
 

@@ -35,7 +35,7 @@ def _known(_: Host) -> _Known:
 
 
 class SetReader:
-    """Reads the sets of one scrape, those that cannot have changed from memory."""
+    """Reads the sets of one scrape, those that cannot have changed from memory; close it behind."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
@@ -105,8 +105,3 @@ class SetReader:
             transport = system.netlink(NETLINK_NETFILTER)
             self._open.append(Connection(transport, self._snapshot.deadline, system.clock))
         return self._open[0]
-
-
-def set_reader(snapshot: Snapshot) -> SetReader:
-    """Return what reads sets in this scrape; close it behind."""
-    return SetReader(snapshot)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from netfilter_exporter.facts.forwarding import interfaces
 from netfilter_exporter.facts.ownership import ownership
-from netfilter_exporter.facts.set_contents import SetReader, set_reader
+from netfilter_exporter.facts.set_contents import SetReader
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel import files, names
 from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.nft.map_families import padded_size
 from netfilter_exporter.kernel.ports import is_port
 from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.match import (
@@ -22,7 +23,6 @@ from netfilter_exporter.rules.matchability import Cause, Reason
 from netfilter_exporter.rules.model import INDEX, is_among
 from netfilter_exporter.rules.preconditions import Destinations
 
-_WORD = 4  # NFT_REG32_SIZE: each part of a key is padded to it
 #: Interfaces whose route_localnet is read: with more of them it is not judged.
 _MOST_INTERFACES = 64
 
@@ -32,7 +32,7 @@ class World:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._sets: SetReader = set_reader(snapshot)
+        self._sets = SetReader(snapshot)
         self._names = {index: name for name, index in interfaces(snapshot).items()}
         self._interfaces: dict[str, Cause | None] = {}
         self._destinations: dict[Destinations, Cause | None] = {}
@@ -79,7 +79,7 @@ class World:
                     missing = tuple(name for cause in failing for name in cause.missing)
                     reason = Reason.MISSING_INTERFACE if missing else failing[0].reason
                     return Cause(reason, match.name, missing=missing)
-            at += (field.size + _WORD - 1) // _WORD * _WORD
+            at += padded_size(field)
         return None
 
     def _judge_part(self, field: Field, name: str) -> Cause | None:  # noqa: ARG002 - of any packet

@@ -107,8 +107,3 @@ def ignores_advertisements(paths: Paths, interface: str) -> bool:
         )
     except NoData:
         return False  # the interface has just gone
-
-
-def is_bridge_port(paths: Paths, interface: str) -> bool:
-    """Tell whether the interface is a port of a bridge: those do not forward, their bridge does."""
-    return files.exists(paths.sys(f"class/net/{interface}/brport"))

@@ -11,10 +11,16 @@ from __future__ import annotations
 from netfilter_exporter.kernel import files
 from netfilter_exporter.kernel.files import Paths
 
-#: What /sys/class/net/NAME has of a port.
-_SIGNS = ("brport", "bonding_slave")
-
 
 def is_port(paths: Paths, interface: str) -> bool:
     """Return whether an interface is a port of a bridge or a bond."""
-    return any(files.exists(paths.sys(f"class/net/{interface}/{sign}")) for sign in _SIGNS)
+    return is_bridge_port(paths, interface) or _has(paths, interface, "bonding_slave")
+
+
+def is_bridge_port(paths: Paths, interface: str) -> bool:
+    """Return whether an interface is a port of a bridge, which forwards in its place."""
+    return _has(paths, interface, "brport")
+
+
+def _has(paths: Paths, interface: str, sign: str) -> bool:
+    return files.exists(paths.sys(f"class/net/{interface}/{sign}"))

@@ -45,8 +45,13 @@ def family_place(form: Form) -> int | None:
             return at
         if field is None:
             return None
-        at += (field.size + _WORD - 1) // _WORD * _WORD
+        at += padded_size(field)
     return None
+
+
+def padded_size(field: Field) -> int:
+    """Return the bytes that a field takes in a key of several, where each begins a register."""
+    return (field.size + _WORD - 1) // _WORD * _WORD
 
 
 def read_families(connection: Connection, key: MapKey, at: int) -> Mapping[str, frozenset[Family]]:
