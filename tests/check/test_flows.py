@@ -6,7 +6,9 @@ import json
 import pytest
 
 from netfilter_exporter.check import command, flow_listing
+from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.flow_watch import FlowWatch, NewFlows
+from netfilter_exporter.check.report import evaluate
 from netfilter_exporter.config import model as config
 from netfilter_exporter.flows.births import PATIENCE, Class, Replied
 from netfilter_exporter.flows.observer import Sample
@@ -84,6 +86,19 @@ def test_working_is_what_was_seen(runs):
         "NAT works: 148 of 148 new outbound IPv4 connections translated, 92% answered."
     )
     assert report.proof.value == "observed"
+
+
+def test_what_nothing_replies_to_is_not_called_working(runs):
+    """One client alone raises no finding, and its connections show no NAT that works."""
+    flows = checks.new_flows(translated=1, unanswered=99, sources=1)
+    report = checks.report_on(runs[""], flows=flows)
+    assert report.verdict == (
+        "No fault found: IPv4 4 rules, tracking proven."
+        " But 100 of 100 new outbound IPv4 connections translated, 1% answered."
+    )
+    assert report.exit_code == 0
+    assert report.proof.value == "observed"
+    assert evaluate(Context(runs[""], flows=flows), require_proof=True).exit_code == 3
 
 
 def test_a_few_that_are_translated_prove_nothing_of_the_others(runs):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from netfilter_exporter.check.context import FAMILY, NEEDS_ROLE, Context
 from netfilter_exporter.check.findings import Finding, Severity, count
 from netfilter_exporter.check.flow_watch import NewFlows
+from netfilter_exporter.check.flows import UNANSWERED
 from netfilter_exporter.check.proof import Proof
 from netfilter_exporter.facts.engines import other_engines
 from netfilter_exporter.kernel.errors import ReadError
@@ -37,6 +38,8 @@ def _doubts(context: Context, *, require_proof: bool) -> Iterator[str]:
         yield f"{FAMILY[idle[0]]} forwarding is disabled. {NEEDS_ROLE[idle[0]]}"
     if require_proof and doing and context.proof is not Proof.OBSERVED:
         yield "no translation was observed, and --require-proof requires one"
+    if require_proof and doing and not _is_answered(context):
+        yield f"{', '.join(_translated(context))}, and --require-proof requires replies"
 
 
 def verdict(context: Context, findings: Sequence[Finding], doubt: str) -> str:
@@ -63,9 +66,24 @@ def _faultless(context: Context) -> str:
     rules = ", ".join(_means(context, family) for family in doing)
     idle = [FAMILY[family] for family in doing if _is_idle(context, family)]
     but = f" {' and '.join(idle)} is not forwarded." if idle else ""
-    if context.proof is Proof.OBSERVED:
-        return f"NAT works: {', '.join(_translated(context))}. Rules: {rules}.{but}"
-    return f"No fault found: {rules}{_tracking(context)}. No translation was observed.{but}"
+    if context.proof is not Proof.OBSERVED:
+        return f"No fault found: {rules}{_tracking(context)}. No translation was observed.{but}"
+    seen = ", ".join(_translated(context))
+    if not _is_answered(context):
+        return f"No fault found: {rules}{_tracking(context)}. But {seen}.{but}"
+    return f"NAT works: {seen}. Rules: {rules}.{but}"
+
+
+def _is_answered(context: Context) -> bool:
+    """Return whether translated connections of each family get replies, those that were seen.
+
+    Connections that nothing replies to may be translated to an address that no reply reaches.
+    """
+    return all(
+        seen.replied > (1 - UNANSWERED) * seen.connections
+        for seen in context.observed.values()
+        if seen.translated
+    )
 
 
 def _means(context: Context, family: Family) -> str:
