@@ -43,7 +43,7 @@ class Firing(NamedTuple):
     after: tuple[frozenset[Alert], ...]
 
 
-_DAY = View(step=4, before=86_400, evaluation=600, most=3)
+_DAY = View(step=4, before=86_400, evaluation=600, most=10)
 _CLOSELY = View(step=1, before=600, evaluation=2 * INTERVAL, most=30)
 
 
@@ -124,6 +124,8 @@ def _by_moment(looks: Sequence[_Look], moments: Sequence[int]) -> Iterator[list[
 def _over_the_day(hosts: Mapping[str, Recorded], folder: Path) -> list[_Look]:
     """Return what fires and what is recorded as history, from the last look before the fault on."""
     document = assets.load_rules(assets.files()[assets.RULES])
+    # History reads what the others record at that time: the last time is too long ago.
+    document["groups"].sort(key=lambda group: group["name"].endswith(_HISTORY))
     history = [group for group in document["groups"] if group["name"].endswith(_HISTORY)]
     for group in document["groups"]:
         group["rules"] = [r for r in group["rules"] if "record" in r or _LONG.search(r["expr"])]
@@ -208,7 +210,7 @@ def _run(
     document = {
         "rule_files": [str(file)],
         "evaluation_interval": f"{view.evaluation}s",
-        # What others read is evaluated first.
+        # In this order.
         "group_eval_order": [group["name"] for group in rules["groups"]],
         "tests": [
             {
