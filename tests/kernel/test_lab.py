@@ -1,4 +1,9 @@
-"""Faults put into real kernels, and healthy hosts, each held against what must be seen of it."""
+"""Faults put into real kernels, and healthy hosts, each held against what must be seen of it.
+
+Every scenario is run on the oldest and the newest kernel, and on the running one. The kernels in
+between are booted for those in which kernels differ, and for all with --update-golden, which writes
+the table in README.
+"""
 
 import concurrent.futures
 
@@ -12,8 +17,9 @@ from support import debian, needs, readme
 
 SUITES = (*kernels.SUITES, run.HERE)
 LAB = "lab"
-#: For the whole matrix on two cores, beside the other tests, and some patience.
+#: For all kernels on two cores, beside the other tests, and some patience.
 LONG = 5300
+BETWEEN = kernels.SUITES[1:-1]
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(LONG)]
 
@@ -21,12 +27,13 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(LONG)]
 class Lab:
     """Runs kernels in the background, and remembers what came of each."""
 
-    def __init__(self, folder, pool, suites, names):
+    def __init__(self, folder, pool, names):
+        """`names` are those of the scenarios to run, by suite."""
         self._futures = {}
-        if run.HERE in suites:
-            self._futures[run.HERE] = pool.submit(run.on_this_kernel, names, folder)
+        if run.HERE in names:
+            self._futures[run.HERE] = pool.submit(run.on_this_kernel, names[run.HERE], folder)
         self._reason = machine.lacking()
-        booted = [suite for suite in kernels.SUITES if suite in suites]
+        booted = [suite for suite in kernels.SUITES if suite in names]
         if not booted or self._reason:
             return
         try:
@@ -35,7 +42,7 @@ class Lab:
             self._reason = str(error)
             return
         for suite in booted:
-            self._futures[suite] = pool.submit(run.on_suite, builder, suite, names, folder)
+            self._futures[suite] = pool.submit(run.on_suite, builder, suite, names[suite], folder)
 
     def column(self, suite):
         """Return what came of a kernel; skip the test where it cannot be had, or fail if forced."""
@@ -56,10 +63,11 @@ class Lab:
 def _lab(tmp_path_factory, request):
     """Every scenario on every kernel that a test was chosen for."""
     chosen = [item.callspec.params for item in request.session.items if LAB in item.fixturenames]
-    suites = {params["suite"] for params in chosen}
-    names = sorted({params["name"] for params in chosen})
+    names = {}
+    for params in chosen:
+        names.setdefault(params["suite"], []).append(params["name"])
     with concurrent.futures.ThreadPoolExecutor(run.JOBS) as pool:
-        found = Lab(tmp_path_factory.mktemp("lab"), pool, suites, names)
+        found = Lab(tmp_path_factory.mktemp("lab"), pool, names)
         yield found
         table = matrix.table(found.columns())
         _show(request.config, f"\n\n{table}\n")
@@ -75,8 +83,18 @@ def _show(config, text):
         config.pluginmanager.get_plugin("terminalreporter").write(text)
 
 
-@pytest.mark.parametrize("name", load())
-@pytest.mark.parametrize("suite", SUITES)
+def pytest_generate_tests(metafunc):
+    """Choose the scenarios of each kernel."""
+    everything = metafunc.config.getoption("--update-golden")
+    chosen = [
+        (suite, name)
+        for suite in SUITES
+        for name, scenario in load().items()
+        if everything or suite not in BETWEEN or scenario.depends
+    ]
+    metafunc.parametrize(("suite", "name"), chosen)
+
+
 def test_the_fault_is_seen_and_nothing_else(lab, suite, name):
     """A fault raises exactly its alerts, a healthy twin none, and looking changes nothing."""
     column = lab.column(suite)

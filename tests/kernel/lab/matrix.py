@@ -20,7 +20,10 @@ class Column(Protocol):
 
 
 def table(columns: Sequence[Column]) -> str:
-    """Return the table in Markdown: what happens, what fires, and what came of it."""
+    """Return the table in Markdown: what happens, what fires, and what came of it.
+
+    A cell is empty where a scenario was not run.
+    """
     scenarios = load()
     lines = [
         "| scenario | alerts | " + " | ".join(column.label for column in columns) + " |",
@@ -29,7 +32,12 @@ def table(columns: Sequence[Column]) -> str:
     names = [name for name in scenarios if any(name in each.outcomes for each in columns)]
     for name in sorted(names, key=lambda name: (name.startswith("twin-"), name)):
         alerts = sorted(alert.removeprefix("Netfilter") for alert in scenarios[name].alerts)
-        cells = [column.outcomes[name].verdict.value for column in columns]
+        cells = [_cell(column, name) for column in columns]
         about = f"**{name}**: {scenarios[name].about}"
         lines.append(f"| {about} | {', '.join(alerts)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _cell(column: Column, name: str) -> str:
+    outcome = column.outcomes.get(name)
+    return outcome.verdict.value if outcome else ""

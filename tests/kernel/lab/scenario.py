@@ -99,6 +99,11 @@ class Scenario:
             )
         return found
 
+    @property
+    def depends(self) -> bool:
+        """Whether kernels differ in it: it loads modules, or has other expectations somewhere."""
+        return self.needs_boot or bool(self.differences)
+
 
 #: What may follow a scenario's name: which source of flows the exporter is to choose.
 PROCFS, CTNETLINK = "@procfs", "@ctnetlink"
