@@ -49,17 +49,20 @@ class ChainEnds:
     def may_hide(self, rule: Rule) -> bool:
         """Tell whether some packet may end its way at a rule."""
         if rule.verdict is Verdict.JUMP:
-            return any(self._may_end(target) for target in rule.targets)
+            return any(map(self._may_end, rule.targets))
         return rule.action is not None or rule.verdict is not None
 
     def _may_end(self, chain: str) -> bool:
-        if chain not in self._known_ends:
+        known = self._known_ends.get(chain)
+        if known is None:
             self._known_ends[chain] = False  # while it is asked
-            self._known_ends[chain] = any(
+            rules = self._table.rules(chain)
+            # Most chains end with what ends the way, and only jump before it.
+            known = self._known_ends[chain] = any(
                 rule.verdict is not Verdict.RETURN and self.may_hide(rule)
-                for rule in self._table.rules(chain)
+                for rule in reversed(rules)
             )
-        return self._known_ends[chain]
+        return known
 
     def hiders(
         self, chain: str, number: int, rule: Rule, detail: RuleDetail, demands: Condition
@@ -137,13 +140,15 @@ class ChainEnds:
         return written
 
     def _written_in(self, chain: str) -> frozenset[Field] | None:
-        if chain not in self._written:
-            self._written[chain] = _NOTHING  # while it is asked
-            written: frozenset[Field] | None = _NOTHING
-            for rule in self._table.rules(chain):
-                written = _union(written, self.writes(rule))
-            self._written[chain] = written
-        return self._written[chain]
+        if chain in self._written:
+            return self._written[chain]
+        self._written[chain] = _NOTHING  # while it is asked
+        written: frozenset[Field] | None = _NOTHING
+        for rule in self._table.rules(chain):
+            leads = rule.targets or rule.maps
+            written = _union(written, self.writes(rule) if leads else rule.form.writes)
+        self._written[chain] = written
+        return written
 
 
 def demands_of(rule: Rule, detail: RuleDetail, families: frozenset[Family]) -> Condition | None:
