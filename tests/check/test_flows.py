@@ -101,6 +101,16 @@ def test_what_nothing_replies_to_is_not_called_working(runs):
     assert evaluate(Context(runs[""], flows=flows), require_proof=True).exit_code == 3
 
 
+def test_what_nothing_translates_is_said_first(runs):
+    """One client alone raises no finding here either, and the first line tells of it."""
+    report = checks.report_on(runs[""], flows=checks.new_flows(lost=40, sources=1))
+    assert report.verdict == (
+        "No fault found: IPv4 4 rules, tracking proven."
+        " But 0 of 40 new outbound IPv4 connections translated, 0% answered."
+    )
+    assert report.proof.value == "configured"
+
+
 def test_a_few_that_are_translated_prove_nothing_of_the_others(runs):
     """Too few sources for a finding, and too many untranslated connections to call it working."""
     report = checks.report_on(runs[""], flows=checks.new_flows(translated=1, lost=147, sources=2))

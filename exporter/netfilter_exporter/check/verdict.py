@@ -39,7 +39,7 @@ def _doubts(context: Context, *, require_proof: bool) -> Iterator[str]:
     if require_proof and doing and context.proof is not Proof.OBSERVED:
         yield "no translation was observed, and --require-proof requires one"
     if require_proof and doing and not _is_answered(context):
-        yield f"{', '.join(_translated(context))}, and --require-proof requires replies"
+        yield f"{', '.join(_outcome(context))}, and --require-proof requires replies"
 
 
 def verdict(context: Context, findings: Sequence[Finding], doubt: str) -> str:
@@ -66,23 +66,24 @@ def _faultless(context: Context) -> str:
     rules = ", ".join(_means(context, family) for family in doing)
     idle = [FAMILY[family] for family in doing if _is_idle(context, family)]
     but = f" {' and '.join(idle)} is not forwarded." if idle else ""
+    seen = ", ".join(_outcome(context))
     if context.proof is not Proof.OBSERVED:
-        return f"No fault found: {rules}{_tracking(context)}. No translation was observed.{but}"
-    seen = ", ".join(_translated(context))
+        observed = f"But {seen}" if seen else "No translation was observed"
+        return f"No fault found: {rules}{_tracking(context)}. {observed}.{but}"
     if not _is_answered(context):
         return f"No fault found: {rules}{_tracking(context)}. But {seen}.{but}"
     return f"NAT works: {seen}. Rules: {rules}.{but}"
 
 
 def _is_answered(context: Context) -> bool:
-    """Return whether translated connections of each family get replies, those that were seen.
+    """Return whether new connections of each family get replies, translated or not.
 
-    Connections that nothing replies to may be translated to an address that no reply reaches.
+    Those that nothing replies to may be translated to an address that no reply reaches.
     """
     return all(
         seen.replied > (1 - UNANSWERED) * seen.connections
-        for seen in context.observed.values()
-        if seen.translated
+        for family, seen in context.observed.items()
+        if seen.connections and family in context.doing_nat
     )
 
 
@@ -100,9 +101,10 @@ def _tracking(context: Context) -> str:
     return ", tracking proven" if families else ""
 
 
-def _translated(context: Context) -> Iterator[str]:
+def _outcome(context: Context) -> Iterator[str]:
+    """Yield what became of new connections, of families that are translated here."""
     for family, seen in context.observed.items():
-        if seen.translated:
+        if seen.connections and family in context.doing_nat:
             connections = count(seen.connections, f"new outbound {FAMILY[family]} connection")
             replied = f"{seen.replied / seen.connections:.0%} answered"
             yield f"{seen.translated} of {connections} translated, {replied}"
