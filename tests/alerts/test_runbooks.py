@@ -67,3 +67,16 @@ def test_retired_and_invented_names_are_called_so(path):
     for name in ("nf_conntrack_enable", "nf_conntrack_ipv4_max"):
         if name in text:
             assert re.search(r"never existed|ever had it", text)
+
+
+@each
+def test_diagnosis_changes_nothing(path):
+    """No command of it makes a legacy table, and none takes ``-n``, a filter, for numbers.
+
+    A tool of iptables-legacy that is given a table makes it; iptables-legacy-save without one lists
+    those that are there.
+    """
+    diagnosis = path.read_text().partition("## Diagnosis")[2].partition("\n## ")[0]
+    commands = "".join(re.findall(r"^ *```sh\n(.*?)^ *```$", diagnosis, re.MULTILINE | re.DOTALL))
+    assert not re.search(r"legacy(?:-save)?\s+-", re.sub(r"legacy-save -c", "", commands))
+    assert not re.search(r"conntrack -L(?: -\w+)* -n\b", commands)
