@@ -1,7 +1,7 @@
 """``netfilter_exporter assets DIR``: the alerts, runbooks and dashboards that come with it.
 
 What a site wants different is put in while they are written, so that nobody edits them by hand:
-a selector for every series, thresholds, and where the runbooks are.
+a selector for every series, labels of its targets, thresholds, and where the runbooks are.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from netfilter_exporter import __version__
+from netfilter_exporter import __version__, target_labels
 
 RULES = "alerts/netfilter.rules.yml"
 MANIFEST = "alerts/prometheus-operator/netfilter.prometheusrule.yml"
+ALERTMANAGER = "alerts/alertmanager.example.yml"
 #: Not for users: tests of the rules, and what builds the dashboards.
 _INTERNAL = re.compile(r"^alerts/tests/|^grafana/.*\.py$|__pycache__")
 
@@ -39,6 +40,7 @@ class Overrides(NamedTuple):
     selector: str = ""
     runbook_url: str = ""
     thresholds: Mapping[str, float] = {}
+    labels: Sequence[str] = ()  #: that tell targets apart, see target_labels
 
 
 def folder() -> str:
@@ -127,10 +129,15 @@ def render_rules(loaded: dict[str, Any], overrides: Overrides) -> dict[str, Any]
 
 def _render_rule(rule: dict[str, Any], overrides: Overrides) -> dict[str, Any]:
     expr = with_thresholds(with_selector(rule["expr"], overrides.selector), overrides.thresholds)
-    rendered = {**rule, "expr": expr}
-    if "alert" in rule and overrides.runbook_url:
-        url = runbook_url(overrides.runbook_url, rule["alert"])
-        rendered["annotations"] = {**rule["annotations"], "runbook_url": url}
+    rendered = {**rule, "expr": target_labels.in_query(expr, overrides.labels)}
+    if "alert" in rule:
+        annotations = {
+            name: target_labels.in_annotation(text, overrides.labels)
+            for name, text in rule["annotations"].items()
+        }
+        if overrides.runbook_url:
+            annotations["runbook_url"] = runbook_url(overrides.runbook_url, rule["alert"])
+        rendered["annotations"] = annotations
     return rendered
 
 
@@ -154,8 +161,9 @@ def manifest(loaded: Mapping[str, Any]) -> bytes:
 
 
 def render_dashboard(text: bytes, overrides: Overrides) -> bytes:
-    """Return a dashboard with the selector in every query of it."""
+    """Return a dashboard with the selector and the labels in every query of it."""
     board = _render_json(json.loads(text), overrides.selector)
+    board = target_labels.in_dashboard(board, overrides.labels)
     return (json.dumps(board, indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -196,8 +204,11 @@ def render(found: Mapping[str, bytes], overrides: Overrides) -> dict[str, bytes]
         rules = render_rules(load_rules(found[RULES]), overrides)
         rendered[RULES] = _dump(rules, f"Written by netfilter_exporter {__version__} assets.")
         for path, text in found.items():
-            if path.endswith(".json") and overrides.selector:
+            if path.endswith(".json"):
                 rendered[path] = render_dashboard(text, overrides)
+        rendered[ALERTMANAGER] = target_labels.in_alertmanager(
+            found[ALERTMANAGER], overrides.labels
+        )
     rendered[MANIFEST] = manifest(load_rules(rendered[RULES]))
     return rendered
 
@@ -222,9 +233,10 @@ def main(argv: Sequence[str]) -> int:
         parser.error(f"no threshold {unknown[0]!r}; there are: {', '.join(known)}")
     if order := _out_of_order({**known, **wanted}):
         parser.error(order)
-    contents = render(
-        found, Overrides(arguments.selector or "", arguments.runbook_url or "", wanted)
+    overrides = Overrides(
+        arguments.selector or "", arguments.runbook_url or "", wanted, tuple(arguments.labels)
     )
+    contents = render(found, overrides)
     try:
         write(arguments.directory, contents)
     except OSError as error:
@@ -261,6 +273,16 @@ def _parser(known: Mapping[str, float]) -> argparse.ArgumentParser:
         help='label matchers for every series, such as \'cluster="a",job="netfilter"\'',
     )
     parser.add_argument(
+        "--label",
+        dest="labels",
+        type=_label,
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="label that tells targets apart besides job and instance, such as cluster; may be"
+        " repeated",
+    )
+    parser.add_argument(
         "--runbook-url",
         type=_url,
         metavar="URL",
@@ -286,6 +308,20 @@ def _selector(text: str) -> str:
     if not _SELECTOR.fullmatch(text):
         raise argparse.ArgumentTypeError(f'{text!r} is not of the form name="value",...')
     return text.strip()
+
+
+def _label(text: str) -> str:
+    if not re.fullmatch(r"[a-zA-Z_]\w*", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a label")
+    if text in _labels_of_rules():
+        raise argparse.ArgumentTypeError(f"the rules have a label {text!r} of their own")
+    return text
+
+
+def _labels_of_rules() -> frozenset[str]:
+    """Return the labels that the rules reduce series to, or set."""
+    lists = re.findall(r"\b(?:by|on)\s*\(([^()]*)\)", files()[RULES].decode())
+    return frozenset(re.findall(r"\w+", " ".join(lists))) | {"alertname", "severity"}
 
 
 def _url(text: str) -> str:

@@ -89,26 +89,28 @@ def suppressed(alertmanager, tmp_path_factory):
 
 
 def _posted():
-    """Yield for each pair the target beside its source, and beside the source of another host.
+    """Yield for each pair the target beside its source, and that of another host, and cluster.
 
     Each page is there beside NetfilterExporterDown, too.
     """
     for number, pair in enumerate(PAIRS):
         source, target = pair[1:]
-        for instance, (name, severity) in (
-            (f"both-{number}", source),
-            (f"both-{number}", target),
-            (f"apart-{number}", target),
-            (f"apart-{number}-other", source),
+        for instance, cluster, (name, severity) in (
+            (f"both-{number}", "west", source),
+            (f"both-{number}", "west", target),
+            (f"apart-{number}", "west", target),
+            (f"apart-{number}-other", "west", source),
+            (f"elsewhere-{number}", "east", target),
+            (f"elsewhere-{number}", "west", source),
         ):
-            yield _fires(instance, name, severity)
+            yield _fires(instance, name, severity, cluster=cluster)
     for name, severity in PAGES:
         yield _fires(f"flaps-{name}", name, severity)
         yield _fires(f"flaps-{name}", "NetfilterExporterDown", "warning")
 
 
-def _fires(instance, name, severity):
-    labels = {"alertname": name, "severity": severity, "job": "n", "instance": instance}
+def _fires(instance, name, severity, **more):
+    labels = {"alertname": name, "severity": severity, "job": "n", "instance": instance, **more}
     return {"labels": labels, "startsAt": dt.datetime.now(dt.timezone.utc).isoformat()}
 
 
@@ -159,7 +161,7 @@ def test_severity_decides_who_is_told(amtool, severity, receiver):
 def test_every_row_names_alerts_that_exist():
     """Each row of inhibition has sources and targets among our alerts, on one host."""
     for number, row in enumerate(CONFIG["inhibit_rules"]):
-        assert {"job", "instance"} <= set(row["equal"])
+        assert {"cluster", "job", "instance"} <= set(row["equal"])
         assert any(pair[0] == number for pair in PAIRS)
         for matcher in (*row["source_matchers"], *row["target_matchers"]):
             name, _, value = inhibition.split(matcher)
@@ -183,11 +185,12 @@ def test_no_two_alerts_hold_back_each_other():
 @pytest.mark.e2e
 @pytest.mark.parametrize("row", range(len(CONFIG["inhibit_rules"])))
 def test_a_row_holds_back_on_the_same_target_alone(suppressed, row):
-    """Each target of the row is held back beside its source, and not by that of another host."""
+    """Each target is held back beside its source, not by that of another host or cluster."""
     for number, (of_row, _, target) in enumerate(PAIRS):
         if of_row == row:
             assert suppressed[(f"both-{number}", *target)] == "suppressed", PAIRS[number]
             assert suppressed[(f"apart-{number}", *target)] == "active", PAIRS[number]
+            assert suppressed[(f"elsewhere-{number}", *target)] == "active", PAIRS[number]
 
 
 @pytest.mark.e2e

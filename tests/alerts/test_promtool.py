@@ -5,6 +5,7 @@ The tests take minutes of each version, though each is given only the rules that
 
 import concurrent.futures
 import functools
+import json
 import os
 from pathlib import Path
 
@@ -62,9 +63,65 @@ def test_the_alerts_do_what_their_tests_say(said_of_tests, file):
     assert code == 0, said
 
 
+RULES = 'backend="nftables",family="ipv4",action="masquerade"'
+READABLE = 'backend="nftables",family="ipv4"'
+#: Of a gateway of each cluster, by its name: one loses its rules after 75 minutes.
+GATEWAYS = {
+    "west": {"nat_rules": "3+0x149 0+0x60", "conntrack_tracking": "1+0x149 0+0x60"},
+    "east": {"nat_rules": "3+0x210", "conntrack_tracking": "1+0x210"},
+}
+LABELS = {"nat_rules": RULES, "conntrack_tracking": 'family="ipv4"', "nat_readable": READABLE}
+
+
+def clusters():
+    """Return a test of promtool: both gateways have the same job and instance."""
+    series = [
+        {
+            "series": f'netfilter_{name}{{cluster="{cluster}",job="n",instance="gw",{labels}}}',
+            "values": values.get(name, "1+0x210"),
+        }
+        for cluster, values in GATEWAYS.items()
+        for name, labels in LABELS.items()
+    ]
+    fires = {
+        "labels": '{alertname="NetfilterConntrackDisabled", cluster="west", instance="gw"}',
+        "value": 1,
+    }
+    asked = {
+        "expr": 'count by (alertname, cluster, instance) (ALERTS{alertstate="firing"})',
+        "eval_time": "1h25m",
+        "exp_samples": [fires],
+    }
+    quiet = {"alertname": "NetfilterConntrackDisabled", "eval_time": "1h"}
+    return {
+        "interval": "30s",
+        "input_series": series,
+        "alert_rule_test": [quiet],
+        "promql_expr_test": [asked],
+    }
+
+
+@pytest.mark.timeout(300)
+def test_targets_of_the_same_name_are_told_apart(promtool, tmp_path):
+    """One of two clusters loses its rules: it pages, and the other does not hide it."""
+    test = clusters()
+    rules = assets.load_rules((ALERTS / "netfilter.rules.yml").read_bytes())
+    carried = assets.render_rules(rules, assets.Overrides(labels=("cluster",)))
+    for name, each, expected in (("with", carried, 0), ("without", rules, 1)):
+        (tmp_path / f"{name}.rules.json").write_text(json.dumps(rule_tests.needed(each, test)))
+        document = {
+            "rule_files": [f"{name}.rules.json"],
+            "evaluation_interval": "30s",
+            "tests": [test],
+        }
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
+        code, said = promtool("test", "rules", tmp_path / f"{name}.json")
+        assert code == expected, said
+
+
 def test_rendered_rules_load(promtool, tmp_path):
     """What assets writes with every option is as good as what it is made from."""
-    command = [str(tmp_path), "--selector", 'cluster="a",env=~"prod|test"']
+    command = [str(tmp_path), "--selector", 'env=~"prod|test"', "--label=cluster"]
     command += [
         "--runbook-url",
         "https://runbooks.example.org/{alert}",

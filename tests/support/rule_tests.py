@@ -23,16 +23,16 @@ def written(file: Path, rules: Mapping[str, Any], folder: Path) -> list[Path]:
     document = yaml.safe_load(file.read_text())
     found = []
     for number, test in enumerate(document["tests"]):
-        needed = folder / f"{file.stem}-{number}.rules.json"
-        needed.write_text(json.dumps(_needed(rules, test)))
-        alone = {**document, "rule_files": [str(needed)], "tests": [test]}
+        wanted = folder / f"{file.stem}-{number}.rules.json"
+        wanted.write_text(json.dumps(needed(rules, test)))
+        alone = {**document, "rule_files": [str(wanted)], "tests": [test]}
         path = folder / f"{file.stem}-{number}.json"
         path.write_text(json.dumps(alone))
         found.append(path)
     return found
 
 
-def _needed(rules: Mapping[str, Any], test: Mapping[str, Any]) -> Mapping[str, Any]:
+def needed(rules: Mapping[str, Any], test: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a copy of `rules` with the alerts that a test asks for, and what these read."""
     asked = {each["alertname"] for each in test.get("alert_rule_test", ())}
     expressions = " ".join(each["expr"] for each in test.get("promql_expr_test", ()))

@@ -129,6 +129,8 @@ def test_dashboards_get_the_selector():
         (["--selector", "cluster=a"], "is not of the form"),
         (["--selector", ""], "is not of the form"),
         (["--selector", '} or vector(1) or up{a="b"'], "is not of the form"),
+        (["--label", "a-b"], "'a-b' is not the name of a label"),
+        (["--label", "family"], "the rules have a label 'family' of their own"),
         (["--runbook-url", "wiki"], "is not an address"),
         (["--threshold", "drops_5m"], "is not of the form"),
         (["--threshold", "drops_5m=nan"], "is not of the form"),
