@@ -50,6 +50,20 @@ NETMAP = 1 << 6
         "an unknown expression": ([nft.expression("new")], Rule(conditional=True)),
         "notrack": ([nft.expression("notrack")], Rule(notrack=True)),
         "a zone": ([nft.expression("ct", nft.number(2, 17), nft.number(4, 1))], Rule(zone=True)),
+        "a constant zone": (
+            [
+                nft.expression("immediate", nft.number(1, 1), nft.nest(2, nft.pack(1, b"\5\0"))),
+                nft.expression("ct", nft.number(2, 17), nft.number(4, 1)),
+            ],
+            Rule(zone=True, zone_both_ways=True),
+        ),
+        "a constant zone of one direction": (
+            [
+                nft.expression("immediate", nft.number(1, 1), nft.nest(2, nft.pack(1, b"\5\0"))),
+                nft.expression("ct", nft.number(2, 17), nft.pack(3, b"\0"), nft.number(4, 1)),
+            ],
+            Rule(zone=True),
+        ),
         "a mark": ([nft.expression("ct", nft.number(2, 1), nft.number(4, 1))], Rule()),
         "a state": (
             [nft.expression("ct", nft.number(2, 0), nft.number(1, 1))],
@@ -74,9 +88,11 @@ def test_a_value_for_a_register_is_no_verdict():
         ("MASQUERADE", bytes(24), Rule(action=Action.MASQUERADE, extension=True)),
         ("NETMAP", bytes(24), Rule(action=Action.NETMAP, extension=True)),
         ("CT", struct.pack("=HH", 1, 0), Rule(notrack=True)),
-        ("CT", struct.pack("=HH", 0, 7), Rule(zone=True)),
+        ("CT", struct.pack("=HH", 0, 7), Rule(zone=True, zone_both_ways=True)),
+        ("CT", struct.pack("=HH", 1 << 2, 7), Rule(zone=True)),
+        ("CT", struct.pack("=HH", 1 << 3, 7), Rule(zone=True)),
         ("CT", struct.pack("=HH", 1 << 4, 0), Rule(zone=True)),
-        ("CT", struct.pack("=HH", 1, 7), Rule(notrack=True, zone=True)),
+        ("CT", struct.pack("=HH", 1, 7), Rule(notrack=True, zone=True, zone_both_ways=True)),
         ("CT", struct.pack("=HH", 0, 0), Rule()),
         ("CT", b"", Rule()),
         ("NOTRACK", b"", Rule(notrack=True)),

@@ -11,9 +11,10 @@ from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.queue_listeners import parse_queue_listeners
 from netfilter_exporter.rules.detail import Form, Queue
 from netfilter_exporter.rules.families import BOTH, IPV6, Family, Hook
+from netfilter_exporter.rules.incoming import Incoming
 from netfilter_exporter.rules.match import Field, InSet, Opaque, named, ranged
 from netfilter_exporter.rules.model import Action, Chain, Rule, Verdict
-from netfilter_exporter.rules.passage import Incoming, Passage
+from netfilter_exporter.rules.passage import Passage
 from support.rules import filter_table, goto, jump, matching, verdict
 
 ACCEPT, DROP, BACK = verdict("accept"), verdict("drop"), verdict("return")

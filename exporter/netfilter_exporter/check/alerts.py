@@ -17,6 +17,7 @@ from netfilter_exporter.check import (
     sysctls,
     table,
     tracking,
+    zones,
 )
 from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.findings import Found, Severity
@@ -46,6 +47,7 @@ ALERTS = (
     Alert("NetfilterNatInterfaceMissing", (_WARNING,), rules.nat_interface_missing),
     Alert("NetfilterNatRuleUnmatchable", (_WARNING, _INFO), matching.nat_rule_unmatchable),
     Alert("NetfilterNatEgressUncovered", (_WARNING,), matching.nat_egress_uncovered),
+    Alert("NetfilterNatZoneSplit", (_WARNING,), zones.nat_zone_split),
     Alert("NetfilterNatBackendsMixed", (_WARNING, _INFO), rules.nat_backends_mixed),
     Alert("NetfilterForwardBlocked", (_WARNING,), passage.forward_blocked),
     Alert("NetfilterNatTrafficDropped", (_WARNING,)),

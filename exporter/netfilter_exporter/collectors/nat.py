@@ -16,6 +16,7 @@ from netfilter_exporter.facts.matchability import named_in_sets, unmatched
 from netfilter_exporter.facts.roles import forwarded_rules, overlapping_backends
 from netfilter_exporter.facts.rulesets import nftables, readable, rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
+from netfilter_exporter.facts.zones import split_zones
 from netfilter_exporter.kernel import addresses
 from netfilter_exporter.kernel.errors import raise_worst
 from netfilter_exporter.rules.families import Family
@@ -137,6 +138,11 @@ def _missing_addresses(snapshot: Snapshot) -> Iterable[Sample]:
 def _uncovered_egress(snapshot: Snapshot) -> Iterable[Sample]:
     for family, interface, uncovered in unmatched(snapshot).egresses:
         yield (family.value, interface), int(uncovered)
+
+
+def _split_zone(snapshot: Snapshot) -> Iterable[Sample]:
+    for family, interface in dict.fromkeys(s[:2] for s in split_zones(snapshot)):
+        yield (family.value, interface), 1
 
 
 def _matchable_sources(snapshot: Snapshot) -> Iterable[Sample]:
@@ -340,6 +346,18 @@ COLLECTOR = Collector(
             source=f"{_RULES}; RTM_GETROUTE; RTM_GETADDR",
             samples=_uncovered_egress,
             of=(unmatched,),
+            labels=("family", "interface"),
+            bounded=True,
+        ),
+        Metric(
+            "nat_split_zone",
+            "1 for an interface to a private network whose connections are tracked in a conntrack"
+            " zone in which their replies are not looked up, or the other way: rules give one to"
+            " all that arrives there and to nothing that arrives by the way out. Where rules"
+            " translate sources; absent where it cannot be decided.",
+            source=f"{_RULES}; RTM_GETROUTE; RTM_GETADDR",
+            samples=_split_zone,
+            of=(split_zones,),
             labels=("family", "interface"),
             bounded=True,
         ),

@@ -60,15 +60,27 @@ def egresses(
     snapshot: Snapshot, families: Collection[Family]
 ) -> tuple[tuple[Family, tuple[str, ...]], ...]:
     """Return the ways out: for each route that packets take, the interfaces of its next hops."""
+    return tuple(dict.fromkeys((way.family, way.out) for way in ways_out(snapshot, families)))
+
+
+class Way(NamedTuple):
+    """How packets of a private network behind this host leave for the internet."""
+
+    family: Family
+    arriving: str  #: the interface towards that network
+    out: tuple[str, ...]  #: those of the next hops
+
+
+def ways_out(snapshot: Snapshot, families: Collection[Family]) -> Iterator[Way]:
+    """Yield the ways of packets of each private network; several may be the same."""
     names = {index: name for name, index in interfaces(snapshot).items()}
     connection = snapshot.connection(NETLINK_ROUTE)
-    found = []
     for family, source, arriving in _networks(snapshot):
         for destination in _ANYWHERE[family] if family in families else ():
             ways = route.ways_out(connection, destination, source, arriving)
-            if ways and arriving not in ways and all(index in names for index in ways):
-                found.append((family, tuple(names[index] for index in ways)))
-    return tuple(dict.fromkeys(found))
+            known = all(index in names for index in (arriving, *ways))
+            if ways and arriving not in ways and known:
+                yield Way(family, names[arriving], tuple(names[index] for index in ways))
 
 
 def uplinks(snapshot: Snapshot) -> tuple[tuple[Family, str], ...]:

@@ -18,6 +18,7 @@ from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
 from netfilter_exporter.kernel.ports import is_bridge_port
 from netfilter_exporter.kernel.queue_listeners import read_queue_listeners
 from netfilter_exporter.rules.families import Backend, Family, Hook
+from netfilter_exporter.rules.incoming import Incoming
 from netfilter_exporter.rules.match import (
     Field,
     InSet,
@@ -27,7 +28,7 @@ from netfilter_exporter.rules.match import (
     interface_names,
     intersection,
 )
-from netfilter_exporter.rules.passage import Block, Incoming
+from netfilter_exporter.rules.passage import Block
 
 #: Global addresses of two regions: a default route leads to both.
 _ANYWHERE = {

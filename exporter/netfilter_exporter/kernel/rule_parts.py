@@ -91,6 +91,7 @@ def combine(parts: Sequence[Part]) -> Combined:
         loopback=all(effect.loopback for effect in effects),
         notrack=any(effect.notrack for effect in effects),
         zone=any(effect.zone for effect in effects),
+        zone_both_ways=any(effect.zone_both_ways for effect in effects),
         extension=any(effect.extension for effect in effects),
         form=form,
     )

@@ -10,47 +10,19 @@ decided may let packets pass.
 from __future__ import annotations
 
 import dataclasses
-import enum
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from netfilter_exporter.rules.detail import Queue, RuleDetail
+from netfilter_exporter.rules.detail import Queue
 from netfilter_exporter.rules.families import Family, Hook
-from netfilter_exporter.rules.match import (
-    INTERFACE_BYTES,
-    Field,
-    Intervals,
-    Match,
-    Range,
-    contains,
-    interface_names,
-    intersection,
-)
-from netfilter_exporter.rules.model import (
-    NF_IP_PRI_CONNTRACK,
-    Action,
-    Chain,
-    Rule,
-    Table,
-    Verdict,
-)
+from netfilter_exporter.rules.incoming import NEW, Flows, Incoming, Meets
+from netfilter_exporter.rules.match import Field, Match, Range, contains, interface_names
+from netfilter_exporter.rules.model import Action, Chain, Rule, Table, Verdict
 
-_TCP, _UDP = 6, 17
-_NEW = 8  # a bit of NF_CT_STATE
-_RTN_UNICAST = 1
-_ETHERTYPES = {Family.IPV4: 0x0800, Family.IPV6: 0x86DD}
 #: Rules that are walked for one base chain; behind them packets may pass.
 _MOST_WALKED = 20_000
 #: Interfaces of which the answers are kept.
 _MOST_KEPT = 2048
-
-
-class Incoming(NamedTuple):
-    """Where new flows come from."""
-
-    family: Family
-    interface: str
-    number: int  #: of the interface
 
 
 class Block(NamedTuple):
@@ -63,12 +35,6 @@ class Block(NamedTuple):
     chain: str = ""  #: that of the rule; empty: the policy drops
     position: int = 0
     queue: int | None = None  #: that nobody listens to
-
-
-class _Meets(enum.Enum):
-    NEVER = 0
-    MAYBE = 1
-    ALWAYS = 2
 
 
 @dataclasses.dataclass
@@ -161,7 +127,7 @@ def _incoming(matches: Iterable[Match]) -> set[str]:
     """Return the interfaces whose new flows matches name."""
     ranges = [match for match in matches if isinstance(match, Range)]
     states = (match.intervals for match in ranges if match.field is Field.CT_STATE)
-    if not all(contains(intervals, ((_NEW, _NEW),)) for intervals in states):
+    if not all(contains(intervals, ((NEW, NEW),)) for intervals in states):
         return set()
     return {
         name
@@ -180,9 +146,8 @@ class _Walk:
         self.dropped_at: tuple[str, int, int | None] | None = None
         self._table = table
         self._base = base
-        self._family = incoming.family
         self._listeners = listeners
-        self._flows = _flows(incoming, base)
+        self._flows = Flows(incoming, base)
         self._left = _MOST_WALKED
         self._open: set[str] = set()
 
@@ -209,10 +174,10 @@ class _Walk:
             self._left -= 1
             if self._left < 0:
                 return True, True
-            meets = self._meets(rule, detail) if _matters(rule) else _Meets.NEVER
-            if meets is _Meets.NEVER:
+            meets = self._flows.meet(rule, detail) if _matters(rule) else Meets.NEVER
+            if meets is Meets.NEVER:
                 continue
-            sure = meets is _Meets.ALWAYS
+            sure = meets is Meets.ALWAYS
             if self._lets_pass(rule):
                 return True, back
             if rule.verdict is Verdict.RETURN:
@@ -258,23 +223,6 @@ class _Walk:
         queue = rule.form.queue
         self.dropped_at = chain, position, queue.first if queue else None
 
-    def _meets(self, rule: Rule, detail: RuleDetail) -> _Meets:
-        if self._family not in rule.families:
-            return _Meets.NEVER
-        if not rule.conditional:
-            return _Meets.ALWAYS
-        matches = detail.matches
-        sure = bool(matches)
-        for match in matches:
-            of_flows = self._flows.get(match.field) if isinstance(match, Range) else None
-            if not isinstance(match, Range) or of_flows is None:
-                sure = False
-            elif not intersection(match.intervals, of_flows):
-                return _Meets.NEVER
-            elif not contains(match.intervals, of_flows):
-                sure = False
-        return _Meets.ALWAYS if sure else _Meets.MAYBE
-
 
 def _is_judged(chain: Chain) -> bool:
     """Tell whether a base chain is judged here: rules that hide translations are another fault."""
@@ -287,22 +235,3 @@ def _drops(rule: Rule) -> bool:
 
 def _matters(rule: Rule) -> bool:
     return bool(rule.verdict or rule.action or rule.maps or rule.form.queue)
-
-
-def _flows(incoming: Incoming, base: Chain) -> Mapping[Field, Intervals]:
-    """Return what is known of new flows from an interface at a base chain."""
-    name = int.from_bytes(
-        incoming.interface.encode("utf-8", "surrogateescape").ljust(INTERFACE_BYTES, b"\0"), "big"
-    )
-    numbers: dict[Field, Collection[int]] = {
-        Field.INPUT_INTERFACE: (name,),
-        Field.INPUT_INDEX: (incoming.number,),
-        Field.FAMILY: (incoming.family.nfproto,),
-        Field.ETHERTYPE: (_ETHERTYPES[incoming.family],),
-        Field.PROTOCOL: (_TCP, _UDP),
-        Field.SOURCE_TYPE: (_RTN_UNICAST,),
-        Field.DESTINATION_TYPE: (_RTN_UNICAST,),
-    }
-    if base.hook is not Hook.PREROUTING or base.priority > NF_IP_PRI_CONNTRACK:
-        numbers[Field.CT_STATE] = (_NEW,)
-    return {field: tuple((n, n) for n in found) for field, found in numbers.items()}

@@ -66,6 +66,8 @@ class RulesetFacts:
     exempting: set[Family] = dataclasses.field(default_factory=set)
     #: families of which a notrack or zone rule may touch loopback
     loopback_untracked: set[Family] = dataclasses.field(default_factory=set)
+    #: tables that put received packets into conntrack zones
+    zoning: list[Table] = dataclasses.field(default_factory=list)
     #: base chains that may drop what is forwarded
     passage: Passage = dataclasses.field(default_factory=Passage)
     #: families of which a forward base chain has the policy drop
@@ -209,6 +211,8 @@ def _add_untracked(facts: RulesetFacts, graph: Graph, bases: Iterable[str]) -> N
                 facts.exempting |= reach.families
                 facts.loopback_untracked |= reach.loopback
             zones = zones or hit.rule.zone
+    if zones:
+        facts.zoning.append(graph.table)
     # A packet that was given a zone before has a template, which notrack leaves alone.
     if not zones and any(
         chains[name].is_before_all_tracking and graph.termination.exempts_all(name)

@@ -96,8 +96,8 @@ def ct(given: Expression, state: State) -> Part:
     key = given.number(uapi.NFTA_CT_KEY)
     field = _CT.get(key)
     if given.has(uapi.NFTA_CT_SREG):
-        zone = key == uapi.NFT_CT_ZONE
-        return Part(Rule(zone=zone), writes=frozenset({field or Field.OTHER}))
+        effect = _zone(given, state) if key == uapi.NFT_CT_ZONE else Rule()
+        return Part(effect, writes=frozenset({field or Field.OTHER}))
     source = Source(
         "ct",
         bytes(given.message[given.all]),  # it may name a direction
@@ -108,6 +108,13 @@ def ct(given: Expression, state: State) -> Part:
     )
     state.registers.load(given.number(uapi.NFTA_CT_DREG), source)
     return Part(MATCH)
+
+
+def _zone(given: Expression, state: State) -> Rule:
+    """Return that a zone is set; a direction stands there only if it is for one (v6.18)."""
+    source = state.registers.get(given.number(uapi.NFTA_CT_SREG))
+    constant = source is not None and source.constant is not None
+    return Rule(zone=True, zone_both_ways=constant and not given.has(uapi.NFTA_CT_DIRECTION))
 
 
 def payload(given: Expression, state: State) -> Part:

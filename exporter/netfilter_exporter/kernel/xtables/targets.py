@@ -14,7 +14,7 @@ from netfilter_exporter.rules.match import Field
 from netfilter_exporter.rules.model import Action, Rule, Verdict
 
 XT_CT_NOTRACK = 1 << 0
-XT_CT_ZONE_MARK = 1 << 4
+XT_CT_ZONE_DIR_ORIG, XT_CT_ZONE_DIR_REPL, XT_CT_ZONE_MARK = 1 << 2, 1 << 3, 1 << 4
 _XT_CT = struct.Struct("=HH")  # struct xt_ct_target_info begins with flags and zone
 
 NF_NAT_RANGE_MAP_IPS = 1 << 0
@@ -73,7 +73,12 @@ def _ct(message: memoryview, info: slice) -> Part:
     if info.stop - info.start < _XT_CT.size:
         return Part()
     flags, zone = _XT_CT.unpack_from(message, info.start)
-    effect = Rule(notrack=bool(flags & XT_CT_NOTRACK), zone=bool(zone or flags & XT_CT_ZONE_MARK))
+    partly = flags & (XT_CT_ZONE_DIR_ORIG | XT_CT_ZONE_DIR_REPL | XT_CT_ZONE_MARK)
+    effect = Rule(
+        notrack=bool(flags & XT_CT_NOTRACK),
+        zone=bool(zone or flags & XT_CT_ZONE_MARK),
+        zone_both_ways=bool(zone) and not partly,
+    )
     return Part(effect, ignored=(slice(info.start + _XT_CT.size, info.stop),))
 
 
