@@ -41,7 +41,7 @@ class Lab:
         except (debian.UnavailableError, userland.BuildError) as error:
             self._reason = str(error)
             return
-        for suite in booted:
+        for suite in sorted(booted, key=lambda suite: -len(names[suite])):  # the longest first
             self._futures[suite] = pool.submit(run.on_suite, builder, suite, names[suite], folder)
 
     def column(self, suite):
