@@ -31,6 +31,7 @@ LAYERS = (
     {"path_flags", "flow_flags"},
     {"flags"},
     {"daemon"},
+    {"target_labels"},
     {"cli", "assets"},
     {"__main__"},
 )
