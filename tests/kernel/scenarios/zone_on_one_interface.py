@@ -5,7 +5,7 @@ from scenarios._flows import BEFORE, CONFIG, UNANSWERED, Rises, births, gateway
 def setup(router):
     gateway(router)
     router.sh("ip route add default via 203.0.113.2")
-    router.nft("table ip raw { chain pre { type filter hook prerouting priority raw; } }")
+    router.nft("table ip raw { chain pre { type filter hook prerouting priority raw; }; }")
 
 
 def fault(router):
