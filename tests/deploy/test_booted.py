@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(LONG)]
 #: include/uapi/linux/capability.h: CAP_NET_ADMIN
 CAPABILITIES = 1 << 12
 VOLATILE = re.compile(
-    r"duration|timestamp|conntrack_entries |conntrack_count|ip_(in|out)|^process_"
+    r"duration|timestamp|netfilter_flows?[_{]|conntrack_entries |conntrack_count|ip_(in|out)"
+    r"|^process_"
 )
 DYNAMIC = range(61184, 65520)  #: systemd's for DynamicUser=
 REFUSED = "TimeoutError"  #: nothing answers, not even to say no

@@ -273,7 +273,7 @@ def test_an_element_that_expires_is_seen_at_once(namespace):
     """What only it led to is reached no more, in the same generation."""
     named = MAPPED.replace("vmap { 10.0.0.1 : jump a }", "vmap @m")
     namespace.run("nft", "-f", "-", stdin=named)
-    namespace.run("nft", "add element ip t m { 10.0.0.1 timeout 1s : jump a }")
+    namespace.run("nft", "add element ip t m { 10.0.0.1 timeout 4s : jump a }")
     before = namespace.call(inside.generation)
     assert count(namespace) == 1
     eventually(lambda: "expires" not in namespace.run("nft", "list", "map", "ip", "t", "m"))

@@ -17,7 +17,7 @@ QEMU = "qemu-system-x86_64"
 #: Newer kernels panic now and then with the default CPU, and with threads for each virtual one.
 _MACHINE = "-machine pc -accel tcg,thread=single -cpu qemu64,-cx16 -smp 1 -m 768"
 #: Tests that measure time go on beside it; a guest that is slow is only slow.
-_NICE = "nice -n 5"
+_NICE = "nice -n 2"
 _QUIET = "-nodefaults -no-reboot -display none -monitor none -nic none"
 _COMMAND_LINE = (
     "console=ttyS0 panic=-1 oops=panic quiet loglevel=4 mitigations=off random.trust_cpu=on"

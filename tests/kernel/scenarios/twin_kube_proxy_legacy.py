@@ -4,12 +4,12 @@ from scenarios._hosts import kube_proxy, probed, rules
 
 def setup(router):
     probed(router)
-    router.run("iptables-legacy-restore", kube_proxy(500 if router.emulated else 5000))
+    router.run("iptables-legacy-restore", kube_proxy(100 if router.emulated else 5000))
 
 
 HEALTHY = {
     'conntrack_tracking{family="ipv4"}': 1,
-    rules("legacy", "dnat"): AtLeast(500),
+    rules("legacy", "dnat"): AtLeast(100),
     rules("legacy", "masquerade"): 1,
     "nat_unreachable_rules": 0,
     "nat_missing_interface": None,
@@ -17,7 +17,7 @@ HEALTHY = {
 }
 
 SCENARIO = Scenario(
-    about="A node with 5 000 services (emulated: 500) of kube-proxy, in iptables-legacy.",
+    about="A node with 5 000 services (emulated: 100) of kube-proxy, in iptables-legacy.",
     setup=setup,
     works={"out": (True, True)},
     before=HEALTHY,
