@@ -7,13 +7,9 @@ from collections.abc import Iterable
 from typing import Callable, NamedTuple
 from urllib.parse import parse_qs
 
-from netfilter_exporter.check import page
-from netfilter_exporter.check.context import Context
-from netfilter_exporter.check.report import evaluate
 from netfilter_exporter.collection import PAGE_TIMEOUT, Run
-from netfilter_exporter.kernel.errors import Status
 from netfilter_exporter.web.connection import Answer, Application
-from netfilter_exporter.web.http import HTML, HttpError, Request, Response, accepts_gzip
+from netfilter_exporter.web.http import HttpError, Request, Response, accepts_gzip
 from netfilter_exporter.web.scrapes import Form, Scrapes, Wanted
 
 _READING = frozenset({"GET", "HEAD"})
@@ -24,8 +20,6 @@ _SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,9})?", re.ASCII)
 #: What of Prometheus' own timeout is left for the way, and the least that is taken for real.
 _TIMEOUT_MARGIN = 0.5
 _LEAST_TIMEOUT = 1.0
-
-_LANDING_HEADERS = (("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),)
 
 
 class Route(NamedTuple):
@@ -72,16 +66,9 @@ class Pages:
         return self._scrapes.page(wanted, Form("", gzip, self._findings))
 
     def _findings(self, run: Run) -> Response:
-        """Return the page that tells a person what is broken; rates need `check`."""
-        try:
-            report = evaluate(Context(run))
-        finally:
-            if not any(o.status is Status.TIMEOUT for o in run.outcomes.values()):
-                run.snapshot.close()  # a fact that no collector has read may have opened it again
-        collectors = self._scrapes.collectors
-        rows = [(name, collectors[name].help, outcome) for name, outcome in run.outcomes.items()]
-        body = page.render(report, rows, self._telemetry_path)
-        return Response(200, body, HTML, _LANDING_HEADERS)
+        from netfilter_exporter.web import landing  # noqa: PLC0415 - see there
+
+        return landing.response(run, self._scrapes.collectors, self._telemetry_path)
 
     def _metrics(self, request: Request) -> Answer:
         headers = request.headers
