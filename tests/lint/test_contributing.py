@@ -50,6 +50,11 @@ def run(tree, *command):
     return done.stdout if done.returncode else ""
 
 
+def pytest_in(tree):
+    """Return the command, which else begins with deleting what runs before this one left."""
+    return ("pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", f"--basetemp={tree}/tmp")
+
+
 def test_the_example_is_a_whole_collector():
     """A parser, a fact, rows and a test, and nothing else."""
     folders = [os.path.dirname(name).rpartition("/")[2] for name in EXAMPLE]
@@ -59,7 +64,7 @@ def test_the_example_is_a_whole_collector():
 def test_the_test_of_the_example_passes(tree):
     """Who pastes it sees it pass."""
     *_, test = EXAMPLE
-    assert run(tree, "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", test) == ""
+    assert run(tree, *pytest_in(tree), test) == ""
 
 
 def test_the_example_fits_in(tree):
@@ -67,7 +72,7 @@ def test_the_example_fits_in(tree):
     for name in ("test_cost.py", "test_layers.py"):
         shutil.copy(ROOT / "tests/unit" / name, tree / "tests/unit")
     tests = "tests/unit/test_cost.py::test_all_budgets_fit_on_a_page", "tests/unit/test_layers.py"
-    assert run(tree, "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", *tests) == ""
+    assert run(tree, *pytest_in(tree), *tests) == ""
 
 
 def test_linters_find_nothing_in_the_example(tree):

@@ -45,11 +45,12 @@ def test_the_lab_begins():
 
 
 @pytest.mark.timeout(300)
-def test_a_file_stays_in_one_process():
+def test_a_file_stays_in_one_process(tmp_path):
     """pytest-xdist does with the groups what they are for."""
     pytest.importorskip("xdist")
     left_out = ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT")
     command = ("-m", "pytest", "-v", "-n", "2", "--dist", "loadscope", "-p", "no:cacheprovider")
+    command += (f"--basetemp={tmp_path}/tmp",)
     done = subprocess.run(
         [sys.executable, *command, *FILES],
         cwd=ROOT,

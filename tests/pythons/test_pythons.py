@@ -1,7 +1,8 @@
 """The unit tests on each Python from 3.9 that is found here, the web server's on the outermost.
 
 What a server needs of asyncio and ssl was there in the first version and is there in the last.
-Tests of properties take most of the time, and a property that holds on both holds in between.
+Tests of properties take most of the time: they get few examples, and a property that holds on both
+holds in between.
 """
 
 import os
@@ -80,6 +81,7 @@ def test_unit_tests_pass(version, tmp_path):
     left_out = ("PYTHONPATH", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT")
     variables = {name: value for name, value in os.environ.items() if name not in left_out}
     pytest_command = ("-m", "pytest", "-q", "-o", f"cache_dir={tmp_path}/cache", "-p", "no:xdist")
+    pytest_command += (f"--basetemp={tmp_path}/tmp", "--hypothesis-profile=few")
     outermost = version in (VERSIONS[0], VERSIONS[-1])
     chosen = ("-m", "not e2e", UNIT, WEB) if outermost else ("-m", "not hypothesis", UNIT)
     succeed(inside, *pytest_command, *chosen, cwd=wheel.ROOT, env=variables)
