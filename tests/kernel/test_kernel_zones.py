@@ -67,6 +67,17 @@ def test_a_zone_at_one_end(router, rule, named):
     assert named in summary
 
 
+def test_without_a_default_route(router):
+    """The network of the server is a way out too, but not where nothing translates."""
+    router.router.sh("ip route del default")
+    load(router, 'iifname "lan0" ct zone set 5')
+    assert (router.answers(times=3), split(router)) == (0, {"lan0"})
+    router.router.sh(
+        "nft flush chain ip nat post; nft add rule ip nat post oifname eth9 masquerade"
+    )
+    assert split(router) == set()
+
+
 @pytest.mark.parametrize(
     "rule",
     [

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from netfilter_exporter.facts.forwarding import interfaces, ipv4_forwarding, ipv6_forwarding
 from netfilter_exporter.facts.snapshot import Host, Snapshot, kept
-from netfilter_exporter.flows.networks import PRIVATE, Prefixes
+from netfilter_exporter.flows.networks import PRIVATE, SPECIAL, Prefixes
 from netfilter_exporter.kernel import addresses, files, route
 from netfilter_exporter.kernel.addresses import packed
 from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
@@ -27,7 +27,8 @@ _ANYWHERE = {
     ),
 }
 _PRIVATE = Prefixes(PRIVATE)
-#: Networks behind this host from which ways are asked for, of a family.
+_SPECIAL = Prefixes(SPECIAL)
+#: Private networks from which ways are asked for, and global ones to which, of a family.
 _MOST = 8
 #: Interfaces of which each is asked for.
 _MOST_INTERFACES = 32
@@ -49,6 +50,7 @@ class _Known:
     read_at = 0.0
     interfaces: Mapping[str, int] | None = None
     networks: tuple[Behind, ...] = ()
+    neighbors: tuple[tuple[Family, bytes], ...] = ()  #: an address in each global network
 
 
 @kept
@@ -73,10 +75,26 @@ class Way(NamedTuple):
 
 def ways_out(snapshot: Snapshot, families: Collection[Family]) -> Iterator[Way]:
     """Yield the ways of packets of each private network; several may be the same."""
+    return _ways(snapshot, families, _ANYWHERE)
+
+
+def ways_to_neighbors(snapshot: Snapshot, families: Collection[Family]) -> Iterator[Way]:
+    """Yield the ways to each global network that an interface is in: a router may have no other."""
+    destinations: dict[Family, list[bytes]] = {family: [] for family in Family}
+    for family, address in _read_again(snapshot).neighbors:
+        destinations[family].append(address)
+    return _ways(snapshot, families, destinations)
+
+
+def _ways(
+    snapshot: Snapshot,
+    families: Collection[Family],
+    destinations: Mapping[Family, Collection[bytes]],
+) -> Iterator[Way]:
     names = {index: name for name, index in interfaces(snapshot).items()}
     connection = snapshot.connection(NETLINK_ROUTE)
-    for family, source, arriving in _networks(snapshot):
-        for destination in _ANYWHERE[family] if family in families else ():
+    for family, source, arriving in _read_again(snapshot).networks:
+        for destination in destinations[family] if family in families else ():
             ways = route.ways_out(connection, destination, source, arriving)
             known = all(index in names for index in (arriving, *ways))
             if ways and arriving not in ways and known:
@@ -92,7 +110,7 @@ def uplinks(snapshot: Snapshot) -> tuple[tuple[Family, str], ...]:
     if len(present) > _MOST_INTERFACES:
         return ()
     connection = snapshot.connection(NETLINK_ROUTE)
-    towards = {(each.family, each.interface) for each in _networks(snapshot)}
+    towards = {(each.family, each.interface) for each in _read_again(snapshot).networks}
     return tuple(
         (family, name)
         for family in Family
@@ -101,28 +119,35 @@ def uplinks(snapshot: Snapshot) -> tuple[tuple[Family, str], ...]:
     )
 
 
-def _networks(snapshot: Snapshot) -> tuple[Behind, ...]:
-    """Return the private networks of interfaces that forward, at most some seconds old."""
+def _read_again(snapshot: Snapshot) -> _Known:
+    """Return the networks, at most some seconds old."""
     known = _known(snapshot.host)
     now = snapshot.system.clock()
     current = interfaces(snapshot)
     if known.interfaces != current or now - known.read_at >= _AGE:
         known.interfaces, known.read_at = current, now
-        known.networks = tuple(n for family in Family for n in _read(snapshot, family))
-    return known.networks
+        found = [(family, *_read(snapshot, family)) for family in Family]
+        known.networks = tuple(each for _, networks, _ in found for each in networks)
+        known.neighbors = tuple((f, address) for f, _, others in found for address in others)
+    return known
 
 
-def _read(snapshot: Snapshot, family: Family) -> Iterator[Behind]:
+def _read(snapshot: Snapshot, family: Family) -> tuple[list[Behind], list[bytes]]:
+    """Return the private networks of interfaces that forward, and an address in each global one."""
+    private: list[Behind] = []
+    others: list[bytes] = []
     indices = _forwarding(snapshot, family)
     if not indices:
-        return
-    left = _MOST
+        return private, others
     for each in addresses.read_networks(snapshot.connection(NETLINK_ROUTE), family):
-        source = packed(family, (each.first + each.last + 1) // 2)
+        address = packed(family, (each.first + each.last + 1) // 2)
         several = each.last - each.first >= 3  # more than the two ends of a link
-        if left and several and each.interface in indices and source in _PRIVATE:
-            left -= 1
-            yield Behind(family, source, each.interface)
+        if address not in _PRIVATE:
+            if address not in _SPECIAL and each.last != each.first:
+                others.append(address)
+        elif several and each.interface in indices:
+            private.append(Behind(family, address, each.interface))
+    return private[:_MOST], others[:_MOST]
 
 
 def _forwarding(snapshot: Snapshot, family: Family) -> frozenset[int]:

@@ -113,6 +113,15 @@ def _for_internet(
     )
 
 
+def translates_at(snapshot: Snapshot, family: Family, interface: str) -> bool:
+    """Return whether a rule may translate the source of packets that leave by an interface."""
+    world = World(snapshot)
+    try:
+        return _is_covered(snapshot, AtEgress(world, interface), family)
+    finally:
+        world.close()
+
+
 def _is_covered(snapshot: Snapshot, world: AtEgress, family: Family) -> bool:
     """Return whether a rule may translate the source of packets that leave there."""
     for ruleset in rulesets(snapshot):

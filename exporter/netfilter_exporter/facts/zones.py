@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from netfilter_exporter.facts.egress import Way, ways_out
+from netfilter_exporter.facts.egress import Way, ways_out, ways_to_neighbors
 from netfilter_exporter.facts.forwarding import interfaces
-from netfilter_exporter.facts.matchability import unmatched
+from netfilter_exporter.facts.matchability import translates_at, unmatched
 from netfilter_exporter.facts.rulesets import rulesets
 from netfilter_exporter.facts.snapshot import Snapshot, fact
 from netfilter_exporter.kernel.errors import ReadError
@@ -35,8 +35,8 @@ class SplitZone(NamedTuple):
 def split_zones(snapshot: Snapshot) -> tuple[SplitZone, ...]:
     """The private networks whose translated flows cannot get a reply, because of a zone.
 
-    Judged where rules translate sources, and where all that arrives at one interface surely gets a
-    zone in both directions and nothing that arrives at the other does.
+    Judged where a rule may translate their sources, and where all that arrives at one interface
+    surely gets a zone in both directions and nothing that arrives at the other does.
     """
     tables = [
         table
@@ -48,10 +48,12 @@ def split_zones(snapshot: Snapshot) -> tuple[SplitZone, ...]:
     if not families:
         return ()
     try:
-        found = [_split(snapshot, way, tables) for way in ways_out(snapshot, families)]
+        ways = *ways_out(snapshot, families), *ways_to_neighbors(snapshot, families)
+        found = [_split(snapshot, way, tables) for way in dict.fromkeys(ways)]
     except ReadError:
         return ()
-    return tuple(dict.fromkeys(split for split in found if split))
+    splits = dict.fromkeys(split for split in found if split)
+    return tuple(s for s in splits if translates_at(snapshot, s.family, s.egress))
 
 
 def _split(snapshot: Snapshot, way: Way, tables: Sequence[Table]) -> SplitZone | None:
