@@ -21,6 +21,7 @@ STATES = {
     "nat-nft": ({}, "healthy"),
     "nat-vmap": ({}, "healthy"),
     "nat-set-empty": ({"NatRuleUnmatchable": "warning"}, "masquerade matches an emptied set"),
+    "helper-unassigned": ({"NatHelperUnassigned": "info"}, "a ct helper that no rule refers to"),
     "both-backends": ({"NatBackendsMixed": "warning"}, "rules in nftables and in legacy tables"),
     "forward-off": ({}, "rules do not make a host a router: only the role or history tells"),
     "iface-forward-off": ({}, "whether packets are lost needs the rise of a counter"),

@@ -276,7 +276,8 @@ def test_watching_until_ctrl_c(fake_host, monkeypatch, capsys, naps):
     assert cli.main(["check", "--json", "--watch", "5"]) == 2
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["exit_code"] for line in lines] == [2, 2]
-    assert naps[1:] == [5.0, 5.0]
+    assert len(naps) == 3
+    assert min(naps[1:]) == 5.0  # a look that takes long is followed by a longer rest
 
 
 def test_watching_a_terminal_redraws(fake_host, monkeypatch, terminal, naps):
@@ -286,7 +287,7 @@ def test_watching_a_terminal_redraws(fake_host, monkeypatch, terminal, naps):
     shown = terminal()
     assert cli.main(["check", "--watch"]) == 0
     assert shown.getvalue().count(f"{ESCAPE}H{ESCAPE}2J") == 2
-    assert naps == [2.0, 2.0, 2.0]
+    assert (len(naps), min(naps)) == (3, 2.0)  # likewise
 
 
 def test_watching_costs_little(fake_host, monkeypatch, capsys, naps):

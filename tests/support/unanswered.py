@@ -15,12 +15,13 @@ import errno
 from collections.abc import Mapping
 
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER, NETLINK_ROUTE
-from netfilter_exporter.kernel.nft.uapi import NFT_MSG_GETSET
+from netfilter_exporter.kernel.nft.uapi import NFT_MSG_GETOBJ, NFT_MSG_GETSET
 from support.recording import Recording
 
 #: (netlink protocol, message type) -> the first recorder whose recordings answer it.
 QUESTIONS: Mapping[tuple[int, int], int] = {
     (NETLINK_NETFILTER, NFT_MSG_GETSET): 2,
+    (NETLINK_NETFILTER, NFT_MSG_GETOBJ): 3,
 }
 
 #: Files that the exporter opens and no recorded host has, and why that is well.

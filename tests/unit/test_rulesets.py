@@ -226,7 +226,7 @@ def test_a_table_that_appears_is_read(kernel):
     """With all the others, so that all facts are of one time."""
     reader = LegacyReader(Family.IPV4)
     reader.read(kernel.system)
-    notrack = xt.Rule(b"\1\0\0\0" + bytes(20), xt="CT")
+    notrack = xt.Rule(b"\1\0\0\0" + bytes(24), xt="CT")
     kernel.tables["raw"] = xt.table(Family.IPV4, "raw", base={0: [notrack]})
     kernel.list_names("raw", "nat")
     facts = reader.read(kernel.system)

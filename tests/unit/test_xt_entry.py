@@ -26,7 +26,7 @@ MADE = [
     xt.Rule(xt.RETURN, matches=[COMMENT, ("tcp", bytes(16))]),
     xt.Rule(bytes(24), xt="MASQUERADE", out="wan0"),
     xt.Rule(bytes(24), xt="SNAT", not_out="lo", matches=[("tcp", bytes(16))]),
-    xt.Rule(struct.pack("=HH", 1, 0), xt="CT"),
+    xt.Rule(struct.pack("=HH24x", 1, 0), xt="CT"),
 ]
 
 

@@ -107,7 +107,7 @@ def test_a_policy_is_read(family):
         (MASQUERADE, Rule(action=Action.MASQUERADE, extension=True)),
         (xt.Rule(bytes(24), xt="SNAT"), Rule(action=Action.SNAT, extension=True)),
         (xt.Rule(bytes(24), xt="LOG"), Rule()),
-        (xt.Rule(struct.pack("=HH", 1, 0), xt="CT"), Rule(notrack=True)),
+        (xt.Rule(struct.pack("=HH24x", 1, 0), xt="CT"), Rule(notrack=True)),
         (
             xt.Rule(xt.ACCEPT, matches=[("comment", b"why".ljust(256, b"\0"))]),
             Rule(verdict=Verdict.ACCEPT, comment="why"),

@@ -12,6 +12,7 @@ from netfilter_exporter.facts import expected
 from netfilter_exporter.facts.capabilities import capabilities_needed
 from netfilter_exporter.facts.engines import other_engines
 from netfilter_exporter.facts.forwarding import interfaces, ipvs_nat
+from netfilter_exporter.facts.helpers import unassigned_helpers
 from netfilter_exporter.facts.matchability import named_in_sets, unmatched
 from netfilter_exporter.facts.roles import forwarded_rules, overlapping_backends
 from netfilter_exporter.facts.rulesets import nftables, readable, rulesets
@@ -145,6 +146,11 @@ def _split_zone(snapshot: Snapshot) -> Iterable[Sample]:
         yield (family.value, interface), 1
 
 
+def _unassigned_helpers(snapshot: Snapshot) -> Iterable[Sample]:
+    for helper in unassigned_helpers(snapshot):
+        yield (helper,), 1
+
+
 def _matchable_sources(snapshot: Snapshot) -> Iterable[Sample]:
     for family, count in unmatched(snapshot).sources:
         yield (family.value,), count
@@ -190,7 +196,7 @@ def _other_engines(snapshot: Snapshot) -> Iterable[Sample]:
 COLLECTOR = Collector(
     "nat",
     "NAT rules in nftables and iptables, and whether they can work",
-    budget=100,
+    budget=101,
     dumps=frozenset({addresses.RTM_GETADDR}),
     metrics=(
         Metric(
@@ -360,6 +366,15 @@ COLLECTOR = Collector(
             of=(split_zones,),
             labels=("family", "interface"),
             bounded=True,
+        ),
+        Metric(
+            "nat_unassigned_helper",
+            "1 for a conntrack helper (ftp, sip, ...) that is loaded, or defined in nftables, and"
+            " that no rule assigns to connections, where nothing else does and rules translate.",
+            source=f"/proc/modules; {_RULES}; NFT_MSG_GETOBJ",
+            samples=_unassigned_helpers,
+            of=(unassigned_helpers,),
+            labels=("helper",),
         ),
         Metric(
             "nat_matchable_source_rules",

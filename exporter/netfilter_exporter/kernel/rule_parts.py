@@ -92,6 +92,7 @@ def combine(parts: Sequence[Part]) -> Combined:
         notrack=any(effect.notrack for effect in effects),
         zone=any(effect.zone for effect in effects),
         zone_both_ways=any(effect.zone_both_ways for effect in effects),
+        helper=next((effect.helper for effect in effects if effect.helper), ""),
         extension=any(effect.extension for effect in effects),
         form=form,
     )

@@ -59,6 +59,7 @@ class Rule(NamedTuple):
     notrack: bool = False
     zone: bool = False  #: it puts flows into a conntrack zone
     zone_both_ways: bool = False  #: always the same one, and their replies are looked up there too
+    helper: str = ""  #: the conntrack helper that it assigns, if it is a rule of iptables
     extension: bool = False  #: its action is an xt target, also where nftables carries it
     comment: str = ""  #: of an unconditional rule
     form: Form = NO_FORM  #: how its detail is decoded

@@ -68,6 +68,8 @@ class RulesetFacts:
     loopback_untracked: set[Family] = dataclasses.field(default_factory=set)
     #: tables that put received packets into conntrack zones
     zoning: list[Table] = dataclasses.field(default_factory=list)
+    #: conntrack helpers that rules of iptables assign
+    helpers: set[str] = dataclasses.field(default_factory=set)
     #: base chains that may drop what is forwarded
     passage: Passage = dataclasses.field(default_factory=Passage)
     #: families of which a forward base chain has the policy drop
@@ -86,6 +88,8 @@ def analyze(tables: Iterable[Table]) -> RulesetFacts:
     tables = list(tables)
     for table, earlier in zip(tables, find_earlier(tables)):
         facts.passage.add(table)
+        rules = (rule for chain in table.chains.values() for rule in chain.rules)
+        facts.helpers.update(rule.helper for rule in rules if rule.helper)
         graph = Graph(table, earlier)
         bases = {name: chain.hook for name, chain in table.chains.items() if chain.hook is not None}
         nat = {name: hook for name, hook in bases.items() if table.chains[name].translates}

@@ -32,7 +32,7 @@ from netfilter_exporter.rules.families import Family
 
 #: Counts what is recorded: one more with each question that older recordings do not answer. See
 #: tests/support/unanswered.py.
-RECORDER = 2
+RECORDER = 3
 
 CLIENT, CLIENT6 = "10.77.0.2", "fd77::2"
 OUTSIDE, OUTSIDE6 = "198.51.100.2", "fd78::2"

@@ -76,6 +76,15 @@ MODULES = (
     Row("act_ct", ("NET_ACT_CT",), symbol="tcf_ct_act", reported=False),
     Row("act_nat", ("NET_ACT_NAT",), symbol="tcf_nat_act", reported=False),
     Row("ip6t_NPT", ("IP6_NF_TARGET_NPT",), symbol="ip6t_snpt_tg", reported=False),
+    # Helpers, which somebody has to assign to connections.
+    Row("nf_conntrack_amanda", ("NF_CONNTRACK_AMANDA",), reported=False),
+    Row("nf_conntrack_ftp", ("NF_CONNTRACK_FTP",), reported=False),
+    Row("nf_conntrack_h323", ("NF_CONNTRACK_H323",), reported=False),
+    Row("nf_conntrack_irc", ("NF_CONNTRACK_IRC",), reported=False),
+    Row("nf_conntrack_pptp", ("NF_CONNTRACK_PPTP",), reported=False),
+    Row("nf_conntrack_sane", ("NF_CONNTRACK_SANE",), reported=False),
+    Row("nf_conntrack_sip", ("NF_CONNTRACK_SIP",), reported=False),
+    Row("nf_conntrack_tftp", ("NF_CONNTRACK_TFTP",), reported=False),
 )
 
 ROWS = {row.name: row for row in MODULES}

@@ -113,7 +113,11 @@ def lookup(given: Expression, state: State) -> Part:
 
 
 def objref(given: Expression, state: State) -> Part:  # noqa: ARG001 - a decoder
-    """Decode a named object: a counter only counts; a quota or limit may match or not."""
-    counts = given.number(uapi.NFTA_OBJREF_IMM_TYPE) == uapi.NFT_OBJECT_COUNTER
+    """Decode a named object: a counter or helper lets all pass; a quota or limit may or not."""
+    harmless = given.number(uapi.NFTA_OBJREF_IMM_TYPE) in _HARMLESS
     ignored = given.but(uapi.NFTA_OBJREF_IMM_TYPE)
-    return Part(ignored=ignored) if counts else UNKNOWN._replace(ignored=ignored)
+    return Part(ignored=ignored) if harmless else UNKNOWN._replace(ignored=ignored)
+
+
+#: Types of objects that stop no packet, and change nothing that is compared.
+_HARMLESS = frozenset({uapi.NFT_OBJECT_COUNTER, uapi.NFT_OBJECT_CT_HELPER})

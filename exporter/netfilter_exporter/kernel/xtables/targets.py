@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 
+from netfilter_exporter.kernel import names
 from netfilter_exporter.kernel.rule_parts import NO_FIELDS, NOTHING, NatAt, Part
 from netfilter_exporter.rules.detail import NatTarget, Queue
 from netfilter_exporter.rules.families import Family
@@ -15,7 +16,8 @@ from netfilter_exporter.rules.model import Action, Rule, Verdict
 
 XT_CT_NOTRACK = 1 << 0
 XT_CT_ZONE_DIR_ORIG, XT_CT_ZONE_DIR_REPL, XT_CT_ZONE_MARK = 1 << 2, 1 << 3, 1 << 4
-_XT_CT = struct.Struct("=HH")  # struct xt_ct_target_info begins with flags and zone
+#: struct xt_ct_target_info: flags, zone, events of connections and expectations, helper
+_XT_CT = struct.Struct("=HH8x16s")
 
 NF_NAT_RANGE_MAP_IPS = 1 << 0
 NF_NAT_RANGE_PROTO_SPECIFIED = 1 << 1
@@ -72,12 +74,13 @@ def xt_target(
 def _ct(message: memoryview, info: slice) -> Part:
     if info.stop - info.start < _XT_CT.size:
         return Part()
-    flags, zone = _XT_CT.unpack_from(message, info.start)
+    flags, zone, helper = _XT_CT.unpack_from(message, info.start)
     partly = flags & (XT_CT_ZONE_DIR_ORIG | XT_CT_ZONE_DIR_REPL | XT_CT_ZONE_MARK)
     effect = Rule(
         notrack=bool(flags & XT_CT_NOTRACK),
         zone=bool(zone or flags & XT_CT_ZONE_MARK),
         zone_both_ways=bool(zone) and not partly,
+        helper=names.decode(helper),
     )
     return Part(effect, ignored=(slice(info.start + _XT_CT.size, info.stop),))
 
