@@ -146,7 +146,7 @@ def _unseen(context: Context) -> str:
         return f"no sample: {context.flows}; {module}"
     if context.flows is None or context.seconds is None:
         return "no sample without --interval"
-    return f"no new connection seen in {context.seconds:g} s"
+    return f"no new connection seen in {round(context.seconds, 1):g} s"
 
 
 def _is_idle(context: Context, family: Family) -> bool:
