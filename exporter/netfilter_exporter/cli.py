@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Callable
 
 from netfilter_exporter import __version__, collectors, flags, logs, textfile
@@ -21,8 +21,9 @@ from netfilter_exporter.daemon import Daemon
 from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.flags import Flags
 from netfilter_exporter.kernel.system import System
+from netfilter_exporter.sandbox.confine import DISABLED, Sandbox, confine
 from netfilter_exporter.web.listen import CannotListen, listen
-from netfilter_exporter.web.systemd import activated_sockets
+from netfilter_exporter.web.systemd import Manager, activated_sockets
 from netfilter_exporter.web.web_file import WebFile
 
 _log = logging.getLogger(__name__)
@@ -61,9 +62,22 @@ def _run(chosen: Flags, found: Mapping[str, Collector]) -> int:
         _log.error("%s", error)
         return 1
     _log.info("netfilter_exporter %s, collectors: %s", __version__, ", ".join(chosen.collectors))
-    if asyncio.run(_serve(chosen, config, web_file, found, listeners)):
+    manager = Manager()
+    sandbox = _confine(chosen, web_file.files())
+
+    async def serve() -> bool:
+        return await Daemon(chosen, config, web_file, found, sandbox).serve(listeners, manager)
+
+    if asyncio.run(serve()):
         _exit_now()
     return 0
+
+
+def _confine(chosen: Flags, files: Iterable[str] = (), writable: str | None = None) -> Sandbox:
+    """Give up what is not needed from here on; no thread runs yet."""
+    if not chosen.sandbox:
+        return DISABLED
+    return confine(chosen.paths, [*filter(None, [chosen.config_file]), *files], writable)
 
 
 def _exit_now() -> None:
@@ -89,16 +103,6 @@ def _reloads_held() -> Iterator[None]:
 def _release_reloads() -> None:
     """Let SIGHUP, which __main__.py holds from the start, do what it does by default: end this."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-
-
-async def _serve(
-    chosen: Flags,
-    config: Config,
-    web_file: WebFile,
-    found: Mapping[str, Collector],
-    listeners: Sequence[socket.socket],
-) -> bool:
-    return await Daemon(chosen, config, web_file, found).serve(listeners)
 
 
 def _load(chosen: Flags) -> Config:
@@ -132,7 +136,9 @@ def _listeners(chosen: Flags) -> list[socket.socket]:
 
 def _write(chosen: Flags, config: Config, found: Mapping[str, Collector]) -> int:
     """Write the page of --textfile.directory."""
-    gatherer = Gatherer(Host(System(chosen.paths), config), chosen.options | config.collectors)
+    sandbox = _confine(chosen, writable=chosen.textfile_directory)
+    host = Host(System(chosen.paths), config, sandbox=sandbox)
+    gatherer = Gatherer(host, chosen.options | config.collectors)
     try:
         path = textfile.write(
             chosen.textfile_directory or ".", gatherer, [found[name] for name in chosen.collectors]

@@ -18,6 +18,7 @@ from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.flags import Flags
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.process import ROWS, START_TIME, ProcessReader
+from netfilter_exporter.sandbox.confine import Sandbox
 from netfilter_exporter.web import systemd
 from netfilter_exporter.web.auth import Guard
 from netfilter_exporter.web.lifecycle import ReloadPage
@@ -37,13 +38,18 @@ class Daemon:
     """The exporter as it serves."""
 
     def __init__(
-        self, chosen: Flags, config: Config, web_file: WebFile, found: Mapping[str, Collector]
+        self,
+        chosen: Flags,
+        config: Config,
+        web_file: WebFile,
+        found: Mapping[str, Collector],
+        sandbox: Sandbox,
     ) -> None:
         """`found` are all collectors; the event loop must run."""
         self._chosen = chosen
         reload_status = ReloadStatus()
         web_file.reload_status = reload_status
-        self._host = Host(System(chosen.paths), config, reload_status)
+        self._host = Host(System(chosen.paths), config, reload_status, sandbox)
         self._gatherer = Gatherer(self._host, chosen.options | config.collectors)
         self._scrapes = Scrapes(
             self._gatherer,
@@ -69,7 +75,7 @@ class Daemon:
         host = self._host.configured(config)
         self._gatherer.reconfigure(host, self._chosen.options | config.collectors)
 
-    async def serve(self, listeners: Sequence[socket.socket]) -> bool:
+    async def serve(self, listeners: Sequence[socket.socket], manager: systemd.Manager) -> bool:
         """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 
         Returns whether a thread is left that computes a hash.
@@ -86,10 +92,10 @@ class Daemon:
         for listener in listeners:
             _log.info("listening on %s", bound_address(listener))
         self._server.start(listeners)
-        systemd.notify("READY=1")
+        manager.notify("READY=1")
         await stop.wait()
         _log.info("stopping")
-        systemd.notify("STOPPING=1")
+        manager.notify("STOPPING=1")
         self._guard.close()
         await self._server.stop()
         self._scrapes.stop()

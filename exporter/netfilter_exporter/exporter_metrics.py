@@ -56,6 +56,12 @@ def _host_network_namespace(run: Run) -> float | None:
     return int(host_network_namespace(run.snapshot))
 
 
+def _sandbox(run: Run) -> Iterable[Sample]:
+    sandbox = run.snapshot.host.sandbox
+    for part, reason in (sandbox.parts if sandbox else {}).items():
+        yield (part,), int(not reason)
+
+
 def _reload_successful(run: Run) -> float | None:
     reload_status = run.snapshot.host.reload_status
     return int(reload_status.successful) if reload_status else None
@@ -121,6 +127,14 @@ ROWS: tuple[Metric[Run], ...] = (
         source="the exporter itself",
         samples=_omitted,
         labels=("metric",),
+    ),
+    Metric(
+        "exporter_sandbox",
+        "Whether the exporter has confined itself with this part (1) or could not, or was told not"
+        " to (0): no_new_privs, landlock, capabilities, seccomp.",
+        source="the exporter itself",
+        samples=_sandbox,
+        labels=("part",),
     ),
     Metric(
         "config_last_reload_successful",

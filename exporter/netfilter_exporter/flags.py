@@ -38,6 +38,7 @@ class Flags:
     config_file: str | None
     config_check: bool
     textfile_directory: str | None
+    sandbox: bool
     log_level: str
     log_format: str
 
@@ -63,6 +64,7 @@ def parse(argv: Sequence[str] | None, collectors: Mapping[str, Collector]) -> Fl
         config_file=args.config_file,
         config_check=args.config_check,
         textfile_directory=args.textfile_directory,
+        sandbox=args.sandbox,
         log_level=args.log_level,
         log_format=args.log_format,
     )
@@ -117,6 +119,7 @@ def _parser(collectors: Mapping[str, Collector]) -> argparse.ArgumentParser:
     _add_config(parser.add_argument_group("configuration"))
     _add_textfile(parser.add_argument_group("text file"))
     path_flags.add_paths(parser.add_argument_group("paths"))
+    _add_sandbox(parser.add_argument_group("sandbox"))
     _add_log(parser.add_argument_group("log"))
     return parser
 
@@ -243,6 +246,16 @@ def _add_textfile(group: argparse._ArgumentGroup) -> None:
         dest="textfile_directory",
         metavar="DIR",
         help="write one page into DIR, for node_exporter's textfile collector, and exit",
+    )
+
+
+def _add_sandbox(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--sandbox.disable",
+        dest="sandbox",
+        action="store_false",
+        help="keep the privileges that the exporter gives up before it serves: capabilities, system"
+        " calls, and files outside the directories that it reads",
     )
 
 

@@ -215,11 +215,16 @@ def filter_set(name):
     return found
 
 
+def named_calls(word):
+    """Return the system calls of a word of SystemCallFilter=: a set, or a single one."""
+    return filter_set(word) if word.startswith("@") else {word}
+
+
 def allowed():
     """Return the system calls that the unit lets through."""
     calls = set()
     for line in UNIT["SystemCallFilter"]:
-        named = set().union(*(filter_set(name) for name in line.lstrip("~").split()))
+        named = set().union(*map(named_calls, line.lstrip("~").split()))
         calls = calls - named if line.startswith("~") else calls | named
     return calls
 

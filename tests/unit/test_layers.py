@@ -19,6 +19,7 @@ NAME = "netfilter_exporter"
 LAYERS = (
     {"rules"},
     {"kernel"},
+    {"sandbox"},
     {"flows"},
     {"config"},
     {"facts"},

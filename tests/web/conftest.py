@@ -89,13 +89,16 @@ def logging_kept():
 
 @pytest.fixture
 def start(monkeypatch, logging_kept):  # noqa: ARG001 - the command sets up logging
-    """Return a function that starts the command until it serves; returns its exit code."""
+    """Return a function that starts the command until it serves; returns its exit code.
 
-    def ready(_):
+    In this process, which goes on to need what a sandbox takes.
+    """
+
+    def ready(*_):
         os.kill(os.getpid(), signal.SIGTERM)
 
     def run(*flags):
-        monkeypatch.setattr("netfilter_exporter.daemon.systemd.notify", ready)
-        return cli.main(["--web.listen-address=127.0.0.1:0", *flags])
+        monkeypatch.setattr("netfilter_exporter.daemon.systemd.Manager.notify", ready)
+        return cli.main(["--web.listen-address=127.0.0.1:0", "--sandbox.disable", *flags])
 
     return run

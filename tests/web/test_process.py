@@ -135,12 +135,12 @@ def test_a_reload_that_comes_too_early_waits(tmp_path):
         [sys.executable, str(module)], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
     )
     try:
-        lines = list(itertools.islice(process.stderr, 3))
+        lines = list(itertools.islice(process.stderr, 4))
     finally:
         process.kill()
         process.communicate()
-    assert "listening on" in lines[1]
-    assert "read again" in lines[2]
+    assert "listening on" in lines[2]
+    assert "read again" in lines[3]
 
 
 #: Runs before everything else in the interpreter, and kills when a module is about to be imported.
@@ -170,12 +170,12 @@ def test_a_reload_before_the_imports_waits(tmp_path, module):
     """SIGHUP from the first import on ends nothing, and is not lost."""
     process = signalled(tmp_path, module, "--web.listen-address=127.0.0.1:0")
     try:
-        lines = list(itertools.islice(process.stderr, 3))
+        lines = list(itertools.islice(process.stderr, 4))
     finally:
         process.kill()
         process.communicate()
-    assert "listening on" in lines[1]
-    assert "read again" in lines[2]
+    assert "listening on" in lines[2]
+    assert "read again" in lines[3]
 
 
 @pytest.mark.parametrize(

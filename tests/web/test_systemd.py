@@ -118,7 +118,7 @@ def test_readiness_is_told(tmp_path, abstract):
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "relative"}])
 def test_nobody_who_wants_to_know_is_no_error(environ):
     """Outside systemd nothing is told."""
-    systemd.notify("READY=1", environ)
+    systemd.Manager(environ).notify("READY=1")
 
 
 def test_a_unix_socket_has_a_name(tmp_path):

@@ -109,7 +109,7 @@ def _findings(alert: Alert, context: Context) -> Iterator[Found]:
 
 
 def _works(context: Context) -> Iterator[str]:
-    for part in (_rules, _tracked, _forwards, _table):
+    for part in (_rules, _tracked, _forwards, _table, _confined):
         try:
             yield from part(context)
         except ReadError:  # noqa: PERF203 - it is told where it is judged
@@ -153,3 +153,10 @@ def _table(context: Context) -> Iterator[str]:
     limit, entries = conntrack_limit(context.snapshot), conntrack_entries(context.snapshot)
     if limit > 0:
         yield f"table of connections: {entries} of {limit} ({entries / limit:.0%})"
+
+
+def _confined(context: Context) -> Iterator[str]:
+    """Of the process that serves; the command `check` keeps the privileges of its caller."""
+    sandbox = context.snapshot.host.sandbox
+    if sandbox:
+        yield f"sandbox of the exporter: {sandbox}"

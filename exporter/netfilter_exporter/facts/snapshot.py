@@ -16,6 +16,7 @@ from netfilter_exporter.config.reload_status import ReloadStatus
 from netfilter_exporter.kernel.errors import ReadError, Status, TimedOut, defect
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.system import System
+from netfilter_exporter.sandbox.confine import Sandbox
 
 T = TypeVar("T")
 
@@ -90,11 +91,16 @@ class Host:
         system: System,
         config: Config = Config(),  # noqa: B008 - frozen
         reload_status: ReloadStatus | None = None,
+        sandbox: Sandbox | None = None,
     ) -> None:
-        """`reload_status` says how the last reload went, where configurations are reloaded."""
+        """`reload_status` says how the last reload went, where configurations are reloaded.
+
+        `sandbox` says what this process has given up, where it was asked to.
+        """
         self.system = system
         self.config = config
         self.reload_status = reload_status
+        self.sandbox = sandbox
         self.kept: dict[Kept[Any], Any] = {}
         self.kept_of_config: dict[Kept[Any], Any] = {}
 

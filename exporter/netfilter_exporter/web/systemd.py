@@ -42,13 +42,25 @@ def _adopt(descriptor: int) -> socket.socket:
     return adopted
 
 
-def notify(state: str, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Tell the service manager `state`, such as READY=1, where it wants to know."""
-    address = environ.get("NOTIFY_SOCKET", "")
-    if not address.startswith(("/", "@")):
-        return
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-            sender.sendto(state.encode(), address.replace("@", "\0", 1))
-    except OSError as error:  # a sandbox without Unix sockets: no reason not to serve
-        _log.warning("cannot tell systemd %s: %s", state, error)
+class Manager:
+    """The service manager, where it wants to know how we are."""
+
+    def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
+        """Connect to it: the sandbox lets no socket of that family be made later."""
+        self._socket: socket.socket | None = None
+        address = environ.get("NOTIFY_SOCKET", "")
+        if not address.startswith(("/", "@")):
+            return
+        try:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.connect(address.replace("@", "\0", 1))
+        except OSError as error:  # a unit without Unix sockets: no reason not to serve
+            _log.warning("cannot reach systemd: %s", error)
+
+    def notify(self, state: str) -> None:
+        """Tell it `state`, such as READY=1."""
+        if self._socket:
+            try:
+                self._socket.send(state.encode())
+            except OSError as error:
+                _log.warning("cannot tell systemd %s: %s", state, error)

@@ -56,6 +56,10 @@ class WebFile:
         self._marks: dict[str, _Mark | None] = {}
         self.reload()
 
+    def files(self) -> list[str]:
+        """Return the paths of the file and of those that it names."""
+        return list(self._marks)
+
     def current(self) -> WebSettings:
         """Return the settings as the files are now, or as they were when they were last good."""
         marks = {path: _mark(path) for path in self._marks}

@@ -1,0 +1,1 @@
+"""What the process gives up before it serves, so that whoever owns it gains little."""
