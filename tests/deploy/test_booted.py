@@ -10,6 +10,7 @@ import pytest
 from lab import deployment, machine, userland
 from lab.service import REACHED
 from support import debian, needs
+from support.attacks import claims, seen
 from support.page import Page
 
 #: For a boot of two minutes, what is built and fetched before the first one, and some patience.
@@ -127,8 +128,8 @@ def test_what_the_unit_forbids(fact):
     """Another program in the very unit, with the same capability, gets no further than that."""
     met = fact("confined")["attempts"]
     assert {name for name, end in met.items() if end.startswith("done")} == {
-        "ruleset",
-        "forwarding by netlink",
+        *("ruleset", "forwarding by netlink"),
+        *("start of a program", "tcp socket", "legacy table", "interface"),
     }
     for name in "any sysctl", "any file of sysfs":
         assert set(met[name].split()) <= {"EACCES", "EROFS", "ELOOP"}
@@ -146,6 +147,14 @@ def test_what_the_unit_forbids(fact):
     assert met["other processes"] == met["kernel messages"] == "ENOENT"
     # Another process of this user, which writes the page of the timer, may be there.
     assert met["root of a process"] in {"none found", "EACCES"}
+
+
+@pytest.mark.parametrize(
+    ("step", "column"), [("attempts", "unit, disabled"), ("sandboxed", "unit")]
+)
+def test_the_table_is_true_of_the_unit(fact, step, column):
+    """With and without what the exporter gives up by itself."""
+    assert seen(fact("confined")[step]) == claims(column)
 
 
 def test_a_reload_takes_a_new_configuration(fact):

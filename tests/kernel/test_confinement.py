@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from lab.attempts import handle_of
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.sandbox import landlock, syscalls
 from netfilter_exporter.sandbox.confine import PARTS, confine
 from netfilter_exporter.sandbox.syscalls import architecture, numbers
+from support.attacks import claims, seen
 from support.page import Page
 from support.process import get, running
 
@@ -215,6 +217,63 @@ def test_it_serves_without_what_cannot_be_had(gateway, tmp_path, error, options,
 
 
 # -- what is refused ---------------------------------------------------------------------------
+
+
+#: Makes attempts as root, on this machine's files; what mounts and names are changed to is seen by
+#: nobody else. The first argument is a folder to take for sysctl.d, or empty.
+BY_HAND = f"""
+set -eu
+[ -z "$1" ] || mount --bind "$1" /etc/sysctl.d
+exec {sys.executable} -m lab.attempts container "$2"
+"""
+_listeners = []
+
+
+def _listen(address):
+    """Listen on an abstract socket, in the process that this is called in."""
+    _listeners.append(socket.socket(socket.AF_UNIX))
+    _listeners[-1].bind("\0" + address)
+    _listeners[-1].listen()
+
+
+@pytest.fixture
+def attempts(gateway, tmp_path):
+    """Return a function that tells how each attempt of an attacker ends who is root."""
+    abstract = str(tmp_path / "abstract")
+    gateway.call(_listen, abstract)
+    place = str(tmp_path / "socket")
+    secrets = {"handle": handle_of("/etc/shadow"), "socket": abstract, "path": place}
+    path = f"PYTHONPATH={os.pathsep.join(entry for entry in sys.path if entry)}"
+
+    def attempt(*, sandbox, sysctl_d=""):
+        text = json.dumps({**secrets, "sandbox": sandbox})
+        apart = ("unshare", "--mount", "--uts", "--ipc", "sh", "-c", BY_HAND, "sh")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(place)
+            listener.listen()
+            said = gateway.run("env", path, *apart, str(sysctl_d), text)
+        os.unlink(place)
+        return json.loads(said)
+
+    return attempt
+
+
+@pytest.mark.parametrize("sandbox", [False, True])
+def test_the_table_is_true_of_root(attempts, sandbox):
+    """It says what is possible with all capabilities, and what is left of that."""
+    met = attempts(sandbox=sandbox)
+    said = claims("root" if sandbox else "root, disabled")
+    secrets = "read shadow, sudoers"
+    if sandbox and not os.path.exists("/etc/sysctl.d/99-sysctl.conf"):
+        said[secrets] = bool(lacking())
+    assert seen(met) == said
+
+
+def test_root_reads_no_secret_where_no_link_leads_to_its_folder(attempts, tmp_path):
+    """The footnote of the table: a link in sysctl.d to /etc is what keeps /etc readable."""
+    (tmp_path / "sysctl.d").mkdir()
+    met = attempts(sandbox=True, sysctl_d=tmp_path / "sysctl.d")
+    assert seen(met)["read shadow, sudoers"] is bool(lacking())
 
 
 def in_child(function):

@@ -20,6 +20,7 @@ import pytest
 import netfilter_exporter
 from lab.attempts import handle_of
 from support import manifests
+from support.attacks import claims, seen
 from support.contained import Start
 from support.namespace import Failed
 from support.page import Page
@@ -175,11 +176,10 @@ def start(host, interpreter, tmp_path):
     return command
 
 
-def attempts(host, command, container):
+def attempts(host, command, container, **more):
     """Return how each attempt ends that an attacker makes in a container."""
-    secrets = json.dumps(
-        {"handle": handle_of(str(host.folder / "etc/shadow")), "socket": host.abstract}
-    )
+    handle = handle_of(str(host.folder / "etc/shadow"))
+    secrets = json.dumps({"handle": handle, "socket": host.abstract, **more})
     said = host.namespace.run(*command(container, "lab.attempts", "container", secrets))
     return json.loads(said)
 
@@ -268,9 +268,11 @@ REFUSED = {
     "file handle": {"EPERM"},
     "module": {"EPERM", "ENOSYS"},
 }
+#: What the exporter gives up by itself.
+CLOSED_BY_ITSELF = ("start of a program", "tcp socket", "legacy table", "interface")
 #: What stays open, as README says: the capability is there to administrate the network, and what
 #: is abstract belongs to the namespace of the network.
-LEFT_OPEN = ("ruleset", "forwarding by netlink", "abstract socket")
+LEFT_OPEN = ("ruleset", "forwarding by netlink", "abstract socket", *CLOSED_BY_ITSELF)
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
@@ -278,10 +280,17 @@ def test_an_attacker_gets_nowhere(name, host, start):
     """But for what CAP_NET_ADMIN is there for; a peer on a socket sees that it is not root."""
     container = CONTAINERS[name]
     met = attempts(host, start, container)
+    assert seen(met) == claims("container, disabled")
     assert {key: met.pop(key) for key in LEFT_OPEN} == dict.fromkeys(LEFT_OPEN, "done")
     assert met.keys() == REFUSED.keys()
     assert {key: end for key, end in met.items() if end not in REFUSED[key]} == {}
     assert host.namespace.call(_peer) == container.user
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_the_table_is_true_of_containers(name, host, start):
+    """Of both, where the exporter has given up what it does not need."""
+    assert seen(attempts(host, start, CONTAINERS[name], sandbox=True)) == claims("container")
 
 
 def test_the_processes_of_the_host_may_be_shown(host, start):

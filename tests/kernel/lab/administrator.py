@@ -131,20 +131,23 @@ def confined() -> Fact:
     write("/root/secret", "x", 0o600)
     for name in ("shadow", "sudoers"):
         write(f"/etc/{name}", "x", 0o640)
-    secrets = json.dumps({"handle": handle_of("/etc/shadow"), "socket": "attempts"})
     shutil.copy(_DEPLOY / _SERVICE, f"{_UNITS}/attempts.service")
-    write(
-        f"{_UNITS}/attempts.service.d/override.conf",
-        "[Service]\nType=oneshot\nRestart=no\nEnvironment=PYTHONPATH=/opt/lab\nExecStart=\n"
-        f"ExecStart={sys.executable} -m lab.attempts unit '{secrets}'\n"
-        f"StandardOutput=file:{found}\n",
-    )
-    run("systemctl daemon-reload")
-    with socket.socket(socket.AF_UNIX) as other:
-        other.bind("\0attempts")
-        other.listen()
-        run("systemctl start attempts")
-    return {"attempts": json.loads(found.read_text())}
+    met = {}
+    for name, sandbox in ("attempts", False), ("sandboxed", True):
+        secrets = {"handle": handle_of("/etc/shadow"), "socket": "attempts", "sandbox": sandbox}
+        write(
+            f"{_UNITS}/attempts.service.d/override.conf",
+            "[Service]\nType=oneshot\nRestart=no\nEnvironment=PYTHONPATH=/opt/lab\nExecStart=\n"
+            f"ExecStart={sys.executable} -m lab.attempts unit '{json.dumps(secrets)}'\n"
+            f"StandardOutput=truncate:{found}\n",
+        )
+        run("systemctl daemon-reload")
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind("\0attempts")
+            other.listen()
+            run("systemctl start attempts")
+        met[name] = json.loads(found.read_text())
+    return met
 
 
 def addresses() -> Fact:

@@ -2,15 +2,18 @@
 
     python -m lab.attempts unit|container [SECRETS]
 
-It is started in place of the exporter, by systemd with all settings of its unit, or as a container
-would be. SECRETS is JSON: `handle` of a file that only root reads (type, bytes in hexadecimal) and
-`socket`, an abstract one of another process in the same network namespace.
+It is started in place of the exporter, by systemd with all settings of its unit, as a container
+would be, or as root. SECRETS is JSON: `handle` of a file that only root reads (type, bytes in
+hexadecimal), `socket`, an abstract one of another process in the same network namespace, `path`,
+that of one in the file system where it need not be sought, and `sandbox`, whether the process first
+gives up what the exporter gives up by itself.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import json
 import mmap
 import os
@@ -22,6 +25,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from netfilter_exporter.kernel.files import Paths
+from netfilter_exporter.sandbox.confine import confine
+
 _CLONE_NEWUSER = 0x10000000
 _MS_REMOUNT, _MS_BIND = 32, 4096
 _DONE = "done"
@@ -30,6 +36,8 @@ _INIT_MODULE, _OPEN_BY_HANDLE_AT = 175, 304
 #: include/uapi/linux/rtnetlink.h, if_link.h and ip.h (v6.18)
 _RTM_SETLINK, _NLM_F_REQUEST, _NLM_F_ACK, _NLMSG_ERROR = 19, 1, 4, 2
 _IFLA_AF_SPEC, _IFLA_INET_CONF, _IPV4_DEVCONF_FORWARDING = 26, 1, 1
+#: include/uapi/linux/netfilter_ipv4/ip_tables.h and sockios.h
+_IPT_SO_SET_REPLACE, _SIOCGIFFLAGS, _SIOCSIFFLAGS = 64, 0x8913, 0x8914
 
 #: Where each way of running may show a part of the host.
 _PROCS = ("/proc", "/host/proc")
@@ -175,6 +183,28 @@ def _forwarding_by_netlink() -> None:
         raise OSError(-code, "RTM_SETLINK")
 
 
+def _program() -> None:
+    """Start a program."""
+    os.waitpid(os.posix_spawn("/bin/sh", ["sh", "-c", ":"], {}), 0)
+
+
+def _legacy_table() -> None:
+    """Come as far as to have the kernel look at how long the new table is."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.setsockopt(socket.IPPROTO_IP, _IPT_SO_SET_REPLACE, b"x")
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+
+
+def _interface() -> None:
+    """Set the flags of lo to what they are."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        request = struct.pack("16sH22x", b"lo", 0)  # struct ifreq
+        fcntl.ioctl(asked, _SIOCSIFFLAGS, fcntl.ioctl(asked, _SIOCGIFFLAGS, request))
+
+
 def _attribute(kind: int, content: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(content), kind) + content
 
@@ -202,6 +232,10 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "clock": lambda: _call("adjtimex", bytes([1]) + bytes(255)),
     "kernel log": lambda: _call("klogctl", 3, 0, 0),
     "packet socket": lambda: socket.socket(socket.AF_PACKET).close(),
+    "tcp socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM).close(),
+    "start of a program": _program,
+    "legacy table": _legacy_table,
+    "interface": _interface,
     "ruleset": _ruleset,
     "forwarding by netlink": _forwarding_by_netlink,
 }
@@ -243,11 +277,15 @@ def outcome(attempt: Callable[[], object]) -> str:
 def main(which: str, text: str = "{}") -> None:
     """Try everywhere's attempts, and those that `which` ("unit" or "container") names."""
     secrets = json.loads(text)
+    if secrets.get("sandbox"):
+        confine(Paths(), ())
     attempts = {**ATTEMPTS, **(OF_THE_UNIT if which == "unit" else OF_THE_CONTAINER)}
     if "handle" in secrets:
         attempts["file handle"] = lambda: _by_handle(*secrets["handle"])
     if "socket" in secrets:
         attempts["abstract socket"] = lambda: _connect("\0" + secrets["socket"])
+    if "path" in secrets:
+        attempts["any socket"] = lambda: _connect(secrets["path"])
     json.dump({name: outcome(attempt) for name, attempt in attempts.items()}, sys.stdout)
 
 
