@@ -12,8 +12,9 @@ from typing import NamedTuple
 from netfilter_exporter.kernel import files
 from netfilter_exporter.kernel.errors import Malformed, NoData
 from netfilter_exporter.kernel.files import Paths
-from netfilter_exporter.kernel.netlink.attributes import attribute_map
+from netfilter_exporter.kernel.netlink.attributes import attribute_places
 from netfilter_exporter.kernel.netlink.connection import Connection
+from netfilter_exporter.kernel.parser_cache import Parsed, ParserCache
 from netfilter_exporter.rules.families import Family
 
 RTM_GETNETCONF = 82
@@ -21,6 +22,7 @@ NETCONFA_IFINDEX = 1
 NETCONFA_FORWARDING = 2
 NETCONFA_RP_FILTER = 3  # IPv4 alone
 NETCONFA_IFINDEX_ALL = -1
+_READ = (NETCONFA_IFINDEX, NETCONFA_FORWARDING, NETCONFA_RP_FILTER)
 _S32 = struct.Struct("=i")
 _NETCONFMSG = 4  # struct netconfmsg, aligned
 
@@ -44,7 +46,7 @@ def read_interfaces(connection: Connection, family: Family) -> dict[int, Interfa
     Of rp_filter the value that is in effect: the larger one of the interface's and of all.
     """
     request = struct.pack("=B3x", family.nfproto)
-    dumped = connection.dump("RTM_GETNETCONF", RTM_GETNETCONF, request, parse_netconf)
+    dumped = connection.dump("RTM_GETNETCONF", RTM_GETNETCONF, request, ParserCache(parse_netconf))
     found = {each.ifindex: each for each in dumped}
     of_all = found[NETCONFA_IFINDEX_ALL].rp_filter if NETCONFA_IFINDEX_ALL in found else 0
     return {
@@ -54,15 +56,24 @@ def read_interfaces(connection: Connection, family: Family) -> dict[int, Interfa
     }
 
 
-def parse_netconf(payload: memoryview) -> InterfaceForwarding:
-    """Parse one RTM_NEWNETCONF."""
-    found = attribute_map(payload, _NETCONFMSG)
-    numbers = [found[NETCONFA_IFINDEX], found[NETCONFA_FORWARDING]]
-    numbers += [found[NETCONFA_RP_FILTER]] if NETCONFA_RP_FILTER in found else []
-    if any(len(number) != _S32.size for number in numbers):
+def parse_netconf(payload: memoryview) -> Parsed[InterfaceForwarding]:
+    """Parse one RTM_NEWNETCONF; the values of its attributes decide nothing of its layout."""
+    places = {
+        type_: slice(start, end)
+        for type_, start, end in attribute_places(payload, _NETCONFMSG, len(payload))
+    }
+    if not places.keys() >= {NETCONFA_IFINDEX, NETCONFA_FORWARDING}:
+        raise Malformed("RTM_NEWNETCONF: no index of the interface, or no switch")
+    numbers = [places[type_] for type_ in _READ if type_ in places]
+    if any(number.stop - number.start != _S32.size for number in numbers):
         raise Malformed("RTM_NEWNETCONF: a number that is not 32 bits")
-    ifindex, forwarding, *rp_filter = (_S32.unpack(number)[0] for number in numbers)
-    return InterfaceForwarding(ifindex, bool(forwarding), *rp_filter)
+    starts, unpack = [number.start for number in numbers], _S32.unpack_from
+
+    def make(message: memoryview) -> InterfaceForwarding:
+        ifindex, forwarding, *rp_filter = [unpack(message, start)[0] for start in starts]
+        return InterfaceForwarding(ifindex, bool(forwarding), *rp_filter)
+
+    return Parsed(make, places.values())
 
 
 def read_ipv4_switch(paths: Paths) -> bool:

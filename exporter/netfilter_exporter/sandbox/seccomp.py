@@ -73,7 +73,7 @@ def program(found: Architecture, *, writes: bool) -> bpf.Program:
     }
     if not writes:
         refused |= numbers(WRITING, found)
-        blocks |= {"open": _open(1), "openat": _open(2)}
+        blocks = {"openat": _open(2), "open": _open(1), **blocks}  # most calls that are judged
     return [
         *bpf.ARCHITECTURE,
         *bpf.unless_equal(found.audit, denied),
