@@ -13,7 +13,11 @@ from netfilter_exporter import collectors, exporter_metrics, process
 #: What Prometheus adds to each series of a target.
 TARGET = frozenset({"job", "instance"})
 #: Series that are not ours, with their labels.
-FOREIGN: Mapping[str, frozenset[str]] = {"up": TARGET}
+FOREIGN: Mapping[str, frozenset[str]] = {
+    "up": TARGET,
+    # With the labels of each alert.
+    "ALERTS": TARGET | {"alertname", "alertstate", "severity", "family", "capability"},
+}
 
 _WRAPPING = (promql.AggregateExpr, promql.ParenExpr, promql.UnaryExpr, promql.SubqueryExpr)
 #: Operators whose result has the value and the labels of the left side.
