@@ -11,6 +11,7 @@ from netfilter_exporter import __version__
 from netfilter_exporter.collection import Run
 from netfilter_exporter.collectors.base import Metric, Sample, value
 from netfilter_exporter.config.model import NamespaceRule
+from netfilter_exporter.facts.machine import machine
 from netfilter_exporter.facts.namespace import host_network_namespace
 from netfilter_exporter.kernel.errors import ReadError
 
@@ -50,6 +51,12 @@ def _omitted(run: Run) -> Iterable[Sample]:
                 yield (name,), count
 
 
+def _host_info(run: Run) -> Iterable[Sample]:
+    found = machine(run.snapshot.host)
+    if found is not None:
+        yield (found,), 1
+
+
 def _host_network_namespace(run: Run) -> float | None:
     if run.snapshot.host.config.network_namespace is NamespaceRule.ANY:
         return None
@@ -82,6 +89,14 @@ ROWS: tuple[Metric[Run], ...] = (
         source="the exporter itself",
         samples=lambda _: _BUILD_INFO,
         labels=("version", "pythonversion"),
+    ),
+    Metric(
+        "exporter_host_info",
+        "1; the label is a keyed hash of the machine's identity, by which alerts know whose history"
+        " they see. Absent where the machine has none, or it cannot be read.",
+        source="/etc/machine-id",
+        samples=_host_info,
+        labels=("machine",),
     ),
     Metric(
         "exporter_host_network_namespace",

@@ -126,6 +126,8 @@ class Labels:
             for side in (left, right):
                 if on - side:
                     self.problems.append(f"on {sorted(on)}, but there is only {sorted(side)}")
-            if str(node.op) not in _KEEPING:
+            if node.modifier.card == promql.VectorMatchCardinality.ManyToOne:
+                return left | frozenset(node.modifier.group_labels or ())
+            if str(node.op) not in _KEEPING | {"or"}:
                 return on
         return left | right if str(node.op) == "or" else left
