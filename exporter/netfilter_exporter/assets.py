@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from netfilter_exporter import __version__, target_labels
+from netfilter_exporter import __version__, scrape_interval, target_labels
 
 RULES = "alerts/netfilter.rules.yml"
 MANIFEST = "alerts/prometheus-operator/netfilter.prometheusrule.yml"
@@ -41,6 +41,7 @@ class Overrides(NamedTuple):
     runbook_url: str = ""
     thresholds: Mapping[str, float] = {}
     labels: Sequence[str] = ()  #: that tell targets apart, see target_labels
+    scrape_interval: int = scrape_interval.USUAL  #: seconds
 
 
 def folder() -> str:
@@ -124,11 +125,12 @@ def render_rules(loaded: dict[str, Any], overrides: Overrides) -> dict[str, Any]
         {**group, "rules": [_render_rule(rule, overrides) for rule in group["rules"]]}
         for group in loaded["groups"]
     ]
-    return {"groups": groups}
+    return {"groups": [scrape_interval.in_group(g, overrides.scrape_interval) for g in groups]}
 
 
 def _render_rule(rule: dict[str, Any], overrides: Overrides) -> dict[str, Any]:
-    expr = with_thresholds(with_selector(rule["expr"], overrides.selector), overrides.thresholds)
+    expr = scrape_interval.in_query(rule["expr"], overrides.scrape_interval)
+    expr = with_thresholds(with_selector(expr, overrides.selector), overrides.thresholds)
     rendered = {**rule, "expr": target_labels.in_query(expr, overrides.labels)}
     if "alert" in rule:
         annotations = {
@@ -162,20 +164,22 @@ def manifest(loaded: Mapping[str, Any]) -> bytes:
 
 def render_dashboard(text: bytes, overrides: Overrides) -> bytes:
     """Return a dashboard with the selector and the labels in every query of it."""
-    board = _render_json(json.loads(text), overrides.selector)
+    board = _render_json(json.loads(text), overrides)
     board = target_labels.in_dashboard(board, overrides.labels)
     return (json.dumps(board, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _render_json(node: Any, selector: str) -> Any:
+def _render_json(node: Any, overrides: Overrides) -> Any:
     if isinstance(node, list):
-        return [_render_json(item, selector) for item in node]
+        return [_render_json(item, overrides) for item in node]
     if not isinstance(node, dict):
         return node
     return {
-        key: with_selector(value, selector)
+        key: with_selector(
+            scrape_interval.in_query(value, overrides.scrape_interval), overrides.selector
+        )
         if key in {"expr", "query", "definition"} and isinstance(value, str)
-        else _render_json(value, selector)
+        else _render_json(value, overrides)
         for key, value in node.items()
     }
 
@@ -234,7 +238,11 @@ def main(argv: Sequence[str]) -> int:
     if order := _out_of_order({**known, **wanted}):
         parser.error(order)
     overrides = Overrides(
-        arguments.selector or "", arguments.runbook_url or "", wanted, tuple(arguments.labels)
+        arguments.selector or "",
+        arguments.runbook_url or "",
+        wanted,
+        tuple(arguments.labels),
+        arguments.scrape_interval,
     )
     contents = render(found, overrides)
     try:
@@ -283,6 +291,14 @@ def _parser(known: Mapping[str, float]) -> argparse.ArgumentParser:
         " repeated",
     )
     parser.add_argument(
+        "--scrape-interval",
+        type=_interval,
+        default=scrape_interval.USUAL,
+        metavar="TIME",
+        help="time between two scrapes, such as 2m: above a minute, windows grow with it; at most"
+        " 5m",
+    )
+    parser.add_argument(
         "--runbook-url",
         type=_url,
         metavar="URL",
@@ -322,6 +338,14 @@ def _labels_of_rules() -> frozenset[str]:
     """Return the labels that the rules reduce series to, or set."""
     lists = re.findall(r"\b(?:by|on)\s*\(([^()]*)\)", files()[RULES].decode())
     return frozenset(re.findall(r"\w+", " ".join(lists))) | {"alertname", "severity"}
+
+
+def _interval(text: str) -> int:
+    match = re.fullmatch(r"(\d{1,4})(s|m)", text, re.ASCII)
+    seconds = int(match[1]) * (60 if match[2] == "m" else 1) if match else 0
+    if not 0 < seconds <= scrape_interval.LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 30s or 2m, up to 5m")
+    return seconds
 
 
 def _url(text: str) -> str:
