@@ -1,8 +1,8 @@
 """Labels that tell targets apart besides `job` and `instance`, carried through what is shipped.
 
 Where one Prometheus, or one Alertmanager, has the same job and instance in several clusters, the
-rules must not mix them: each list of labels that begins with ``job, instance`` gets the others too,
-so do matchers of dashboards, and what Alertmanager compares.
+rules must not mix them: each list of labels that begins with ``job`` gets the others too, so do
+matchers of dashboards, and what Alertmanager compares.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-_LISTS = re.compile(r"\b(by|on)(\s*\(\s*)job, instance\b")
+_LISTS = re.compile(r"\b(by|on)(\s*\(\s*)job\b")
 _CHOSEN = 'job=~"$job"'  #: in the queries of dashboards
-_QUOTED = "job=%q,"  #: in those of annotations, filled in by:
-_ARGUMENTS = "$labels.job $labels.instance"
+_QUOTED = re.compile(r"\bjob=%q")  #: in those of annotations, filled in by:
+_ARGUMENTS = re.compile(r"(?<=` )\$labels\.job\b")
 #: All that choose a job: a list of its values is chosen by what stands before it.
 _JOBS = "label_values(netfilter_exporter_build_info, job)"
-_EQUAL = re.compile(r"\[((?:alertname, )?)cluster, job, instance\]")
+_EQUAL = re.compile(r"(\[(?:alertname, )?)cluster, job\b")
 
 
 def in_query(text: str, labels: Sequence[str]) -> str:
@@ -27,7 +27,7 @@ def in_query(text: str, labels: Sequence[str]) -> str:
         return text
     names = "".join(f"{label}, " for label in labels)
     chosen = ", ".join(f'{label}=~"${label}"' for label in labels)
-    text = _LISTS.sub(rf"\1\2{names}job, instance", text)
+    text = _LISTS.sub(rf"\1\2{names}job", text)
     text = text.replace(_JOBS, _JOBS.replace(",", f"{{{chosen}}},"))
     return text.replace(_CHOSEN, f"{chosen}, {_CHOSEN}")
 
@@ -36,14 +36,14 @@ def in_annotation(text: str, labels: Sequence[str]) -> str:
     """Return the template `text` with `labels` in its queries."""
     quoted = "".join(f"{label}=%q," for label in labels)
     values = "".join(f"$labels.{label} " for label in labels)
-    text = text.replace(_QUOTED, quoted + _QUOTED).replace(_ARGUMENTS, values + _ARGUMENTS)
+    text = _QUOTED.sub(f"{quoted}job=%q", _ARGUMENTS.sub(f"{values}$labels.job", text))
     return in_query(text, labels)
 
 
 def in_alertmanager(text: bytes, labels: Sequence[str]) -> bytes:
     """Return the example for Alertmanager, which has `cluster` already, with `labels`."""
     names = ", ".join(dict.fromkeys(["cluster", *labels]))
-    return _EQUAL.sub(rf"[\1{names}, job, instance]", text.decode()).encode()
+    return _EQUAL.sub(rf"\1{names}, job", text.decode()).encode()
 
 
 def in_dashboard(board: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:

@@ -103,10 +103,12 @@ def _posted():
             (f"elsewhere-{number}", "east", target),
             (f"elsewhere-{number}", "west", source),
         ):
-            yield _fires(instance, name, severity, cluster=cluster)
+            job = f"{instance.partition('-')[0]}-{number}"
+            yield _fires(instance, name, severity, cluster=cluster, job=job)
     for name, severity in PAGES:
-        yield _fires(f"flaps-{name}", name, severity)
-        yield _fires(f"flaps-{name}", "NetfilterExporterDown", "warning")
+        flaps = f"flaps-{name}"
+        yield _fires(flaps, name, severity, job=flaps)
+        yield _fires(flaps, "NetfilterExporterDown", "warning", job=flaps)
 
 
 def _fires(instance, name, severity, **more):
@@ -158,10 +160,18 @@ def test_severity_decides_who_is_told(amtool, severity, receiver):
     assert amtool(*routes, *labels).strip() == receiver
 
 
+def _of_fleet(row):
+    """Whether a row is about all hosts of a job."""
+    return CONFIG["inhibit_rules"][row]["source_matchers"] == [
+        'alertname="NetfilterFleetNatBroken"'
+    ]
+
+
 def test_every_row_names_alerts_that_exist():
     """Each row of inhibition has sources and targets among our alerts, on one host."""
     for number, row in enumerate(CONFIG["inhibit_rules"]):
-        assert {"cluster", "job", "instance"} <= set(row["equal"])
+        apart = {"cluster", "job"} if _of_fleet(number) else {"cluster", "job", "instance"}
+        assert apart <= set(row["equal"])
         assert any(pair[0] == number for pair in PAIRS)
         for matcher in (*row["source_matchers"], *row["target_matchers"]):
             name, _, value = inhibition.split(matcher)
@@ -185,11 +195,15 @@ def test_no_two_alerts_hold_back_each_other():
 @pytest.mark.e2e
 @pytest.mark.parametrize("row", range(len(CONFIG["inhibit_rules"])))
 def test_a_row_holds_back_on_the_same_target_alone(suppressed, row):
-    """Each target is held back beside its source, not by that of another host or cluster."""
+    """Each target is held back beside its source, not by that of another host or cluster.
+
+    That of a fleet holds back those of all hosts.
+    """
+    apart = "suppressed" if _of_fleet(row) else "active"
     for number, (of_row, _, target) in enumerate(PAIRS):
         if of_row == row:
             assert suppressed[(f"both-{number}", *target)] == "suppressed", PAIRS[number]
-            assert suppressed[(f"apart-{number}", *target)] == "active", PAIRS[number]
+            assert suppressed[(f"apart-{number}", *target)] == apart, PAIRS[number]
             assert suppressed[(f"elsewhere-{number}", *target)] == "active", PAIRS[number]
 
 

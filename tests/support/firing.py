@@ -27,7 +27,7 @@ MOMENTS = (105, 240, 300, 600, 900, 1200, 1800)
 _HISTORY = "-history"  #: the names of groups of history end so
 #: In an alert's expression: it looks further back than the second run goes.
 _LONG = re.compile(r"\boffset\b|\[\d+[hd]")
-_FIRING = 'count by (alertname, instance, severity) (ALERTS{alertstate="firing"})'
+_FIRING = 'count by (alertname, instance, severity) (ALERTS{alertstate="firing", instance!=""})'
 _ANSWER = re.compile(r'expr: "(.*?)", time: (\S+),\s*\n\s*exp:[^\n]*\n\s*got:([^\n]*)')
 _SAMPLE = re.compile(r"\{((?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*)\} (\S+?)(?:,|$)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')

@@ -17,6 +17,7 @@ FOREIGN: Mapping[str, frozenset[str]] = {
     "up": TARGET,
     # With the labels of each alert.
     "ALERTS": TARGET | {"alertname", "alertstate", "severity", "family", "capability"},
+    "ALERTS_FOR_STATE": TARGET | {"alertname", "severity"},
 }
 
 _WRAPPING = (promql.AggregateExpr, promql.ParenExpr, promql.UnaryExpr, promql.SubqueryExpr)

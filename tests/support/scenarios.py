@@ -49,11 +49,13 @@ class Scenario(NamedTuple):
 
 
 def scenarios() -> list[Scenario]:
-    """Return a scenario for each severity of each alert, that which takes least time."""
+    """Return a scenario for each severity of each alert of a host, that which takes least time."""
     found: dict[tuple[str, str], Scenario] = {}
     for number, (test, name, check) in enumerate(_checks()):
         since = seconds(check["eval_time"])
         for labels in (each["exp_labels"] for each in check["exp_alerts"]):
+            if "instance" not in labels:
+                continue  # it is about a fleet
             key = name, labels["severity"]
             if key in found and found[key].since <= since:
                 continue
@@ -139,7 +141,7 @@ def steady(
     found = list(found)
     (folder / "rules.json").write_text(json.dumps(rules))
     span = f"{LOOKED_AT - 1}s"
-    count = f'count_over_time(ALERTS{{alertstate="firing"}}[{span}])'
+    count = f'count_over_time(ALERTS{{alertstate="firing",instance!=""}}[{span}])'
     asked = [
         {
             "expr": f"max by (alertname, severity, instance) ({count})",

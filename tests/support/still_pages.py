@@ -36,7 +36,9 @@ def rule_test(name: str, page: Page, alerts: Alerts) -> Mapping[str, Any]:
 def fleet_test(name: str, hosts: Mapping[str, tuple[Page, Alerts]]) -> Mapping[str, Any]:
     """Return the promtool test of many hosts at once, which costs little more than that of one."""
     series = [each for host, (page, _) in hosts.items() for each in _series(page, host)]
-    expression = 'group by (instance, alertname, severity) (ALERTS{alertstate="firing"})'
+    expression = (
+        'group by (instance, alertname, severity) (ALERTS{alertstate="firing", instance!=""})'
+    )
     expected = {
         f'{{alertname="{alert}",instance="{host}",severity="{severity}"}}'
         for host, (_, alerts) in hosts.items()
