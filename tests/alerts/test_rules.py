@@ -8,7 +8,7 @@ import promql_parser as promql
 import pytest
 import yaml
 
-from netfilter_exporter import assets
+from netfilter_exporter import __version__, assets
 from netfilter_exporter.check import table
 from netfilter_exporter.check.alerts import ALERTS as CHECKED
 from support import alert_table, readme
@@ -26,7 +26,9 @@ SEVERITIES = {"critical", "warning", "info"}
 #: Series that are read without a range: what ended must not count for another minute.
 AT_ONCE = {"ALERTS", "ALERTS_FOR_STATE", "netfilter_exporter_host_info"}
 #: Alerts about all hosts of a job.
-FLEET = {"NetfilterFleetNatBroken"}
+FLEET = {"NetfilterFleetNatBroken", "NetfilterRulesVersionMismatch"}
+#: Counts alerts that have waited.
+DOES_NOT_WAIT = "NetfilterFleetNatBroken"
 
 
 def _name(rule):
@@ -100,9 +102,9 @@ def test_an_alert_is_named_as_it_should(rule):
 def test_an_alert_waits(rule):
     """No alert fires on a single evaluation, and critical ones within two minutes of the fault.
 
-    Those of fleets count alerts that have waited.
+    That of a fleet counts alerts that have waited.
     """
-    if rule["alert"] in FLEET:
+    if rule["alert"] == DOES_NOT_WAIT:
         assert "for" not in rule
         return
     waits = _seconds(rule["for"])
@@ -264,6 +266,17 @@ def test_alerts_are_those_that_check_knows():
     of_check = {alert.name: {s.name.lower() for s in alert.severities} for alert in CHECKED}
     assert of_rules.keys() - of_check.keys() == FLEET
     assert {name: of_rules[name] for name in of_check} == of_check
+
+
+def test_the_rules_know_their_version():
+    """They accept the exporter beside them, and its fixes, and no other version."""
+    (rule,) = (r for r in ALERTS if r["alert"] == "NetfilterRulesVersionMismatch")
+    (accepted,) = re.findall(r'version!~"(.*?)"', rule["expr"])
+    major, minor, _ = __version__.split(".")
+    assert re.fullmatch(accepted, __version__)
+    assert re.fullmatch(accepted, f"{major}.{minor}.99")
+    assert not re.fullmatch(accepted, f"{major}.{int(minor) + 1}.0")
+    assert not re.fullmatch(accepted, f"{int(major) + 1}.{minor}.0")
 
 
 def test_thresholds_are_those_of_check():
