@@ -216,6 +216,21 @@ def test_raw_series_bridge_a_lost_scrape(rule):
 
 
 @every_rule
+def test_what_is_scraped_twice_counts_once(rule):
+    """Below a sum, a series of the exporter is reduced by max first, or divided by another sum.
+
+    Else two Prometheus servers that write into one storage would double what is compared.
+    """
+    for node, above in trees.walk(TREES[id(rule)]):
+        if not isinstance(node, promql.VectorSelector) or ":" in node.name:
+            continue
+        operators = [str(n.op) for n in above if isinstance(n, promql.AggregateExpr)]
+        functions = {n.func.name for n in above if isinstance(n, promql.Call)}
+        if "sum" in operators and not functions & {"count_over_time", "sum_over_time"}:
+            assert operators[-1] == "max" or node.name == "netfilter_flows_new_total"
+
+
+@every_rule
 def test_counters_are_counted_and_gauges_are_not(rule):
     """rate and increase are for counters, and counters for nothing else."""
     for selector, _, function in trees.selectors(TREES[id(rule)]):

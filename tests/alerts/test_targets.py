@@ -126,3 +126,31 @@ def test_history_is_that_of_the_machine(tmp_path, first, second, rules, told):
     """Rules of a machine that had the address before make no page, its own past does."""
     series = machines(first, second, rules)
     assert fired(tmp_path, series, "NetfilterNatRulesGone", 239, since=120) == told
+
+
+def counting(per_second, replicas):
+    """Return counters that rise `per_second`, as so many Prometheus servers scraped them."""
+    names = ("drop", "insert_failed", "nat_collision", "invalid")
+    return {
+        f'netfilter_conntrack_{name}_total{{{TARGET},replica="{replica}"}}': (
+            f"0+{30 * per_second * (2 if name == 'drop' else 1)}x119"
+        )
+        for name in names
+        for replica in range(replicas)
+    }
+
+
+@pytest.mark.parametrize(
+    ("alert", "below"),
+    [
+        ("NetfilterConntrackDropping", 0.02),
+        ("NetfilterConntrackInsertFailing", 0.06),
+        ("NetfilterNatPortsExhausted", 0.03),
+        ("NetfilterConntrackInvalidPackets", 6),
+    ],
+)
+def test_a_pair_of_servers_pages_what_one_would(tmp_path, alert, below):
+    """Rates below a threshold are so too where both servers write into one storage."""
+    assert not fired(tmp_path, counting(below, 1), alert, 40)
+    assert not fired(tmp_path, counting(below, 2), alert, 40)
+    assert fired(tmp_path, counting(2 * below, 2), alert, 40)

@@ -40,6 +40,15 @@ def run_promtool(program: str | Path, *arguments: str | Path) -> tuple[int, str]
     return done.returncode, done.stdout + done.stderr
 
 
+def vmalert_tool() -> Path:
+    """Return the tool of VictoriaMetrics that tests rules as promtool does, and vmalert beside it.
+
+    Raises `UnavailableError`.
+    """
+    name = "victoria-metrics"
+    return debian.fetch("sid", [name])[name] / "usr/bin/vmalert-tool"
+
+
 def prometheus(version: str) -> Path:
     """Return the Prometheus of a version; raises `UnavailableError`."""
     return debian.fetch(SUITES[version], ["prometheus"])["prometheus"] / "usr/bin/prometheus"
