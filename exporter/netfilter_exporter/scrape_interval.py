@@ -32,12 +32,13 @@ def in_query(text: str, seconds: int) -> str:
 def in_group(group: Mapping[str, Any], seconds: int) -> dict[str, Any]:
     """Return a group of rules with what makes its alerts wait, and goes on, for two scrapes.
 
-    It is evaluated each minute: what other groups recorded would be too old after five.
+    It is evaluated each minute, if no interval is its own: what other groups recorded would be too
+    old after five.
     """
     if seconds <= USUAL:
         return dict(group)
     rules = [_patient(rule, seconds) for rule in group["rules"]]
-    return {"name": group["name"], "interval": "1m", "rules": rules}
+    return {"interval": "1m", **group, "rules": rules}
 
 
 def _patient(rule: Mapping[str, Any], seconds: int) -> dict[str, Any]:

@@ -1,0 +1,370 @@
+"""What the rules cost Prometheus for many hosts, beside those of node-mixin for the same hosts.
+
+    tests/bench/run --fleet --node-rules FILE [--hosts N] [--version V] [--seconds S]
+
+FILE has the rules and alerts of node-mixin, as `jsonnet` renders them. Every host has the series of
+a NAT gateway that the rules read, and those of this machine that node-mixin reads. What the rules
+record as history is there for a day, all else for an hour, a sample a minute. The rules are then
+evaluated four times as often as their groups say, so that a measurement takes a minute; the cost is
+that of a minute in which Prometheus evaluates them as they say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import remote_write
+
+from netfilter_exporter import assets
+from support import debian, page, promstack
+from support.host import FakeHost
+
+GATEWAY = "6.18/nat-legacy"
+DAY, HOUR, MINUTE = 86_400, 3600, 60
+#: So many times as often rules are evaluated, and as often the groups' durations are read.
+FASTER = 4
+EVALUATION = MINUTE // FASTER
+#: Rules as they are evaluated each minute, and what is recorded of a host each ten minutes.
+Rules = Mapping[str, Any]
+_HISTORY = re.compile(r"\b\w+:\w+:\w+_each10m\b")
+_NAME = re.compile(r"\b[a-zA-Z_]\w*\b")
+_SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)$")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+#: Series sent in one request.
+_BATCH = 20_000
+
+
+class Series(NamedTuple):
+    """A series of each host, constant or rising by one each second."""
+
+    labels: Mapping[str, str]
+    value: float
+    rises: bool = False
+
+
+class Cost(NamedTuple):
+    """What rules take of a processor."""
+
+    cpu: float  #: seconds of the process in a second, the writing of samples included
+    made: float  #: the share of the evaluations that were due; one that is late is left out
+    groups: Mapping[str, float]  #: seconds that an evaluation of each takes
+
+    def beyond(self, idle: Cost) -> float:
+        """Return the processor seconds that the rules take in a minute of theirs."""
+        return (self.cpu - idle.cpu) * MINUTE / FASTER / self.made
+
+
+def series_of(text: str, job: str, rules: Rules) -> list[Series]:
+    """Return the series of a page that rules read."""
+    expressions = " ".join(rule["expr"] for group in rules["groups"] for rule in group["rules"])
+    read = set(_NAME.findall(expressions))
+    found = [Series({"__name__": "up", "job": job}, 1)]
+    for line in text.splitlines():
+        match = _SAMPLE.fullmatch(line)
+        if match and match[1] in read:
+            labels = {"__name__": match[1], "job": job, **dict(_LABEL.findall(match[2] or ""))}
+            found.append(Series(labels, float(match[3]), match[1].endswith("_total")))
+    return found
+
+
+def history_of(gateway: Sequence[Series], rules: Rules, folder: Path) -> list[Series]:
+    """Return what the rules record of a host each ten minutes, found by promtool in a day."""
+    names = {rule["record"] for g in rules["groups"] for rule in g["rules"] if "record" in rule}
+    recorded = sorted(name for name in names if _HISTORY.fullmatch(name))
+    (folder / "rules.json").write_text(json.dumps(rules))
+    inputs = [
+        {
+            "series": _written({**each.labels, "instance": "h"}),
+            "values": f"{each.value}+{60 * each.rises}x1500",
+        }
+        for each in gateway
+    ]
+    asked = {
+        "expr": '{__name__=~".*_each10m"}',
+        "eval_time": "1d",
+        "exp_samples": [{"labels": "{}", "value": -1}],
+    }
+    document = {
+        "rule_files": ["rules.json"],
+        "evaluation_interval": "10m",
+        "tests": [{"interval": "1m", "input_series": inputs, "promql_expr_test": [asked]}],
+    }
+    (folder / "test.json").write_text(json.dumps(document))
+    tool = promstack.promtool("3")
+    _, said = promstack.run_promtool(tool, "test", "rules", folder / "test.json")
+    # Which promtool writes a name before the labels, and which among them, differs.
+    pattern = re.compile(r"(\w+:\w+:\w+)?\{([^}]*)\} (\S+?)(?:,|$)", re.MULTILINE)
+    found = []
+    for name, text, value in pattern.findall(said.partition("got:")[2]):
+        labels = {"__name__": name, **dict(_LABEL.findall(text))}
+        del labels["instance"]
+        found.append(Series(labels, float(value)))
+    assert {each.labels["__name__"] for each in found} <= set(recorded), "promtool: " + said[-500:]
+    assert found, said[-2000:]
+    return found
+
+
+def _written(labels: Mapping[str, str]) -> str:
+    inside = ",".join(f"{k}={json.dumps(v)}" for k, v in labels.items() if k != "__name__")
+    return f"{labels['__name__']}{{{inside}}}"
+
+
+class Fleet:
+    """Hosts that are alike, and the samples of all of them."""
+
+    def __init__(self, hosts: int, url: str) -> None:
+        self._hosts, self._url = hosts, f"{url}/api/v1/write"
+
+    def encode(self, found: Sequence[Series]) -> list[tuple[bytes, Series]]:
+        """Return the series of every host."""
+        return [
+            (remote_write.encoded_labels({**each.labels, "instance": f"host{number}"}), each)
+            for number in range(self._hosts)
+            for each in found
+        ]
+
+    def send(self, found: Sequence[tuple[bytes, Series]], times: Sequence[int]) -> None:
+        """Send a sample of each series at each of `times`, in seconds."""
+        for start in range(0, len(found), _BATCH):
+            batch = found[start : start + _BATCH]
+            remote_write.send(
+                self._url,
+                [remote_write.series(labels, _samples(each, times)) for labels, each in batch],
+            )
+
+
+def _samples(found: Series, times: Sequence[int]) -> list[tuple[int, float]]:
+    if found.rises:
+        return [(1000 * second, float(second)) for second in times]
+    return [(1000 * second, found.value) for second in times]
+
+
+@contextlib.contextmanager
+def prometheus(version: str, folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a Prometheus that takes remote writes and evaluates what rules.yml says."""
+    settings = {
+        "global": {"evaluation_interval": f"{EVALUATION}s"},
+        "rule_files": [str(folder / "active.json")],
+    }
+    (folder / "prometheus.yml").write_text(json.dumps(settings))
+    activate(folder, {"groups": []})
+    process = promstack.start(
+        [
+            promstack.prometheus(version),
+            f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--web.enable-remote-write-receiver",
+            "--web.enable-lifecycle",
+        ],
+        folder / "log",
+    )
+    try:
+        yield process
+    finally:
+        promstack.stop(process)
+
+
+def activate(folder: Path, rules: Rules) -> None:
+    """Write the rules that the next reload activates."""
+    groups = [
+        {**group, "interval": promstack.faster(group.get("interval", "1m"), FASTER)}
+        for group in rules["groups"]
+    ]
+    (folder / "active.json").write_text(json.dumps({"groups": groups}))
+
+
+def query(url: str, expression: str) -> list[dict[str, Any]]:
+    """Return the result of an instant query."""
+    with urllib.request.urlopen(
+        f"{url}/api/v1/query?{urllib.parse.urlencode({'query': expression})}", timeout=120
+    ) as answer:
+        result: list[dict[str, Any]] = json.loads(answer.read())["data"]["result"]
+    return result
+
+
+def metric(url: str, name: str) -> dict[str, float]:
+    """Return a metric of Prometheus itself, by rule group where it has one."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=120) as answer:
+        text = answer.read().decode()
+    found = {}
+    for line in text.splitlines():
+        match = _SAMPLE.fullmatch(line)
+        if match and match[1] == name:
+            group = dict(_LABEL.findall(match[2] or "")).get("rule_group", "")
+            found[group.rpartition(";")[2]] = float(match[3])
+    return found
+
+
+def gateway(rules: Rules, folder: Path) -> list[Series]:
+    """Return the series of a NAT gateway, with flows and a process."""
+    text = page.make(FakeHost(GATEWAY, str(folder / "host"))).text
+    flows = 'family="ipv4",scope="outbound"'
+    more = [
+        f"process_start_time_seconds {int(time.time()) - 2 * DAY}",
+        'netfilter_exporter_host_info{machine="0123456789abcdef"} 1',
+        f"netfilter_flow_births_sampled_total{{{flows}}} 1",
+    ]
+    for translated, replied in (("source", "yes"), ("source", "no"), ("none", "no")):
+        labels = f'{flows},translated="{translated}",replied="{replied}"'
+        more.append(f"netfilter_flows_new_total{{{labels}}} 1")
+        more.append(f"netfilter_flow_birth_sources{{{labels}}} 5")
+    return series_of("\n".join([text, *more]), "netfilter", rules)
+
+
+def node(rules: Rules, folder: Path) -> list[Series]:
+    """Return the series that the node_exporter of bookworm has of this machine."""
+    name = "prometheus-node-exporter"
+    program = debian.fetch("bookworm", [name])[name] / f"usr/bin/{name}"
+    port = _free_port()
+    process = promstack.start([program, f"--web.listen-address=127.0.0.1:{port}"], folder / "node")
+    try:
+        return series_of(
+            promstack.wait_for(lambda: _text(port), 30, "node_exporter answers"), "node", rules
+        )
+    finally:
+        promstack.stop(process)
+
+
+def _text(port: int) -> str:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            text: str = answer.read().decode()
+    except OSError:
+        return ""
+    return text
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+def _reload(url: str) -> None:
+    urllib.request.urlopen(urllib.request.Request(f"{url}/-/reload", b""), timeout=300).close()
+
+
+class Bench:
+    """A Prometheus with a day of a fleet."""
+
+    def __init__(self, url: str, folder: Path, fleet: Fleet) -> None:
+        self._url, self._folder, self._fleet = url, folder, fleet
+        self._recent: list[tuple[bytes, Series]] = []
+        self._sent = 0.0
+
+    def fill(self, history: Sequence[Series], found: Sequence[Series]) -> None:
+        """Send a day of history and an hour of all else, in the order of time."""
+        now = int(time.time()) // MINUTE * MINUTE
+        old, recent = self._fleet.encode(history), self._fleet.encode(found)
+        for start in range(now - DAY, now, HOUR):
+            self._fleet.send(old, range(start, start + HOUR, 10 * MINUTE))
+        for start in range(now - HOUR, now, 10 * MINUTE):
+            self._fleet.send(recent, range(start, start + 10 * MINUTE, MINUTE))
+        self._recent = recent
+
+    def cost(self, rules: Rules, seconds: int) -> Cost:
+        """Return what an evaluation of `rules` costs, of those made in so many seconds."""
+        activate(self._folder, rules)
+        _reload(self._url)
+        self._wait(2 * EVALUATION)
+        before, started = self._state(), time.time()
+        durations: dict[str, list[float]] = {}
+        while time.time() < started + seconds:
+            self._wait(EVALUATION)
+            last = metric(self._url, "prometheus_rule_group_last_duration_seconds")
+            for group, took in last.items():
+                durations.setdefault(group, []).append(took)
+        after, passed = self._state(), time.time() - started
+        means = {group: statistics.fmean(took) for group, took in durations.items()}
+        due = sum(took * (after[1][group] - before[1][group]) for group, took in means.items())
+        missed = sum(
+            took * (after[2].get(group, 0) - before[2].get(group, 0))
+            for group, took in means.items()
+        )
+        return Cost((after[0] - before[0]) / passed, 1 - missed / due if due else 1.0, means)
+
+    def _state(self) -> tuple[float, dict[str, float], dict[str, float]]:
+        """Return processor seconds, and how many evaluations of each group were due and missed."""
+        cpu = metric(self._url, "process_cpu_seconds_total")[""]
+        due = metric(self._url, "prometheus_rule_group_iterations_total")
+        return cpu, due, metric(self._url, "prometheus_rule_group_iterations_missed_total")
+
+    def _wait(self, seconds: int) -> None:
+        """Let time pass; each minute every series gets a sample."""
+        end = time.time() + seconds
+        if time.time() - self._sent >= MINUTE:
+            self._sent = time.time()
+            self._fleet.send(self._recent, [int(self._sent)])
+        time.sleep(max(0.0, end - time.time()))
+
+
+def boards(url: str, folder: Path) -> float:
+    """Return how many seconds the queries of the fleet's board take, one after the other."""
+    board = json.loads((folder / "grafana" / "netfilter-fleet.json").read_text())
+    text = [t["expr"] for p in _panels(board) for t in p.get("targets", ()) if "expr" in t]
+    started = time.monotonic()
+    for expression in text:
+        chosen = re.sub(r"\$(?:job|instance)\b", ".*", expression)
+        query(url, re.sub(r"\$__(?:rate_interval|range|interval)", "5m", chosen))
+    return time.monotonic() - started
+
+
+def _panels(board: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for panel in board["panels"]:
+        yield panel
+        yield from _panels(panel) if "panels" in panel else ()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print a line of the table."""
+    parser = argparse.ArgumentParser(prog="tests/bench/run --fleet")
+    parser.add_argument("--node-rules", required=True, type=Path, help="node-mixin, as JSON")
+    parser.add_argument("--hosts", type=int, default=200)
+    parser.add_argument("--version", choices=promstack.SUITES, default="3")
+    parser.add_argument("--seconds", type=int, default=90, help="for which each is measured")
+    chosen = parser.parse_args(argv)
+    ours = assets.load_rules(assets.files()[assets.RULES])
+    theirs = json.loads(chosen.node_rules.read_text())
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        of_gateway, of_node = gateway(ours, folder), node(theirs, folder)
+        history = history_of(of_gateway, ours, folder)
+        port = _free_port()
+        url = f"http://127.0.0.1:{port}"
+        stack.enter_context(prometheus(chosen.version, folder, port))
+        promstack.wait_for(lambda: promstack.get(f"{url}/api/v1/status/buildinfo"), 60, "it is up")
+        bench = Bench(url, folder, Fleet(chosen.hosts, url))
+        bench.fill(history, [*of_gateway, *of_node])
+        idle, node_mixin, netfilter = (
+            bench.cost(rules, chosen.seconds) for rules in ({"groups": []}, theirs, ours)
+        )
+        board = boards(url, Path(assets.folder()))
+    cpu, node_cpu = netfilter.beyond(idle), node_mixin.beyond(idle)
+    slowest = max(netfilter.groups, key=netfilter.groups.__getitem__)
+    for group, took in sorted(netfilter.groups.items()):
+        sys.stderr.write(f"{group}: {took:.2f} s\n")
+    sys.stdout.write(
+        f"| {chosen.hosts} | {chosen.version} | {len(of_gateway)} | {len(of_node)}"
+        f" | {cpu:.2f} s | {node_cpu:.2f} s | {cpu / node_cpu:.1f}"
+        f" | {slowest} {netfilter.groups[slowest]:.2f} s | {board:.2f} s |\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
