@@ -3,12 +3,14 @@
 What a server needs of asyncio and ssl was there in the first version and is there in the last.
 Tests of properties take most of the time: they get few examples, and a property that holds on both
 holds in between.
+The oldest Python has the oldest libraries that setup.cfg admits, the others the newest.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,13 @@ def succeed(*command, **options):
     return done.stdout
 
 
+def oldest_libraries():
+    """Return what setup.cfg requires, each in the oldest version that it admits."""
+    setup = ConfigParser()
+    setup.read(wheel.ROOT / "setup.cfg")
+    return [line.replace(">=", "==") for line in setup["options"]["install_requires"].split()]
+
+
 def environment(python, version, folder):
     """Return the interpreter of an environment with the wheel; it is kept from run to run."""
     place = debian.cache_folder().parent / "pythons" / version
@@ -65,6 +74,8 @@ def environment(python, version, folder):
     succeed(inside, "-m", "pip", "install", f"{built}[auth]", *PACKAGES)
     # A wheel of the same version is not installed again without --force-reinstall.
     succeed(inside, "-m", "pip", "install", "--no-deps", "--force-reinstall", built)
+    if version == VERSIONS[0]:
+        succeed(inside, "-m", "pip", "install", "--only-binary=:all:", *oldest_libraries())
     return inside
 
 
