@@ -32,7 +32,7 @@ LAYERS = (
     {"path_flags", "flow_flags"},
     {"flags"},
     {"daemon"},
-    {"target_labels"},
+    {"target_labels", "mixin"},
     {"cli", "assets"},
     {"__main__"},
 )
