@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from netfilter_exporter import __version__, scrape_interval, target_labels
+from netfilter_exporter import __version__, mixin, scrape_interval, target_labels
 
 RULES = "alerts/netfilter.rules.yml"
 MANIFEST = "alerts/prometheus-operator/netfilter.prometheusrule.yml"
 ALERTMANAGER = "alerts/alertmanager.example.yml"
+MIXIN = "alerts/mixin"
 #: Not for users: tests of the rules, and what builds the dashboards.
 _INTERNAL = re.compile(r"^alerts/tests/|^grafana/.*\.py$|__pycache__")
 
@@ -214,7 +215,42 @@ def render(found: Mapping[str, bytes], overrides: Overrides) -> dict[str, bytes]
             found[ALERTMANAGER], overrides.labels
         )
     rendered[MANIFEST] = manifest(load_rules(rendered[RULES]))
-    return rendered
+    return {**rendered, **_render_mixin(found, overrides)}
+
+
+def _render_mixin(found: Mapping[str, bytes], overrides: Overrides) -> dict[str, bytes]:
+    """Return the mixin, whose settings begin as what is wished for."""
+    loaded = load_rules(found[RULES])
+    marked = Overrides(
+        mixin.SELECTOR,
+        mixin.runbook("{alert}"),
+        labels=overrides.labels,
+        scrape_interval=overrides.scrape_interval,
+    )
+    groups = render_rules(loaded, marked)["groups"]
+    for rule in rules_of({"groups": groups}):
+        rule["expr"] = _THRESHOLD.sub(
+            lambda match: mixin.threshold(match[3]) + match[2], rule["expr"]
+        )
+    boards = {
+        path.rpartition("/")[2]: json.loads(render_dashboard(text, marked))
+        for path, text in found.items()
+        if path.endswith(".json")
+    }
+    contents = mixin.files(groups, boards, _settings(loaded, overrides))
+    return {f"{MIXIN}/{name}": content for name, content in contents.items()}
+
+
+def _settings(loaded: Mapping[str, Any], overrides: Overrides) -> mixin.Settings:
+    numbers = {**thresholds(loaded), **overrides.thresholds}
+    rule = next(rule for rule in rules_of(loaded) if "alert" in rule)
+    address = rule["annotations"]["runbook_url"].replace(rule["alert"], "{alert}")
+    return mixin.Settings(
+        overrides.selector,
+        # A % of an address is doubled, because jsonnet formats it.
+        runbook_url((overrides.runbook_url or address).replace("%", "%%"), "%s"),
+        {name: f"{number:.12g}" for name, number in numbers.items()},
+    )
 
 
 def write(directory: str, contents: Mapping[str, bytes]) -> None:

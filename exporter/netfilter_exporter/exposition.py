@@ -24,7 +24,8 @@ _EOF = b"# EOF\n"
 _Encoder = Callable[[Any], bytes]
 
 #: The first serves a client that has no preference. Prometheus offers OpenMetrics 0.0.1 too, which
-#: prometheus-client does not write.
+#: prometheus-client does not write. An old prometheus-client answers the last two with older
+#: versions, and its Content-Type says so: OpenMetrics 0.0.1, text 0.0.4.
 _OFFERS = (
     Offer("text/plain", "0.0.4"),
     Offer("application/openmetrics-text", "1.0.0"),

@@ -9,7 +9,7 @@ import pytest
 
 from lab import deployment, machine, userland
 from lab.service import REACHED
-from support import debian, needs
+from support import debian, debian_package, needs, wheel
 from support.attacks import claims, seen
 from support.page import Page
 
@@ -35,7 +35,7 @@ def facts(tmp_path_factory):
     if not reason:
         try:
             return deployment.facts(tmp_path_factory.mktemp("booted"))
-        except (debian.UnavailableError, userland.BuildError) as error:
+        except (debian.UnavailableError, userland.BuildError, wheel.BuildError) as error:
             reason = str(error)
     return needs.lacks(reason, forced=needs.KERNEL)
 
@@ -216,3 +216,50 @@ def test_the_page_is_written_every_minute(fact):
     assert found["timer"] == {"ActiveState": "active", "UnitFileState": "enabled"}
     (timer,) = found["timers"]
     assert 55 < (timer["next"] - timer["last"]) / 1e6 < 66
+
+
+@pytest.fixture
+def packaged(fact):
+    """What became of the Debian package, by step; skipped on a host of another suite."""
+    if reason := debian_package.lacking():
+        pytest.skip(reason)
+    return lambda step: fact(f"package_{step}")
+
+
+def test_the_package_serves_at_once(packaged):
+    """With the unit and the user, and the suite's libraries: there are no others any more."""
+    found = packaged("installed")
+    assert_everything_is_read(Page(found["page"]))
+    assert found["user"] == "netfilter_exporter"
+    assert int(found["status"]["CapEff"], 16) == CAPABILITIES
+    assert found["units"] == {
+        "netfilter_exporter.service": {"ActiveState": "active", "UnitFileState": "enabled"},
+        "netfilter_exporter.socket": {"ActiveState": "inactive", "UnitFileState": "disabled"},
+        "netfilter_exporter-textfile.timer": {
+            "ActiveState": "inactive",
+            "UnitFileState": "disabled",
+        },
+    }
+
+
+def test_the_packages_other_units_are_for_the_taking(packaged):
+    """The socket in place of the service, and the timer."""
+    _, *chosen = packaged("chosen")["units"].values()
+    assert chosen == [{"ActiveState": "active", "UnitFileState": "enabled"}] * 2
+    assert packaged("chosen")["written"]
+
+
+@pytest.mark.parametrize("when", ["removed", "purged"])
+def test_nothing_of_the_package_runs_afterwards(packaged, when):
+    """What an administrator has chosen is stopped, too."""
+    found = packaged(when)
+    assert found["processes"] == []
+    assert not found["answers"]
+    assert {unit["ActiveState"] for unit in found["units"].values()} == {"inactive"}
+
+
+def test_a_purge_leaves_no_trace(packaged):
+    """No file is new, none of /etc has changed, the user is gone, and so are the units."""
+    found = packaged("purged")
+    assert (found["new"], found["changed"], found["user"]) == ([], [], False)
+    assert {unit["LoadState"] for unit in found["units"].values()} == {"not-found"}

@@ -3,19 +3,22 @@
 What a server needs of asyncio and ssl was there in the first version and is there in the last.
 Tests of properties take most of the time: they get few examples, and a property that holds on both
 holds in between.
+The oldest Python has the oldest libraries that setup.cfg admits, the others the newest. The newest
+Python is Debian's where nothing else has it.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 
-from support import debian, wheel
+from support import debian, debian_python, needs, wheel
 
-VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
+VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", debian_python.VERSION)
 UNIT, WEB = "tests/unit", "tests/web"
 #: What those tests need, and no more: not every Python has wheels of the rest.
 PACKAGES = ("hypothesis", "pytest", "pytest-timeout", "trustme")
@@ -32,8 +35,11 @@ def candidates(version):
 def interpreter(version):
     """Return the first that runs and can make environments: a shim may name one that does not."""
     for path in candidates(version):
-        if os.access(path, os.X_OK) and run(path, "-c", "import ensurepip, venv").returncode == 0:
+        if os.access(path, os.X_OK) and run(path, "-c", "import venv").returncode == 0:
             return path
+    if version == debian_python.VERSION:
+        with needs.packages(forced=False):
+            return debian_python.interpreter()
     return None
 
 
@@ -54,17 +60,34 @@ def succeed(*command, **options):
     return done.stdout
 
 
+def oldest_libraries():
+    """Return what setup.cfg requires, each in the oldest version that it admits."""
+    setup = ConfigParser()
+    setup.read(wheel.ROOT / "setup.cfg")
+    return [line.replace(">=", "==") for line in setup["options"]["install_requires"].split()]
+
+
+def install_pip(version, place):
+    """Install the newest pip of a version: Debian's Python comes without, or with one too old."""
+    target = ("--target", place / f"lib/python{version}/site-packages")
+    chosen = (f"--python-version={version}", "--only-binary=:all:")
+    succeed(sys.executable, "-m", "pip", "install", *target, *chosen, "pip")
+
+
 def environment(python, version, folder):
     """Return the interpreter of an environment with the wheel; it is kept from run to run."""
     place = debian.cache_folder().parent / "pythons" / version
     inside = place / "bin/python"
     if not inside.exists() or run(inside, "-m", "pip", "--version").returncode:
         shutil.rmtree(place, ignore_errors=True)
-        succeed(python, "-m", "venv", place)
+        succeed(python, "-m", "venv", "--without-pip", place)
+        install_pip(version, place)
     built = wheel.wheel(folder)
     succeed(inside, "-m", "pip", "install", f"{built}[auth]", *PACKAGES)
     # A wheel of the same version is not installed again without --force-reinstall.
     succeed(inside, "-m", "pip", "install", "--no-deps", "--force-reinstall", built)
+    if version == VERSIONS[0]:
+        succeed(inside, "-m", "pip", "install", "--only-binary=:all:", *oldest_libraries())
     return inside
 
 

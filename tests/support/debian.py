@@ -64,6 +64,13 @@ def dependencies(suite: str, package: str) -> list[str]:
     return re.findall(r"^ *Depends: ([^<\s]+)", text, re.MULTILINE)
 
 
+def stanzas(suite: str, packages: Iterable[str]) -> str:
+    """Return what the suite's package list says of each of `packages`."""
+    with _locked(suite) as folder:
+        _update(suite, folder)
+        return _run(folder, "apt-cache", "show", "--no-all-versions", *packages)
+
+
 def version(package_folder: Path) -> str:
     """Return the version of a package that `fetch` unpacked."""
     return (package_folder / ".version").read_text().strip()

@@ -1,4 +1,4 @@
-"""The wheel under test: the one that tests/run built, or one that is built of the tree."""
+"""The wheel under test: the one that tests/run built, or one of the tree; and the sdist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEFT_OUT = (".git", ".venv*", "tests", "build", "*.egg-info", ".*_cache", "__py
 
 
 class BuildError(Exception):
-    """The wheel cannot be built; the text is what pip said."""
+    """It cannot be built; the text is what pip or setuptools said."""
 
 
 def wheel(folder: Path) -> Path:
@@ -25,12 +25,39 @@ def wheel(folder: Path) -> Path:
     return Path(found) if found else _build(folder / "source", folder / "dist")
 
 
-def _build(source: Path, dist: Path) -> Path:
-    """Build it from a copy, for building writes into the source."""
+def copy(source: Path) -> None:
+    """Copy the tree, for building writes into the source."""
     ignored = shutil.ignore_patterns(*_LEFT_OUT)
     shutil.copytree(ROOT, source, symlinks=True, ignore=ignored)
-    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(dist), str(source)]
-    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+
+
+def build(kind: str, source: Path, dist: Path, umask: int = -1) -> Path:
+    """Return the "wheel" or "sdist" of `source`, of which `copy` has made a copy, in `dist`.
+
+    The backend is called in this environment, which has the setuptools that it needs.
+    """
+    backend = f"import build_backend; build_backend.build_{kind}({str(dist)!r})"
+    _run([sys.executable, "-c", backend], source, umask)
+    (built,) = dist.glob("*.whl" if kind == "wheel" else "*.tar.gz")
+    return built
+
+
+def _build(source: Path, dist: Path) -> Path:
+    copy(source)
+    pip = ["pip", "wheel", "-q", "--no-deps", "-w", str(dist), str(source)]
+    _run([sys.executable, "-m", *pip], source)
+    return next(dist.glob("*.whl"))
+
+
+def _run(command: list[str], source: Path, umask: int = -1) -> None:
+    done = subprocess.run(
+        command,
+        cwd=source,
+        env={**os.environ, "PYTHONPATH": str(source / "exporter")},
+        umask=umask,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise BuildError(done.stderr)
-    return next(dist.glob("*.whl"))

@@ -32,7 +32,7 @@ LAYERS = (
     {"path_flags", "flow_flags"},
     {"flags"},
     {"daemon"},
-    {"target_labels", "scrape_interval"},
+    {"target_labels", "scrape_interval", "mixin"},
     {"cli", "assets"},
     {"__main__"},
 )

@@ -14,9 +14,9 @@ REST = " ".join(["S", "1", *["0"] * 17, "100", *["0"] * 30])
 @pytest.fixture(autouse=True)
 def _put_back(monkeypatch):
     monkeypatch.setattr(psutil, "PROCFS_PATH", "/proc")
-    psutil.process_iter.cache_clear()
+    psutil._pmap.clear()  # what process_iter.cache_clear() does since psutil 6
     yield
-    psutil.process_iter.cache_clear()
+    psutil._pmap.clear()
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, TextIO
 
-from lab import neighbours
+from lab import neighbours, packaged
 from lab.attempts import handle_of
 from lab.results import packed
 from lab.service import NAME, main_pid, page, process_status, properties, run, wait_for, write
@@ -215,7 +215,8 @@ def textfile() -> Fact:
 _STEPS = (
     *(booted, without_user, timer, service, reload, reload_at_once),
     *(killed, confined, addresses, sockets),
-    textfile,  # at the end: a minute has passed
+    textfile,  # late: a minute has passed
+    *(packaged.STEPS if packaged.PACKAGE.exists() else ()),
 )
 
 

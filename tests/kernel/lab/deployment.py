@@ -8,6 +8,7 @@ from typing import Any
 
 from lab import build, machine, results, systemd
 from lab.build import Builder
+from support import debian_package
 
 SUITE = "bookworm"
 _UNITS = build.TESTS.parent / "exporter/deploy/systemd"
@@ -25,6 +26,10 @@ def facts(folder: Path) -> Facts:
     kernel = builder.kernel(SUITE)
     builder.copy_lab(folder)
     shutil.copytree(_UNITS, folder / "job/opt/deploy")
+    if not debian_package.lacking():
+        built = debian_package.build(folder / "package").parent
+        (package,) = built.glob("*.deb")
+        shutil.copy(package, folder / "job/opt/package.deb")
     image = builder.packed(kernel, folder)
     found: Facts = {}
     try:

@@ -6,10 +6,13 @@ systemd itself.
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 from lab import userland
 from lab.userland import World
+from support import debian
 
 _PACKAGES = (
     # What a host has.
@@ -36,6 +39,27 @@ _PACKAGES = (
     "libsystemd-shared",
     "libsystemd0",
     "libuuid1",
+)
+#: What installs and removes a package, and what ours depends on.
+_PACKAGING = (
+    "diffutils",
+    "dpkg",
+    "init-system-helpers",
+    "libc-bin",
+    "libpython3-stdlib",
+    "libsemanage2",
+    "libsepol2",
+    "libyaml-0-2",
+    "login",
+    "passwd",
+    "perl-base",
+    "python3",
+    "python3-decorator",
+    "python3-minimal",
+    "python3-prometheus-client",
+    "python3-psutil",
+    "python3-yaml",
+    "tar",
 )
 #: Nobody logs in, and nothing here is of use to what is tested.
 _MASKED = (
@@ -70,7 +94,33 @@ StandardError=journal+console
 }
 
 
+#: Of what dpkg keeps of an installed package.
+_KEPT = re.compile(
+    r"^(Package|Version|Architecture|Multi-Arch|Provides|Maintainer): .*$", re.MULTILINE
+)
+
+
+def _register(target: Path) -> None:
+    """Tell dpkg what is installed, and put back what packages' scripts need of it."""
+    admin = target / "var/lib/dpkg"
+    for name in ("info", "updates", "triggers"):
+        (admin / name).mkdir(parents=True, exist_ok=True)
+    packages = (*userland.PACKAGES, *_PACKAGES, *_PACKAGING)
+    stanzas = debian.stanzas(userland.SUITE, packages).split("\n\n")
+    (admin / "status").write_text("".join(map(_installed, filter(str.strip, stanzas))))
+    for folder in debian.fetch(userland.SUITE, ("python3", "python3-minimal")).values():
+        kept = target / "usr/share/python3"
+        shutil.copytree(folder / "usr/share/python3", kept, dirs_exist_ok=True)
+    userland.compile_all(target, target / "usr/lib/python3")
+
+
+def _installed(stanza: str) -> str:
+    kept = "\n".join(match[0] for match in _KEPT.finditer(stanza))
+    return f"{kept}\nStatus: install ok installed\nDescription: of the lab\n\n"
+
+
 def _finish(target: Path) -> None:
+    _register(target)
     for name, text in _FILES.items():
         file = target / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -84,4 +134,4 @@ def _finish(target: Path) -> None:
     (target / "init").symlink_to("usr/lib/systemd/systemd")
 
 
-WORLD = World("systemd", (*userland.PACKAGES, *_PACKAGES), _finish)
+WORLD = World("systemd", (*userland.PACKAGES, *_PACKAGES, *_PACKAGING), _finish)
