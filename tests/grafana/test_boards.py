@@ -184,12 +184,31 @@ def test_states_are_told_in_words(board):
                 if item["id"] == "mappings"
                 for mapping in item["value"]
             ]
-        for mapping in mappings:
+        values = [mapping for mapping in mappings if mapping["type"] == "value"]
+        for mapping in values:
             texts = [result["text"] for result in mapping["options"].values()]
             assert all(texts), panel["title"]
             assert len(texts) == len(set(texts)), panel["title"]
         if panel["type"] == "state-timeline":
-            assert mappings, panel["title"]
+            assert values, panel["title"]
+
+
+def test_no_value_is_not_green(board):
+    """Tiles and cells without a value are grey: Grafana gives them the colour of a good one."""
+    for panel in boards.panels(board):
+        config = panel["fieldConfig"]
+        mapped = [config["defaults"].get("mappings", [])] if panel["type"] == "stat" else []
+        if panel["type"] == "table":
+            mapped += [
+                item["value"]
+                for override in config["overrides"]
+                for item in override["properties"]
+                if item["id"] == "mappings"
+            ]
+            assert len(mapped) == len(config["overrides"]), panel["title"]
+        for mappings in mapped:
+            assert mappings[-1]["options"]["match"] == "null+nan", panel["title"]
+            assert mappings[-1]["options"]["result"]["color"] == "#808080"
 
 
 def test_runbooks_are_where_the_alerts_say(board):
