@@ -63,6 +63,7 @@ def _of_host() -> Placed:
             _if_lacking("kernel_modules_directory_present", "has no directory of modules"),
             _if_lacking("conntrack_netlink_available", "has no ctnetlink"),
             _if_any("router_advertisements_ignored", "ignores router advertisements"),
+            _if_any("nat_unassigned_helper", "has a helper that no rule assigns"),
             _if_any("reverse_path_strict_interfaces", "has a strict rp_filter"),
             _if_lacking("config_last_reload_successful", "could not reload its configuration"),
             _if_lacking("exporter_host_network_namespace", "is watched in another namespace"),
