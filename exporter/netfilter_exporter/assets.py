@@ -1,7 +1,7 @@
 """``netfilter_exporter assets DIR``: the alerts, runbooks and dashboards that come with it.
 
 What a site wants different is put in while they are written, so that nobody edits them by hand:
-a selector for every series, labels of its targets, thresholds, and where the runbooks are.
+a selector for every series, labels of its targets, thresholds, and where runbooks and Grafana are.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Overrides(NamedTuple):
 
     selector: str = ""
     runbook_url: str = ""
+    dashboard_url: str = ""
     thresholds: Mapping[str, float] = {}
     labels: Sequence[str] = ()  #: that tell targets apart, see target_labels
     scrape_interval: int = scrape_interval.USUAL  #: seconds
@@ -140,6 +141,7 @@ def _render_rule(rule: dict[str, Any], overrides: Overrides) -> dict[str, Any]:
         }
         if overrides.runbook_url:
             annotations["runbook_url"] = runbook_url(overrides.runbook_url, rule["alert"])
+        annotations["dashboard_url"] = dashboard_url(annotations["dashboard_url"], overrides)
         rendered["annotations"] = annotations
     return rendered
 
@@ -147,6 +149,15 @@ def _render_rule(rule: dict[str, Any], overrides: Overrides) -> dict[str, Any]:
 def runbook_url(base: str, alert: str) -> str:
     """Return the address of a runbook: {alert} is replaced, or else ALERT.md appended."""
     return base.replace("{alert}", alert) if "{alert}" in base else f"{base.rstrip('/')}/{alert}.md"
+
+
+def dashboard_url(template: str, overrides: Overrides) -> str:
+    """Return the address of an alert's dashboard, with a variable for each label of targets."""
+    base, path = template.split("/d/")
+    if overrides.dashboard_url:
+        base = overrides.dashboard_url.rstrip("/")
+    more = (f"&var-{label}={{{{ $labels.{label} | urlquery }}}}" for label in overrides.labels)
+    return f"{base}/d/{path}{''.join(more)}"
 
 
 def manifest(loaded: Mapping[str, Any]) -> bytes:
@@ -276,6 +287,7 @@ def main(argv: Sequence[str]) -> int:
     overrides = Overrides(
         arguments.selector or "",
         arguments.runbook_url or "",
+        arguments.dashboard_url or "",
         wanted,
         tuple(arguments.labels),
         arguments.scrape_interval,
@@ -287,8 +299,9 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write(f"{parser.prog}: {error}\n")
         return 1
     sys.stdout.write(f"wrote {len(contents)} files below {arguments.directory}\n")
-    if not arguments.runbook_url:
-        sys.stdout.write("their runbook_url is a placeholder: see --runbook-url\n")
+    for name in ("runbook_url", "dashboard_url"):
+        if not getattr(arguments, name):
+            sys.stdout.write(f"their {name} is a placeholder: see --{name.replace('_', '-')}\n")
     return 0
 
 
@@ -339,6 +352,12 @@ def _parser(known: Mapping[str, float]) -> argparse.ArgumentParser:
         type=_url,
         metavar="URL",
         help="where the runbooks are; {alert} stands for the alert's name, else /NAME.md is added",
+    )
+    parser.add_argument(
+        "--dashboard-url",
+        type=_url,
+        metavar="URL",
+        help="where Grafana is; /d/netfilter-host and the host of the alert are added",
     )
     parser.add_argument(
         "--threshold",

@@ -23,17 +23,18 @@ from netfilter_dashboards.board import (
 from netfilter_dashboards.panels import Column, Query, bars, colored, graph, stats, table
 
 
-def hosts_with(condition: str) -> str:
-    """Return how many hosts it holds for: 0 where hosts are known and it holds for none."""
-    return f"count({condition}) or 0 * count({q.KNOWN})"
+def hosts_with(condition: str, known: str = q.KNOWN) -> str:
+    """Return how many hosts it holds for: 0 where it holds for none of the hosts in `known`."""
+    return f"count({condition}) or 0 * count({known})"
 
 
 def _all_alerts(severity: str) -> str:
     firing = q.alerts(q.FIRING, f'severity="{severity}"')
     return (
         f"count({firing})"
-        f" or 0 * count({q.series('job_instance:netfilter_exporter_build_info:max')})"
-        f" or -1 * (count({q.KNOWN}) ^ 0)"
+        f" or 0 * count({q.series('job_instance:netfilter_exporter_build_info:max')}"
+        f" and {q.SCRAPED})"
+        f" or -1 * (count({q.SCRAPED}) ^ 0)"
     )
 
 
@@ -55,7 +56,8 @@ def _summary() -> Row:
             Placed(
                 3,
                 "Not healthy",
-                "Hosts that are broken, down or have a warning: the first rows of the table.",
+                "Hosts that are broken, down, unknown or have a warning: the first rows of the"
+                " table.",
                 stats(Query(hosts_with(f"({q.HEALTH}) > 0")), limits=bad),
             ),
             Placed(
@@ -68,13 +70,13 @@ def _summary() -> Row:
                 3,
                 "Not tracked",
                 "Hosts that do NAT and are proven not to track connections.",
-                stats(Query(hosts_with(off)), limits=bad),
+                stats(Query(hosts_with(off, q.SCRAPED)), limits=bad),
             ),
             Placed(
                 3,
                 "Not forwarding",
                 "Hosts that have rules for forwarded traffic and forward nothing.",
-                stats(Query(hosts_with(idle)), limits=bad),
+                stats(Query(hosts_with(idle, q.SCRAPED)), limits=bad),
             ),
             Placed(
                 3,
@@ -108,7 +110,7 @@ def _hosts() -> Placed:
         q.by(q.HOST, "sum", q.metric("nat_rules")),
         q.FORWARDING_OF_HOST,
         q.FILL,
-        q.DROPS,
+        q.DROPS_NOW,
         q.alerts_of_host('severity=~"critical|warning"'),
         q.UP,
         q.UNTRANSLATED_OF_HOST,
@@ -127,14 +129,15 @@ def _hosts() -> Placed:
         Column("Value #H", "Drops, 5 min", unit="short", limits=states.DROPS_5M, width=110),
         Column("Value #I", "Alerts", states.ALERTS, limits=states.ALERT_COUNT, width=110),
         Column("Value #J", "Exporter", states.UP, width=90),
-        Column("Value #K", "Untranslated", unit="cps", width=120),
+        Column("Value #K", "Untranslated", unit="suffix:/s", width=120),
         Column("job", "Job"),
     )
     return Placed(
         24,
         "Hosts",
-        "One row a host, the worst first. The host links to its own dashboard. OK means: there are"
-        " rules, connections are proven to be tracked and find a place, what must forward does.",
+        "One row a host, the worst first. The host links to its own dashboard. Unknown: the rules"
+        " or the tracking could not be read. OK means: there are rules, connections are proven to"
+        " be tracked and find a place, what must forward does.",
         table(
             *(Query(expr) for expr in asked),
             columns=columns,
@@ -185,7 +188,7 @@ def _worst() -> tuple[Placed, Placed]:
             8,
             "Most drops in 5 minutes",
             "The ten hosts that dropped most packets for which the table had no place.",
-            bars(Query(f"topk(10, {q.DROPS})", legend), unit="short", limits=states.DROPS_5M),
+            bars(Query(f"topk(10, {q.DROPS_NOW})", legend), unit="short", limits=states.DROPS_5M),
         ),
     )
 
@@ -263,7 +266,7 @@ def _load() -> Row:
                 8,
                 "Losses",
                 "What connection tracking lost, of all hosts.",
-                graph(*losses, unit="pps"),
+                graph(*losses, unit="suffix:/s"),
             ),
             Placed(
                 8,
@@ -273,7 +276,7 @@ def _load() -> Row:
                 graph(
                     Query(f"sum by (family) ({forwarded})", "{{family}} forwarded"),
                     Query(f"sum by (family) ({q.SENT_ON})", "{{family}} transmitted"),
-                    unit="pps",
+                    unit="suffix:/s",
                 ),
             ),
         ),

@@ -14,6 +14,7 @@ from netfilter_dashboards.board import (
     Row,
     build,
 )
+from netfilter_dashboards.findings import findings
 from netfilter_dashboards.host_details import details
 from netfilter_dashboards.panels import Column, Query, stats, table, timeline
 
@@ -70,7 +71,12 @@ def _summary() -> Row:
                 2,
                 "Drops, 5 min",
                 "Packets dropped in 5 minutes because the table had no place, clashes taken off.",
-                stats(Query(q.DROPS, _BY_HOST), unit="short", limits=states.DROPS_5M, decimals=0),
+                stats(
+                    Query(q.DROPS_NOW, _BY_HOST),
+                    unit="short",
+                    limits=states.DROPS_5M,
+                    decimals=0,
+                ),
             ),
             Placed(
                 3,
@@ -180,4 +186,5 @@ def host() -> str:
         " that ship with it.",
         all_hosts=False,
     )
-    return build(about, (_summary(), _wrong_now(), _since_when(), *details()), _annotations())
+    first = (_summary(), _wrong_now(), _since_when())
+    return build(about, (*first, *findings(), *details()), _annotations())

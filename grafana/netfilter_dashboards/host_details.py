@@ -172,13 +172,13 @@ def _losses() -> Row:
                 "Insert failures and NAT collisions",
                 "Both together mean that NAT runs out of ports: a warning and a page begin at the"
                 " lines. Failures alone are races.",
-                graph(*ports, unit="pps", limits=states.PORTS),
+                graph(*ports, unit="suffix:/s", limits=states.PORTS),
             ),
             Placed(
                 6,
                 "Invalid packets",
                 "Packets that fit no connection and are not translated.",
-                graph(invalid, unit="pps", limits=states.INVALID),
+                graph(invalid, unit="suffix:/s", limits=states.INVALID),
             ),
         ),
     )
@@ -207,7 +207,7 @@ def _traffic() -> Row:
                 graph(
                     forwarded,
                     Query(q.SENT_ON, "{{instance}} {{family}} transmitted"),
-                    unit="pps",
+                    unit="suffix:/s",
                 ),
             ),
             Placed(
@@ -248,7 +248,7 @@ def _flows() -> Row:
                         q.new_flows(labels=f"{q.FAMILY}, translated"),
                         "{{instance}} {{family}} {{translated}}",
                     ),
-                    unit="cps",
+                    unit="suffix:/s",
                     stacked=True,
                 ),
             ),
@@ -261,7 +261,7 @@ def _flows() -> Row:
                         q.new_flows(labels=f"{q.FAMILY}, replied"),
                         "{{instance}} {{family}} replied: {{replied}}",
                     ),
-                    unit="cps",
+                    unit="suffix:/s",
                     stacked=True,
                 ),
             ),

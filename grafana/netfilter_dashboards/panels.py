@@ -20,10 +20,11 @@ from grafana_foundation_sdk.models import common as model
 from grafana_foundation_sdk.models import dashboard
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from netfilter_dashboards.states import GREEN, ORANGE, RED, Limits, States
+from netfilter_dashboards.states import GREEN, GREY, ORANGE, RED, Limits, States
 
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
+NO_DATA = "no data"
 #: A panel's builder; the SDK has no common type for them.
 Panel = Any
 Property = dashboard.DynamicConfigValue
@@ -69,6 +70,15 @@ def mapped_words(words: Mapping[str, str]) -> list[dashboard.ValueMapping]:
     ]
 
 
+def nothing(text: str) -> list[dashboard.ValueMapping]:
+    """Return the mapping of no value: Grafana gives it the colour of a good one, green."""
+    result = dashboard.ValueMappingResult(text=text, color=GREY, index=0)
+    options = dashboard.DashboardSpecialValueMapOptions(
+        match=dashboard.SpecialValueMatch.NULL_AND_NAN, result=result
+    )
+    return [dashboard.SpecialValueMap(options)]
+
+
 def thresholds(limits: Limits | None) -> ThresholdsConfig:
     """Return the colours of values: red from where an alert is critical on."""
     steps = [dashboard.Threshold(color=GREEN, value=None)]
@@ -106,14 +116,13 @@ def stats(
 ) -> Panel:
     """Return a panel of the values that hold now, in words where `states` has them."""
     panel = stat.Panel().unit(unit).thresholds(thresholds(limits)).color_scheme(by_threshold())
-    if states:
-        panel.mappings(mapped(states))
+    panel.mappings([*(mapped(states) if states else ()), *nothing(NO_DATA)])
     if decimals is not None:
         panel.decimals(decimals)
     _targets(panel, queries, instant=True)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     panel.color_mode(model.BigValueColorMode.BACKGROUND).graph_mode(model.BigValueGraphMode.NONE)
-    return panel.text_mode(model.BigValueTextMode.AUTO).no_value("no data")
+    return panel.text_mode(model.BigValueTextMode.AUTO).no_value(NO_DATA)
 
 
 def timeline(*queries: Query, states: States | None = None) -> Panel:
@@ -204,6 +213,11 @@ class Column(NamedTuple):
     width: int = 0
     decimals: int | None = None
 
+    def _mapping(self) -> list[dashboard.ValueMapping]:
+        if self.states:
+            return mapped(self.states)
+        return mapped_words(self.words) if self.words else []
+
     def properties(self) -> Iterable[Property]:
         """Return how the column looks."""
         yield Property("displayName", self.title)
@@ -213,9 +227,7 @@ class Column(NamedTuple):
             yield Property("decimals", self.decimals)
         if self.unit != "none":
             yield Property("unit", self.unit)
-        if self.states or self.words:
-            mapping = mapped(self.states) if self.states else mapped_words(self.words or {})
-            yield Property("mappings", mapping)
+        yield Property("mappings", [*self._mapping(), *nothing("-")])
         if self.limits:
             yield Property("thresholds", thresholds(self.limits).build())
         if self.states or self.words or self.limits:

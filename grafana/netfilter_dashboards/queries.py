@@ -64,6 +64,8 @@ KNOWN = (
 )
 #: Whether each exporter could be scraped; those that never were are none.
 UP = f"(max by ({HOST}) ({series('up')}) and ({KNOWN}))"
+#: The hosts that are scraped: of others a range of minutes would still have a number, often 0.
+SCRAPED = f"({UP} == 1)"
 
 #: A clash raises insert_failed and drop together: what is left found no place. A hash chain that is
 #: too long raises insert_failed alone; old kernels do not count it.
@@ -71,6 +73,7 @@ _FAILED = increase("conntrack_insert_failed_total", "5m")
 _LONG = increase("conntrack_chain_too_long_total", "5m")
 _CLASHES = f"clamp_min({_FAILED} - {_LONG}, 0) or {_FAILED}"
 DROPS = f"clamp_min({increase('conntrack_drop_total', '5m')} - ({_CLASHES}), 0)"
+DROPS_NOW = f"{DROPS} and {SCRAPED}"
 _NO_CORE = f"{by(HOST, 'max', metric('conntrack_present'))} == 0"
 #: Warnings that are about NAT: it may work for some and not for others.
 _WARNED = by(
@@ -181,21 +184,27 @@ def _firing(severity: str) -> str:
     return by(HOST, "count", alerts(FIRING, f'severity="{severity}"'))
 
 
+#: 4 where a verdict is one of the bad ones, 2 where it is -1 or 2: not readable, unknown.
+_BROKEN_OR_UNKNOWN = f"floor(clamp(max by ({HOST}) (({VERDICT}) != 0 != 1 != 3), 2, 4) / 2) * 2"
 #: The state of a host: see states.HEALTH.
 HEALTH = (
     f"{_firing('critical')} * 0 + 4"
     f" or ({UP} == 0) * 0 + 3"
-    f" or clamp_max(max by ({HOST}) (({VERDICT}) >= 2 != 3), 4)"
-    f" or {_firing('warning')} * 0 + 2"
+    f" or {_BROKEN_OR_UNKNOWN}"
+    f" or {_firing('warning')} * 0 + 1"
     f" or {by(HOST, 'max', metric('exporter_build_info'))} * 0"
 )
 
 
 def alerts_of_host(severity: str) -> str:
-    """Return how many alerts of a severity fire on a host, and -1 where no rule is loaded."""
+    """Return how many alerts of a severity fire on a host, and -1 where no rule is loaded.
+
+    Of a host that is not scraped a 0 would say too much.
+    """
     return (
         f"{by(HOST, 'count', alerts(FIRING, severity))}"
         f" or max by ({HOST}) ({series('job_instance:netfilter_exporter_build_info:max')}) * 0"
+        f" and {SCRAPED}"
         f" or {by(HOST, 'max', metric('exporter_build_info'))} * 0 - 1"
     )
 

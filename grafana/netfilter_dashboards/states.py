@@ -22,7 +22,8 @@ States = dict[int, State]
 
 HEALTH: States = {
     0: State("healthy", GREEN),
-    2: State("warning", ORANGE),
+    1: State("warning", ORANGE),
+    2: State("unknown", PURPLE),
     3: State("DOWN", PURPLE),
     4: State("BROKEN", RED),
 }
@@ -30,7 +31,7 @@ VERDICT: States = {
     -1: State("not readable", GREY),
     0: State("not used", GREY),
     1: State("OK", GREEN),
-    2: State("cannot tell", ORANGE),
+    2: State("unknown", ORANGE),
     3: State("see alerts", ORANGE),
     4: State("DROPPING", RED),
     5: State("NO RULES", RED),
@@ -46,13 +47,15 @@ SWITCH: States = {
 UP: States = {0: State("DOWN", RED), 1: State("up", GREEN)}
 ALERTS: States = {-1: State("no alert rules", ORANGE), 0: State("none", GREEN)}
 SETTING: States = {0: State("off", BLUE), 1: State("on", GREEN)}
+FINDING: States = {0: State("no", GREEN), 1: State("YES", ORANGE)}
+PRESENT: States = {0: State("absent", GREY), 1: State("present", BLUE)}
 MISMATCH: States = {0: State("as wanted", GREEN), 1: State("NOT AS WANTED", ORANGE)}
 CAPABILITY: States = {
     0: State("missing, not needed", GREY),
     1: State("there, not needed", BLUE),
     2: State("NEEDED, MISSING", RED),
     3: State("needed, there", GREEN),
-    4: State("needed, cannot tell", ORANGE),
+    4: State("needed, unknown", ORANGE),
 }
 MODULE: States = {
     1: State("loaded", GREEN),

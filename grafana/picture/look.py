@@ -93,7 +93,7 @@ def number(value: float, unit: str, decimals: int | None = None) -> str:
     if unit == "s" and 0 < abs(value) < 1:
         return f"{value * 1000:.3g} ms"
     for size, suffix in _SUFFIXES:
-        if abs(value) >= size and unit in {"short", "pps"}:
-            return f"{value / size:.3g}{suffix}{' p/s' if unit == 'pps' else ''}"
+        if abs(value) >= size and unit == "short":
+            return f"{value / size:.3g}{suffix}"
     text = f"{value:.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:.3g}"
-    return text + {"pps": " p/s", "s": " s"}.get(unit, "")
+    return text + (" s" if unit == "s" else unit.partition("suffix:")[2])

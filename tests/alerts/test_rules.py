@@ -122,11 +122,15 @@ def _seconds(text):
 def test_annotations_say_what_and_what_to_do(rule):
     """The summary is a fixed sentence, the description names the host, the runbook is its own."""
     annotations = rule["annotations"]
-    assert set(annotations) == {"summary", "description", "runbook_url"}
+    assert set(annotations) == {"summary", "description", "runbook_url", "dashboard_url"}
     assert re.fullmatch(r"[A-Z][^{}]*\.", annotations["summary"])
     assert ("{{ $labels.instance }}" in annotations["description"]) != (rule["alert"] in FLEET)
     assert annotations["description"].endswith(".")
     assert annotations["runbook_url"].endswith(f"/runbooks/{rule['alert']}.md")
+    assert annotations["dashboard_url"].endswith(
+        "/d/netfilter-host?var-job={{ $labels.job | urlquery }}"
+        "&var-instance={{ $labels.instance | urlquery }}"
+    )
 
 
 def test_runbooks_have_one_address():

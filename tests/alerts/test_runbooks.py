@@ -9,7 +9,7 @@ from netfilter_exporter import assets, collectors, exporter_metrics
 from netfilter_exporter.collectors.base import PREFIX
 
 FOLDER = Path(assets.folder(), "alerts")
-RUNBOOKS = sorted((FOLDER / "runbooks").glob("*.md"))
+RUNBOOKS = sorted((FOLDER / "runbooks").glob("Netfilter*.md"))
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation", "When it is a false positive"]
 ALERTS = {
     rule["alert"]

@@ -12,6 +12,7 @@ from lab.service import REACHED
 from support import debian, debian_package, needs, wheel
 from support.attacks import claims, seen
 from support.page import Page
+from support.runbooks import GUEST, described, ended_in_guest, states
 
 #: For a boot of two minutes, what is built and fetched before the first one, and some patience.
 LONG = 1200
@@ -25,6 +26,7 @@ VOLATILE = re.compile(
     r"|^process_"
 )
 DYNAMIC = range(61184, 65520)  #: systemd's for DynamicUser=
+RUNBOOKS = [state for state in states() if state.of(GUEST)]
 REFUSED = "TimeoutError"  #: nothing answers, not even to say no
 
 
@@ -263,3 +265,13 @@ def test_a_purge_leaves_no_trace(packaged):
     found = packaged("purged")
     assert (found["new"], found["changed"], found["user"]) == ([], [], False)
     assert {unit["LoadState"] for unit in found["units"].values()} == {"not-found"}
+
+
+@pytest.mark.parametrize("state", RUNBOOKS, ids=lambda state: state.runbook)
+def test_commands_of_runbooks_do_what_is_said(fact, state):
+    """Those that act on a whole machine; no other loads a module or creates a table."""
+    cases, results = state.of(GUEST), fact(state.runbook)["ended"]
+    assert len(cases) == len(results)
+    ended = [ended_in_guest(result) for result in results]
+    wrong = [found for found in map(described, cases, ended) if found]
+    assert not wrong, "\n".join(wrong)

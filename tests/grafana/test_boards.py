@@ -80,6 +80,30 @@ def test_only_what_exists_is_asked(board):
             assert name in emitted | RECORDED | FOREIGN, (target.owner, name)
 
 
+def test_what_alerts_read_is_on_a_panel():
+    """A person who follows an alert to the dashboard finds each metric that it rests on."""
+    recorded = {
+        rule["record"]: rule["expr"]
+        for group in RULES["groups"]
+        for rule in group["rules"]
+        if "record" in rule
+    }
+    read, waiting = set(), [rule["expr"] for rule in ALERTS]
+    while waiting:
+        expr = waiting.pop()
+        names = set(re.findall(r"[a-zA-Z_:][\w:]*", re.sub(r"#.*|\"[^\"]*\"", "", expr)))
+        waiting += [recorded.pop(name) for name in names & recorded.keys()]
+        read |= {name for name in names if re.fullmatch(r"netfilter_\w+", name)}
+    shown = {
+        name
+        for board in map(boards.load, boards.NAMES)
+        for target in boards.targets(board)
+        for name in re.findall(r"\bnetfilter_\w+", target.expr)
+    }
+    assert len(read) > 50
+    assert read - shown == set()
+
+
 def _page_names():
     text = Path(exporter_metrics.__file__).read_text(encoding="utf-8")
     return {f"netfilter_{name}" for name in re.findall(r'"([a-z_]+)"', text)}
@@ -111,6 +135,8 @@ FILLING = "NetfilterConntrackTableFilling"
 @pytest.mark.parametrize(
     ("name", "title", "column", "color", "alert", "severity"),
     [
+        ("netfilter-host", "Limit per bucket", None, "orange", "NetfilterConntrackHashTooSmall",
+         "warning"),
         ("netfilter-host", "Table fill", None, "orange", FILLING, "warning"),
         ("netfilter-host", "Table fill", None, "red", FILLING, "critical"),
         ("netfilter-host", "Fill over time", None, "orange", FILLING, "warning"),
@@ -158,12 +184,31 @@ def test_states_are_told_in_words(board):
                 if item["id"] == "mappings"
                 for mapping in item["value"]
             ]
-        for mapping in mappings:
+        values = [mapping for mapping in mappings if mapping["type"] == "value"]
+        for mapping in values:
             texts = [result["text"] for result in mapping["options"].values()]
             assert all(texts), panel["title"]
             assert len(texts) == len(set(texts)), panel["title"]
         if panel["type"] == "state-timeline":
-            assert mappings, panel["title"]
+            assert values, panel["title"]
+
+
+def test_no_value_is_not_green(board):
+    """Tiles and cells without a value are grey: Grafana gives them the colour of a good one."""
+    for panel in boards.panels(board):
+        config = panel["fieldConfig"]
+        mapped = [config["defaults"].get("mappings", [])] if panel["type"] == "stat" else []
+        if panel["type"] == "table":
+            mapped += [
+                item["value"]
+                for override in config["overrides"]
+                for item in override["properties"]
+                if item["id"] == "mappings"
+            ]
+            assert len(mapped) == len(config["overrides"]), panel["title"]
+        for mappings in mapped:
+            assert mappings[-1]["options"]["match"] == "null+nan", panel["title"]
+            assert mappings[-1]["options"]["result"]["color"] == "#808080"
 
 
 def test_runbooks_are_where_the_alerts_say(board):

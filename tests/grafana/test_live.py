@@ -97,7 +97,7 @@ def test_the_fleet_tells_who_is_broken(incident):
         live.CONTAINERS: "BROKEN",
         live.LOST: "DOWN",
         live.PLAIN: "healthy",
-        live.BLIND: "healthy",
+        live.BLIND: "unknown",
     }
     assert column(incident, "B") == {
         live.GATEWAY: "see alerts",
@@ -108,9 +108,17 @@ def test_the_fleet_tells_who_is_broken(incident):
     }
 
 
+def test_a_host_that_is_down_has_no_zero(incident):
+    """Its row has its state and its alert, and nothing that a 0 would call good."""
+    for ref in "DEFGHK":
+        assert live.LOST not in column(incident, ref)
+    assert column(incident, "I")[live.LOST] == 1
+
+
 def test_the_fleet_was_healthy_before(incident):
     """Nobody is called broken who is not."""
-    assert set(column(incident, "A", incident.healthy_until - 1).values()) == {"healthy"}
+    before = column(incident, "A", incident.healthy_until - 1)
+    assert before == {**dict.fromkeys(live.NAMES, "healthy"), live.BLIND: "unknown"}
     ipv4 = column(incident, "B", incident.healthy_until - 1)
     for name in (live.GATEWAY, live.EDGE, live.CONTAINERS):
         assert ipv4[name] == "OK"

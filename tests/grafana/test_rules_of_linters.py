@@ -8,7 +8,7 @@ import pytest
 import boards
 
 WORDS = {"stat", "timeseries", "state-timeline", "table", "bargauge"}
-UNITS = {"none", "short", "cps", "percentunit", "pps", "s"}
+UNITS = {"none", "short", "percentunit", "suffix:/s", "s"}
 SELECTORS = ('job=~"$job"', 'instance=~"$instance"')
 COUNTER = re.compile(r"_(total|sum|count|bucket)$")
 #: Words of the exporter's own that end as counters do.

@@ -242,6 +242,14 @@ def send(address: str, port: int, times: int = 1) -> None:
             opened.sendto(b"x", (address, port))
 
 
+def connect(source: str, address: str, port: int) -> None:
+    """Send the first packet of a TCP connection, and wait for nothing."""
+    with socket.socket() as opened:
+        opened.bind((source, 0))
+        opened.setblocking(False)
+        opened.connect_ex((address, port))
+
+
 def flood(seconds: float) -> None:
     """Open a new flow on loopback every 5 ms, whatever the kernel answers."""
     end = time.monotonic() + seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,28 +33,39 @@ class Pasted(NamedTuple):
 class Terminal:
     """A shell in a network namespace, with a copy of /etc, in an empty working directory."""
 
-    def __init__(self, namespace: Namespace, directory: Path) -> None:
+    def __init__(
+        self, namespace: Namespace, directory: Path, spared: Sequence[str] = ON_THE_MACHINE
+    ) -> None:
+        """The programs of `spared` are noted, not run."""
         self._namespace = namespace
         self.etc, self.canary, programs = (directory / name for name in ("etc", "work", "bin"))
+        self._programs = programs
         self._notes = directory / "notes"
         for kept in ("sysctl.d", "modules-load.d"):
             (self.etc / kept).mkdir(parents=True)
-        for link in ("nsswitch.conf", "protocols", "services", "alternatives", "iproute2"):
+        for link in (
+            *("nsswitch.conf", "protocols", "services", "alternatives", "iproute2"),
+            *("passwd", "group"),
+        ):
             source = Path("/etc", link)
             copy = shutil.copytree if source.is_dir() else shutil.copy
             if source.exists():
                 copy(source, self.etc / link)
         self.canary.mkdir()
         programs.mkdir()
-        for name in ON_THE_MACHINE:
-            program = programs / name
-            program.write_text(_NOTE.format(notes=self._notes))
-            program.chmod(0o755)
+        for name in spared:
+            self.add(name, _NOTE.format(notes=self._notes))
         self._environment = {
             "PATH": f"{programs}:{os.environ['PATH']}",
             "HOME": str(directory),
             "LC_ALL": "C.UTF-8",
         }
+
+    def add(self, name: str, text: str) -> None:
+        """Put a program before those of the machine."""
+        program = self._programs / name
+        program.write_text(text)
+        program.chmod(0o755)
 
     def paste(self, line: str, shell: str = "sh") -> Pasted:
         """Run one line."""

@@ -55,6 +55,7 @@ def test_a_selector_goes_into_every_raw_series():
 def test_rendered_rules_say_what_was_asked_for(tmp_path):
     """Selector, runbook address and threshold are in the rules and in the manifest."""
     command = ["--selector", 'env="p"', "--runbook-url", "https://r.example.org/x/"]
+    command += ["--dashboard-url", "https://g.example.org/", "--label", "cluster"]
     assert assets.main([str(tmp_path), *command, "--threshold", "drops_5m=25"]) == 0
     rules = yaml.safe_load((tmp_path / assets.RULES).read_text())
     manifest = yaml.safe_load((tmp_path / assets.MANIFEST).read_text())
@@ -69,6 +70,10 @@ def test_rendered_rules_say_what_was_asked_for(tmp_path):
     assert "> 25  #" in dropping["expr"]
     url = "https://r.example.org/x/NetfilterConntrackDropping.md"
     assert dropping["annotations"]["runbook_url"] == url
+    board = "https://g.example.org/d/netfilter-host?var-job={{ $labels.job | urlquery }}&"
+    assert dropping["annotations"]["dashboard_url"].startswith(board)
+    cluster = "&var-cluster={{ $labels.cluster | urlquery }}"
+    assert dropping["annotations"]["dashboard_url"].endswith(cluster)
 
 
 def test_a_threshold_is_changed_everywhere_and_nothing_else_is():
@@ -99,11 +104,14 @@ def test_a_warning_comes_before_what_is_critical(tmp_path, capsys, settings, tex
 
 
 def test_a_placeholder_is_told(tmp_path, capsys):
-    """Who has not said where the runbooks are gets links that lead nowhere."""
+    """Who has not said where runbooks and dashboards are gets links that lead nowhere."""
     assert assets.main([str(tmp_path)]) == 0
-    assert "--runbook-url" in capsys.readouterr().out
-    assert assets.main([str(tmp_path), "--runbook-url=https://w/r"]) == 0
-    assert "--runbook-url" not in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "--runbook-url" in output
+    assert "--dashboard-url" in output
+    command = [str(tmp_path), "--runbook-url=https://w/r", "--dashboard-url=https://g"]
+    assert assets.main(command) == 0
+    assert "is a placeholder" not in capsys.readouterr().out
 
 
 def test_runbook_addresses():

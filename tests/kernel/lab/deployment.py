@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from lab import build, machine, results, systemd
+from lab import build, machine, results, runbooks, systemd
 from lab.build import Builder
 from support import debian_package
+from support.runbooks import GUEST, states
 
 SUITE = "bookworm"
 _UNITS = build.TESTS.parent / "exporter/deploy/systemd"
@@ -20,11 +22,25 @@ CRASH = "crash"  #: where the guest's last words are, if it died
 Facts = dict[str, dict[str, Any]]
 
 
+def _runbooks() -> list[dict[str, Any]]:
+    """Return the states that a guest is for, with the commands that are run in it."""
+    return [
+        {
+            "runbook": state.runbook,
+            "guest": state.guest,
+            "cases": [{"line": case.line, "then": list(case.then)} for case in state.of(GUEST)],
+        }
+        for state in states()
+        if state.of(GUEST)
+    ]
+
+
 def facts(folder: Path) -> Facts:
     """Return what each step of lab.administrator found; raises what building raises."""
     builder = Builder(folder, systemd.WORLD)
     kernel = builder.kernel(SUITE)
-    builder.copy_lab(folder)
+    lab = builder.copy_lab(folder)
+    (lab / runbooks.FILE.name).write_text(json.dumps(_runbooks()))
     shutil.copytree(_UNITS, folder / "job/opt/deploy")
     if not debian_package.lacking():
         built = debian_package.build(folder / "package").parent

@@ -16,28 +16,58 @@ from support import debian
 
 _PACKAGES = (
     # What a host has.
+    "coreutils",
+    "curl",
+    "dash",
+    "dpkg",
+    "grep",
+    "gzip",
+    "mawk",
     "mount",
     "procps",
     "prometheus-node-exporter",
+    "sed",
     "systemd",
     # What those need.
     "libacl1",
     "libapparmor1",
+    "libattr1",
     "libaudit1",
     "libblkid1",
+    "libbrotli1",
     "libcap-ng0",
+    "libcom-err2",
     "libcrypt1",
+    "libcurl4",
     "libgcrypt20",
+    "libgnutls30",
     "libgpg-error0",
+    "libgssapi-krb5-2",
+    "libhogweed6",
+    "libidn2-0",
+    "libk5crypto3",
+    "libkeyutils1",
+    "libkrb5-3",
+    "libkrb5support0",
+    "libldap-2.5-0",
     "liblz4-1",
     "libmount1",
     "libncursesw6",
+    "libnettle8",
+    "libnghttp2-14",
+    "libp11-kit0",
     "libpam0g",
     "libproc2-0",
+    "libpsl5",
+    "librtmp1",
+    "libsasl2-2",
     "libseccomp2",
     "libsmartcols1",
+    "libssh2-1",
     "libsystemd-shared",
     "libsystemd0",
+    "libtasn1-6",
+    "libunistring2",
     "libuuid1",
 )
 #: What installs and removes a package, and what ours depends on.
@@ -131,6 +161,7 @@ def _finish(target: Path) -> None:
     wants = units / "multi-user.target.wants"
     wants.mkdir()
     (wants / "lab.service").symlink_to("../lab.service")
+    (target / "usr/bin/awk").symlink_to("mawk")
     (target / "init").symlink_to("usr/lib/systemd/systemd")
 
 
