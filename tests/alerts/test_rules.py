@@ -127,10 +127,10 @@ def test_annotations_say_what_and_what_to_do(rule):
     assert ("{{ $labels.instance }}" in annotations["description"]) != (rule["alert"] in FLEET)
     assert annotations["description"].endswith(".")
     assert annotations["runbook_url"].endswith(f"/runbooks/{rule['alert']}.md")
-    assert annotations["dashboard_url"].endswith(
-        "/d/netfilter-host?var-job={{ $labels.job | urlquery }}"
-        "&var-instance={{ $labels.instance | urlquery }}"
-    )
+    job = "?var-job={{ $labels.job | urlquery }}"
+    of_host = f"host{job}&var-instance={{{{ $labels.instance | urlquery }}}}"
+    board = f"fleet{job}" if rule["alert"] in FLEET else of_host
+    assert annotations["dashboard_url"].endswith(f"/d/netfilter-{board}")
 
 
 def test_runbooks_have_one_address():

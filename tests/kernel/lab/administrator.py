@@ -224,19 +224,24 @@ _STEPS = (
     *(booted, without_user, timer, service, reload, reload_at_once),
     *(killed, confined, addresses, sockets),
     textfile,  # late: a minute has passed
-    *(packaged.STEPS if packaged.PACKAGE.exists() else ()),
     calm,
 )
 
 
 def main(output: str) -> int:
-    """Do it all, whatever comes of a step; runbooks at the end, which need hosts in bad states."""
+    """Do it all, whatever comes of a step.
+
+    Runbooks come late, as they need hosts in bad states, and the package comes last: it takes the
+    place of all that was installed by hand.
+    """
     with open(output, "w") as out:
         for step in _STEPS:
             _say(out, f"fact {step.__name__} {packed(_tried(step))}")
         for state in runbooks.load():
             found = _tried(functools.partial(runbooks.results, state))
             _say(out, f"fact {state['runbook']} {packed(found)}")
+        for step in packaged.STEPS if packaged.PACKAGE.exists() else ():
+            _say(out, f"fact {step.__name__} {packed(_tried(step))}")
         _say(out, "end")
     return 0
 
