@@ -7,6 +7,7 @@ from support import side_by_side
 from support.host import FakeHost
 
 settings.register_profile("project", deadline=None, derandomize=True)
+# Where time matters more: --fast, and the other Pythons.
 settings.register_profile("few", settings.get_profile("project"), max_examples=20)
 settings.load_profile("project")
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Rewrites what is made of the code: tables in README.md and RUNBOOKS.md, the man page's flags."""
+"""Rewrites what is made of the code: the tables of documents, the man page's flags."""
 
 import sys
 

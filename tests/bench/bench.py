@@ -266,7 +266,7 @@ def _cpu_name() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer scrapes")
-    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    parser.add_argument("--readme", action="store_true", help="write it into README.md here")
     chosen = parser.parse_args(argv)
     if os.geteuid() != 0:
         parser.error("only root can make network namespaces")

@@ -146,7 +146,7 @@ def test_colour_on_a_terminal(fake_host, monkeypatch, terminal):
 
 
 def test_json_is_stable(run, required):
-    """The keys are those that README documents."""
+    """The keys are those of exporter/CHECK.md."""
     code, out = run("6.1/forward-off", "--json", required)
     got = json.loads(out)
     assert list(got) == [

@@ -222,11 +222,11 @@ def test_promtool_takes_the_scrape_example():
 
 
 def test_the_example_of_a_configuration():
-    """It shows every key that there is, and README shows it."""
+    """It shows every key that there is, and the document of this folder shows it."""
     text = (DEPLOY / "config.yml").read_text()
     assert config.parse(text, "f").expect.rules
     assert set(yaml.safe_load(text)) == set(config._CONFIG)
-    assert f"```yaml\n{text}```" in (ROOT / "README.md").read_text()
+    assert f"```yaml\n{text}```" in (DEPLOY / "README.md").read_text()
 
 
 def test_the_example_of_a_web_configuration():

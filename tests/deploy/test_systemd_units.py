@@ -15,7 +15,7 @@ SERVICES = ("netfilter_exporter.service", "netfilter_exporter-textfile.service")
 UNITS = sorted(path.name for path in SYSTEMD.glob("netfilter_exporter*.*"))
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "alerts" / "netfilter.rules.yml"
-README = ROOT / "README.md"
+README = ROOT / "exporter/deploy/README.md"
 
 needs_systemd = pytest.mark.skipif(
     not shutil.which("systemd-analyze"), reason="needs Debian's package systemd; tests/run has it"

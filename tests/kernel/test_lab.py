@@ -2,7 +2,7 @@
 
 Every scenario is run on the oldest and the newest kernel, and on the running one. The kernels in
 between are booted for those in which kernels differ, and for all with --update-golden, which writes
-the table in README.
+the table in the README.md of this folder.
 """
 
 import concurrent.futures

@@ -1,4 +1,4 @@
-"""The table of all alerts for the README, made from the rules."""
+"""The table of all alerts for alerts/README.md, made from the rules."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def alert_table(loaded: Mapping[str, Any]) -> str:
 def _line(name: str, rules: list[dict[str, Any]]) -> str:
     ordered = sorted(rules, key=lambda rule: _RANK[rule["labels"]["severity"]])
     severities = ", ".join(rule["labels"]["severity"] for rule in ordered)
-    link = f"[{name}](alerts/runbooks/{name}.md)"
+    link = f"[{name}](runbooks/{name}.md)"
     return f"| {link} | {severities} | {ordered[0]['annotations']['summary']} |"

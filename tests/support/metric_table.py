@@ -1,4 +1,4 @@
-"""The table of all metrics in README.md, made from the rows of the code."""
+"""The table of all metrics in exporter/METRICS.md, made from the rows of the code."""
 
 from __future__ import annotations
 

@@ -1,10 +1,19 @@
-"""README.md, whose tables are made by commands and stand between markers."""
+"""Documents with tables that are made by commands, and stand between markers."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-PATH = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+#: The document of each table.
+PLACES = {
+    "alerts": ROOT / "alerts/README.md",
+    "bench": ROOT / "tests/bench/README.md",
+    "matrix": ROOT / "tests/kernel/README.md",
+    "metrics": ROOT / "exporter/METRICS.md",
+    "outcome": ROOT / "tests/kernel/README.md",
+    "silent": ROOT / "tests/kernel/README.md",
+}
 
 
 def embed(text: str, name: str, content: str) -> str:
@@ -17,6 +26,13 @@ def embed(text: str, name: str, content: str) -> str:
     return f"{before}{begin}{content}{end}{after}"
 
 
-def write(name: str, content: str, path: Path = PATH) -> None:
-    """Put `content` between the markers of `name` in README.md, or in another file."""
-    path.write_text(embed(path.read_text(encoding="utf-8"), name, content), encoding="utf-8")
+def is_current(name: str, content: str) -> bool:
+    """Tell whether the table of a name is `content`."""
+    text = PLACES[name].read_text(encoding="utf-8")
+    return embed(text, name, content) == text
+
+
+def write(name: str, content: str) -> None:
+    """Put `content` between the markers of `name`."""
+    place = PLACES[name]
+    place.write_text(embed(place.read_text(encoding="utf-8"), name, content), encoding="utf-8")

@@ -13,7 +13,7 @@ STATUS = {0: "ok", 1: "warning", 2: "critical", 3: "unknown"}
 
 
 def document(report: Report) -> dict[str, Any]:
-    """Return the report as plain values, see README."""
+    """Return the report as plain values, see exporter/CHECK.md."""
     return {
         "schema": SCHEMA,
         "status": STATUS[report.exit_code],

@@ -1,7 +1,7 @@
 """What a metric and a collector are.
 
 A metric is one row: its name, its help, where it comes from, and the function that makes its
-samples out of a `Snapshot`. A collector is a file of rows. README's table is made from the rows.
+samples out of a `Snapshot`. A collector is a file of rows. METRICS.md is made of the rows.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Metric(Generic[T]):
 
     name: str  #: without the prefix; a counter's ends in _total
     help: str
-    source: str  #: the kernel file or message it comes from, for the table in the README
+    source: str  #: the kernel file or message it comes from, for the table in METRICS.md
     samples: Callable[[T], Iterable[Sample]]
     labels: tuple[str, ...] = ()
     #: Facts that the samples are made of, and of nothing else: they are made again

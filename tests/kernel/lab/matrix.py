@@ -1,4 +1,4 @@
-"""The matrix of scenario by kernel, as a table for people and for the README."""
+"""The matrix of scenario by kernel, as a table for people and for README.md of tests/kernel."""
 
 from __future__ import annotations
 

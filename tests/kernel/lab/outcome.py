@@ -42,7 +42,6 @@ SOURCES = (PROCFS, CTNETLINK)
 MOMENTS = tuple(range(0, AFTERWARDS + 1, INTERVAL))
 #: Unanswered connections mean something only where they usually are answered.
 NEEDS_HISTORY = frozenset({"NetfilterNatUnanswered"})
-README = Path(__file__).parents[1] / "README.md"
 
 #: Seconds from the first scrape after a fault until an alert fires.
 Times = Mapping[Alert, int]
@@ -207,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, text in (("outcome", table(found)), ("silent", twins(found))):
         sys.stdout.write(f"{text}\n")
         if chosen.readme:
-            readme.write(name, text, README)
+            readme.write(name, text)
     for kernel, each in zip(found, collected):
         sys.stdout.write(f"{kernel.label}: {each.seconds:.0f} s\n")
         for text in kernel.wrong:
