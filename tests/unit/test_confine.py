@@ -191,7 +191,7 @@ def below(root, *files):
 def test_directories_are_readable_not_files(root):
     """Those that are there; where one is missing, that above it: it may come."""
     found = below(root)
-    assert {"etc/sysctl.d", "etc/modprobe.d", "usr", "run"} <= found
+    assert {"etc/sysctl.d", "etc/modprobe.d", "etc/machine-id", "usr", "run"} <= found
     assert "etc" not in found
     (root / "etc/modprobe.d").rmdir()
     assert "etc" in below(root)
