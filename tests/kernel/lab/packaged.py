@@ -160,6 +160,7 @@ def _remove_by_hand() -> None:
     for name in (
         *(_DEFAULTS, f"/etc/{NAME}", f"/var/lib/{NAME}", f"/var/lib/private/{NAME}"),
         *(f"/usr/lib/sysusers.d/{NAME}.conf", f"/usr/local/bin/{NAME}"),
+        *("/etc/shadow", "/etc/shadow-"),  # made up for attempts: userdel would complete it
         f"/usr/local/lib/python{sys.version_info[0]}.{sys.version_info[1]}/dist-packages",
     ):
         _remove(Path(name))
