@@ -232,11 +232,8 @@ def render(found: Mapping[str, bytes], overrides: Overrides) -> dict[str, bytes]
 def _render_mixin(found: Mapping[str, bytes], overrides: Overrides) -> dict[str, bytes]:
     """Return the mixin, whose settings begin as what is wished for."""
     loaded = load_rules(found[RULES])
-    marked = Overrides(
-        mixin.SELECTOR,
-        mixin.runbook("{alert}"),
-        labels=overrides.labels,
-        scrape_interval=overrides.scrape_interval,
+    marked = overrides._replace(
+        selector=mixin.SELECTOR, runbook_url=mixin.runbook("{alert}"), thresholds={}
     )
     groups = render_rules(loaded, marked)["groups"]
     for rule in rules_of({"groups": groups}):

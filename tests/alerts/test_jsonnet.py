@@ -12,7 +12,7 @@ from support import needs
 SELECTOR = """cluster="we'st",job=~"a|b\\\\d\""""
 THRESHOLDS = {"table_warning_ratio": 0.7, "drops_5m": 25}
 ADDRESS = "https://r.example.org/a%20b/"
-OVERRIDES = assets.Overrides(SELECTOR, ADDRESS, THRESHOLDS)
+OVERRIDES = assets.Overrides(selector=SELECTOR, runbook_url=ADDRESS, thresholds=THRESHOLDS)
 CONFIG = f"""{{
   netfilterExporterSelector: {json.dumps(SELECTOR)},
   netfilterExporterRunbookURLPattern: 'https://r.example.org/a%%20b/%s.md',

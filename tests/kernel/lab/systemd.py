@@ -73,7 +73,6 @@ _PACKAGES = (
 #: What installs and removes a package, and what ours depends on.
 _PACKAGING = (
     "diffutils",
-    "dpkg",
     "init-system-helpers",
     "libc-bin",
     "libpython3-stdlib",
