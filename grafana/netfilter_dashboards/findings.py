@@ -158,6 +158,11 @@ def _others() -> Placed:
                 states.PRESENT,
             ),
             Query(
+                q.by(q.HOST, "max", q.metric("exporter_host_info")),
+                "{{instance}} machine is known",
+                states.PRESENT,
+            ),
+            Query(
                 f"time() - {text_file} < bool 300 or {_SERVED} * 0",
                 "{{instance}} page by text file",
                 states.PRESENT,

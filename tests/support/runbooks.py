@@ -70,6 +70,7 @@ class State(NamedTuple):
     guest: str  #: a script for a guest
     configuration: str
     traffic: bool
+    last: bool  #: the guest does not recover from it
     advertises: bool
     cases: tuple[Case, ...]
 
@@ -123,6 +124,7 @@ def _state(runbook: str, fields: Mapping[str, Any]) -> State:
         fields.get("guest", ""),
         fields.get("configuration", "nat: required"),
         fields.get("traffic", False),
+        fields.get("last", False),
         fields.get("advertises", False),
         tuple(cases),
     )

@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -220,6 +220,12 @@ def calm() -> Fact:
     return {}
 
 
+def restored() -> Fact:
+    """Have the rules of the first step again, which runbooks replaced."""
+    neighbours.load_rules()
+    return {}
+
+
 _STEPS = (
     *(booted, without_user, timer, service, reload, reload_at_once),
     *(killed, confined, addresses, sockets),
@@ -231,19 +237,27 @@ _STEPS = (
 def main(output: str) -> int:
     """Do it all, whatever comes of a step.
 
-    Runbooks come late, as they need hosts in bad states, and the package comes last: it takes the
-    place of all that was installed by hand.
+    Runbooks come late, as they need hosts in bad states, and the package comes after them: it takes
+    the place of all that was installed by hand. What a host does not recover from comes last.
     """
+    package = packaged.STEPS if packaged.PACKAGE.exists() else ()
     with open(output, "w") as out:
-        for step in _STEPS:
-            _say(out, f"fact {step.__name__} {packed(_tried(step))}")
-        for state in runbooks.load():
-            found = _tried(functools.partial(runbooks.results, state))
-            _say(out, f"fact {state['runbook']} {packed(found)}")
-        for step in packaged.STEPS if packaged.PACKAGE.exists() else ():
-            _say(out, f"fact {step.__name__} {packed(_tried(step))}")
+        for name, step in (
+            *((step.__name__, step) for step in _STEPS),
+            *_of_runbooks(last=False),
+            *((step.__name__, step) for step in (restored, *package)),
+            *_of_runbooks(last=True),
+        ):
+            _say(out, f"fact {name} {packed(_tried(step))}")
         _say(out, "end")
     return 0
+
+
+def _of_runbooks(*, last: bool) -> Iterator[tuple[str, Callable[[], Fact]]]:
+    """Yield a step for each runbook, by its name."""
+    for state in runbooks.load():
+        if state["last"] is last:
+            yield state["runbook"], functools.partial(runbooks.results, state)
 
 
 def _tried(step: Callable[[], Fact]) -> Fact:

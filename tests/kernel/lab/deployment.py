@@ -28,6 +28,7 @@ def _runbooks() -> list[dict[str, Any]]:
         {
             "runbook": state.runbook,
             "guest": state.guest,
+            "last": state.last,
             "cases": [{"line": case.line, "then": list(case.then)} for case in state.of(GUEST)],
         }
         for state in states()

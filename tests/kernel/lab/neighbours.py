@@ -26,9 +26,7 @@ def build() -> None:
     """Make rules in both backends, and the neighbour."""
     for module in ("nf_conntrack_netlink", "veth"):
         run(f"modprobe {module}")
-    run("nft -f -", _RULES)
-    for tool in ("iptables-legacy", "ip6tables-legacy"):
-        run(f"{tool} -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE")
+    load_rules()
     run("sysctl -q net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
     run(f"ip netns add {_PEER}")
     run(f"ip link add wan0 type veth peer name eth0 netns {_PEER}")
@@ -38,6 +36,14 @@ def build() -> None:
         run(f"ip -n {_PEER} address add {theirs}{suffix.format('eth0')}")
     run("ip link set wan0 up")
     run(f"ip -n {_PEER} link set eth0 up")
+
+
+def load_rules() -> None:
+    """Have these rules, and no others."""
+    run("nft -f -", f"flush ruleset\n{_RULES}")
+    for tool in ("iptables-legacy", "ip6tables-legacy"):
+        run(f"{tool} -w -t nat -F")
+        run(f"{tool} -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE")
 
 
 def reaching() -> dict[str, str]:
