@@ -14,8 +14,8 @@ from support.attacks import claims, seen
 from support.page import Page
 from support.runbooks import GUEST, described, ended_in_guest, states
 
-#: For a boot of two minutes, what is built and fetched before the first one, and some patience.
-LONG = 1200
+#: For a quarter of an hour in the guest, what is built and fetched before, and some patience.
+LONG = 3600
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(LONG)]
 

@@ -15,7 +15,7 @@ from support.runbooks import GUEST, states
 SUITE = "bookworm"
 _UNITS = build.TESTS.parent / "exporter/deploy/systemd"
 #: Seconds without a word from the guest; a step takes 5 to 20.
-_PATIENCE = 240.0
+_PATIENCE = 900.0
 
 CRASH = "crash"  #: where the guest's last words are, if it died
 
