@@ -85,6 +85,7 @@ def words(panel: Any, field: str) -> dict[float, str]:
         if override["matcher"]["options"] == field:
             for item in override["properties"]:
                 if item["id"] == "mappings":
-                    options = item["value"][0]["options"]
-                    found = {float(number): entry["text"] for number, entry in options.items()}
+                    mapped = [m["options"] for m in item["value"] if m["type"] == "value"]
+                    words = (pair for options in mapped for pair in options.items())
+                    found = {float(number): entry["text"] for number, entry in words}
     return found
