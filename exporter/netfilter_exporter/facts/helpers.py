@@ -10,19 +10,16 @@ import re
 
 from netfilter_exporter.facts.engines import other_engines
 from netfilter_exporter.facts.modules import kernel_modules, netfilter
-from netfilter_exporter.facts.rulesets import nftables, rulesets
+from netfilter_exporter.facts.rulesets import generation, rulesets
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
 from netfilter_exporter.facts.sysctls import sysctls
-from netfilter_exporter.kernel import files
 from netfilter_exporter.kernel.errors import NoData, Unsupported
+from netfilter_exporter.kernel.modules.history import HELPER, HELPERS
 from netfilter_exporter.kernel.modules.model import ModuleState
 from netfilter_exporter.kernel.nft.helpers import HelperObject, read_helpers
 from netfilter_exporter.kernel.sysctl.names import CONNTRACK
 
-_MODULE = "nf_conntrack_"
-#: The helpers of modules that have their own code in nf_nat_*; h323 is three.
-_MODULES = ("amanda", "ftp", "h323", "irc", "pptp", "sane", "sip", "tftp")
-_H323 = frozenset({"RAS", "Q.931", "H.245"})
+_H323 = frozenset({"RAS", "Q.931", "H.245"})  #: the helpers of one module
 #: Engines that assign helpers without a rule.
 _ASSIGNING = ("openvswitch", "tc")
 _PORT = re.compile(r"-\d+$")
@@ -62,7 +59,7 @@ def _is_in_question(snapshot: Snapshot) -> bool:
     """Tell whether there are helpers, and only rules assign them."""
     modules, engines = kernel_modules(snapshot), other_engines(snapshot)
     return (
-        any(modules.usable(_MODULE + name) for name in _MODULES)
+        any(modules.usable(HELPER + name) for name in HELPERS)
         and not any(engines.get(name) for name in _ASSIGNING)
         and sysctls(snapshot).values.get(CONNTRACK + "helper") != 1
     )
@@ -71,7 +68,7 @@ def _is_in_question(snapshot: Snapshot) -> bool:
 def _loaded(snapshot: Snapshot) -> set[str]:
     """Return the helpers that somebody has loaded: one that is built in says nothing."""
     known = kernel_modules(snapshot).known
-    states = {name: known[_MODULE + name].state for name in _MODULES}
+    states = {name: known[HELPER + name].state for name in HELPERS}
     return {name for name, state in states.items() if state is ModuleState.LOADED}
 
 
@@ -79,7 +76,7 @@ def _objects(snapshot: Snapshot) -> tuple[HelperObject, ...]:
     """Return the helper objects of nftables, read again when the ruleset has changed."""
     known = _known(snapshot.host)
     try:
-        current = files.inode(snapshot.paths.sys("module/nf_tables")), nftables(snapshot).generation
+        current = generation(snapshot)
     except NoData:  # no nf_tables
         return ()
     if known.of != current:
@@ -92,6 +89,6 @@ def _objects(snapshot: Snapshot) -> tuple[HelperObject, ...]:
 
 
 def _plain(name: str) -> str:
-    """Return the name without the port that is not the usual one, as `_MODULES` has it."""
+    """Return the name without the port that is not the usual one, as `HELPERS` has it."""
     plain = _PORT.sub("", name)
     return "h323" if plain in _H323 else plain

@@ -32,8 +32,18 @@ def nftables(snapshot: Snapshot) -> Nftables:
         reader.forget()
         raise NoData("nf_tables is not loaded")
     connection = netfilter(snapshot, "nf_tables")
-    life = files.inode(snapshot.paths.sys("module/nf_tables"))
-    return reader.read(connection, life, forced=forced_unload(snapshot))
+    return reader.read(connection, _life(snapshot), forced=forced_unload(snapshot))
+
+
+@fact
+def _life(snapshot: Snapshot) -> int:
+    """Tells one life of nf_tables from the next, whose generations begin at 1 again."""
+    return files.inode(snapshot.paths.sys("module/nf_tables"))
+
+
+def generation(snapshot: Snapshot) -> tuple[int, int]:
+    """Return what is another wherever nftables' rules, sets or objects are: raises as they do."""
+    return _life(snapshot), nftables(snapshot).generation
 
 
 @source(20)

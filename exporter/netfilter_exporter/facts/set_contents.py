@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from netfilter_exporter.facts.rulesets import nftables
+from netfilter_exporter.facts.rulesets import generation
 from netfilter_exporter.facts.snapshot import Host, Snapshot, kept
-from netfilter_exporter.kernel import files, ipset
+from netfilter_exporter.kernel import ipset
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.ipset import Ipset
 from netfilter_exporter.kernel.netlink.connection import Connection
@@ -92,10 +92,9 @@ class SetReader:
         if self._is_current:
             return
         self._is_current = True
-        life = files.inode(self._snapshot.paths.sys("module/nf_tables"))
-        generation = life, nftables(self._snapshot).generation
-        if generation != self._known.generation:
-            self._known.generation = generation
+        current = generation(self._snapshot)
+        if current != self._known.generation:
+            self._known.generation = current
             self._known.sets.clear()
 
     def _connection(self) -> Connection:

@@ -68,7 +68,7 @@ class RulesetFacts:
     loopback_untracked: set[Family] = dataclasses.field(default_factory=set)
     #: tables that put received packets into conntrack zones
     zoning: list[Table] = dataclasses.field(default_factory=list)
-    #: conntrack helpers that rules of iptables assign
+    #: conntrack helpers that rules of iptables assign, which packets come to before tracking
     helpers: set[str] = dataclasses.field(default_factory=set)
     #: base chains that may drop what is forwarded
     passage: Passage = dataclasses.field(default_factory=Passage)
@@ -88,8 +88,6 @@ def analyze(tables: Iterable[Table]) -> RulesetFacts:
     tables = list(tables)
     for table, earlier in zip(tables, find_earlier(tables)):
         facts.passage.add(table)
-        rules = (rule for chain in table.chains.values() for rule in chain.rules)
-        facts.helpers.update(rule.helper for rule in rules if rule.helper)
         graph = Graph(table, earlier)
         bases = {name: chain.hook for name, chain in table.chains.items() if chain.hook is not None}
         nat = {name: hook for name, hook in bases.items() if table.chains[name].translates}
@@ -215,6 +213,8 @@ def _add_untracked(facts: RulesetFacts, graph: Graph, bases: Iterable[str]) -> N
                 facts.exempting |= reach.families
                 facts.loopback_untracked |= reach.loopback
             zones = zones or hit.rule.zone
+            if hit.rule.helper:
+                facts.helpers.add(hit.rule.helper)
     if zones:
         facts.zoning.append(graph.table)
     # A packet that was given a zone before has a template, which notrack leaves alone.

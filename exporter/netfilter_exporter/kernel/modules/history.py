@@ -23,6 +23,10 @@ class Row(NamedTuple):
 #: By 6.12 legacy tables have *_LEGACY options of their own, by 6.18 this one stands above them.
 _XTABLES_LEGACY = "NETFILTER_XTABLES_LEGACY"
 
+#: What the names of helpers' modules begin with, and go on with: somebody has to assign them.
+HELPER = "nf_conntrack_"
+HELPERS = ("amanda", "ftp", "h323", "irc", "pptp", "sane", "sip", "tftp")
+
 MODULES = (
     Row("nf_conntrack", ("NF_CONNTRACK",), file="sys/net/netfilter/nf_conntrack_count"),
     Row("nf_conntrack_ipv4", ("NF_CONNTRACK_IPV4",)),
@@ -76,15 +80,7 @@ MODULES = (
     Row("act_ct", ("NET_ACT_CT",), symbol="tcf_ct_act", reported=False),
     Row("act_nat", ("NET_ACT_NAT",), symbol="tcf_nat_act", reported=False),
     Row("ip6t_NPT", ("IP6_NF_TARGET_NPT",), symbol="ip6t_snpt_tg", reported=False),
-    # Helpers, which somebody has to assign to connections.
-    Row("nf_conntrack_amanda", ("NF_CONNTRACK_AMANDA",), reported=False),
-    Row("nf_conntrack_ftp", ("NF_CONNTRACK_FTP",), reported=False),
-    Row("nf_conntrack_h323", ("NF_CONNTRACK_H323",), reported=False),
-    Row("nf_conntrack_irc", ("NF_CONNTRACK_IRC",), reported=False),
-    Row("nf_conntrack_pptp", ("NF_CONNTRACK_PPTP",), reported=False),
-    Row("nf_conntrack_sane", ("NF_CONNTRACK_SANE",), reported=False),
-    Row("nf_conntrack_sip", ("NF_CONNTRACK_SIP",), reported=False),
-    Row("nf_conntrack_tftp", ("NF_CONNTRACK_TFTP",), reported=False),
+    *(Row(HELPER + name, (f"NF_CONNTRACK_{name.upper()}",), reported=False) for name in HELPERS),
 )
 
 ROWS = {row.name: row for row in MODULES}
