@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-import re
 import socket
 import sys
 import time
@@ -11,6 +10,7 @@ import pytest
 
 from netfilter_exporter import assets
 from support import needs, promstack, rule_tests, webhook
+from support.answers import Evaluation, ask
 
 RULES = assets.render_rules(
     assets.load_rules(assets.files()[assets.RULES]), assets.Overrides(labels=("cluster",))
@@ -22,7 +22,6 @@ EVALUATION = 60
 #: A group's wait of 30 seconds is one.
 TIMES = 30
 PAGE, OF_FLEET = "NetfilterConntrackTableFilling", "NetfilterFleetNatBroken"
-_GOT = re.compile(r"time: (\S+),\s*\n\s*exp:[^\n]*\n\s*got:([^\n]*)")
 
 
 def series():
@@ -40,44 +39,23 @@ def series():
 @pytest.fixture(scope="module")
 def firing(tmp_path_factory):
     """What fires at each evaluation after the fault: minute -> (alert, cluster) -> how many."""
-    folder = tmp_path_factory.mktemp("storm")
     asked = {"alert_rule_test": [{"alertname": PAGE}, {"alertname": OF_FLEET}]}
     rules = rule_tests.needed(RULES, asked)
-    (folder / "rules.json").write_text(json.dumps(rules))
-    firing = 'ALERTS{alertstate="firing",severity="critical"}'
-    expressions = [
-        {
-            "expr": f"count by (alertname, cluster) ({firing})",
-            "eval_time": f"{FAULT + minute * EVALUATION}s",
-            # Never there: promtool tells what it found when it is not what was meant.
-            "exp_samples": [{"labels": "{}", "value": -1}],
-        }
-        for minute in range(4)
+    count = 'count by (alertname, cluster) (ALERTS{alertstate="firing",severity="critical"})'
+    times = [FAULT + minute * EVALUATION for minute in range(4)]
+    # What the fleet's page reads of the others is an evaluation old.
+    order = [group["name"] for group in reversed(rules["groups"])]
+    answers = ask(
+        tmp_path_factory.mktemp("storm"),
+        rules,
+        series(),
+        [(count, time) for time in times],
+        Evaluation(EVALUATION, EVALUATION, order),
+    )
+    return [
+        {(one["alertname"], one["cluster"]): found for one, found in answers.samples(count, time)}
+        for time in times
     ]
-    document = {
-        "rule_files": ["rules.json"],
-        "evaluation_interval": f"{EVALUATION}s",
-        # What the fleet's page reads of the others is an evaluation old.
-        "group_eval_order": [group["name"] for group in reversed(rules["groups"])],
-        "tests": [
-            {
-                "interval": f"{EVALUATION}s",
-                "input_series": list(series()),
-                "promql_expr_test": expressions,
-            }
-        ],
-    }
-    (folder / "test.json").write_text(json.dumps(document))
-    _, said = promstack.run_promtool("promtool", "test", "rules", folder / "test.json")
-    found = [_counts(got) for _, got in _GOT.findall(said)]
-    assert len(found) == len(expressions), said[-2000:]
-    return found
-
-
-def _counts(got):
-    samples = re.findall(r"\{([^}]*)\} (\S+?)(?:,|$)", got)
-    labels = [(dict(re.findall(r'(\w+)="([^"]*)"', text)), count) for text, count in samples]
-    return {(one["alertname"], one["cluster"]): float(count) for one, count in labels}
 
 
 def test_the_page_of_the_fleet_fires_with_those_of_its_hosts(firing):

@@ -31,6 +31,7 @@ import remote_write
 
 from netfilter_exporter import assets
 from support import debian, page, promstack
+from support.answers import Evaluation, ask
 from support.host import FakeHost
 
 GATEWAY = "6.18/nat-legacy"
@@ -85,7 +86,6 @@ def history_of(gateway: Sequence[Series], rules: Rules, folder: Path) -> list[Se
     """Return what the rules record of a host each ten minutes, found by promtool in a day."""
     names = {rule["record"] for g in rules["groups"] for rule in g["rules"] if "record" in rule}
     recorded = sorted(name for name in names if _HISTORY.fullmatch(name))
-    (folder / "rules.json").write_text(json.dumps(rules))
     inputs = [
         {
             "series": _written({**each.labels, "instance": "h"}),
@@ -93,28 +93,15 @@ def history_of(gateway: Sequence[Series], rules: Rules, folder: Path) -> list[Se
         }
         for each in gateway
     ]
-    asked = {
-        "expr": '{__name__=~".*_each10m"}',
-        "eval_time": "1d",
-        "exp_samples": [{"labels": "{}", "value": -1}],
-    }
-    document = {
-        "rule_files": ["rules.json"],
-        "evaluation_interval": "10m",
-        "tests": [{"interval": "1m", "input_series": inputs, "promql_expr_test": [asked]}],
-    }
-    (folder / "test.json").write_text(json.dumps(document))
-    tool = promstack.promtool("3")
-    _, said = promstack.run_promtool(tool, "test", "rules", folder / "test.json")
-    # Which promtool writes a name before the labels, and which among them, differs.
-    pattern = re.compile(r"(\w+:\w+:\w+)?\{([^}]*)\} (\S+?)(?:,|$)", re.MULTILINE)
+    expression, day = '{__name__=~".*_each10m"}', 24 * 60 * MINUTE
+    how = Evaluation(MINUTE, 10 * MINUTE, tool=promstack.promtool("3"))
+    answers = ask(folder, rules, inputs, [(expression, day)], how)
     found = []
-    for name, text, value in pattern.findall(said.partition("got:")[2]):
-        labels = {"__name__": name, **dict(_LABEL.findall(text))}
+    for labels, value in answers.samples(expression, day):
         del labels["instance"]
-        found.append(Series(labels, float(value)))
-    assert {each.labels["__name__"] for each in found} <= set(recorded), "promtool: " + said[-500:]
-    assert found, said[-2000:]
+        found.append(Series(labels, value))
+    assert {each.labels["__name__"] for each in found} <= set(recorded)
+    assert found
     return found
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from netfilter_exporter import assets
-from support import promstack
+from support.answers import Answers, Evaluation, ask
 from support.inhibition import Alert, uninhibited
 from support.series import AFTERWARDS, INTERVAL, Recorded, Series, View, named, of_host, written
 
@@ -28,9 +28,6 @@ _HISTORY = "-history"  #: the names of groups of history end so
 #: In an alert's expression: it looks further back than the second run goes.
 _LONG = re.compile(r"\boffset\b|\[\d+[hd]")
 _FIRING = 'count by (alertname, instance, severity) (ALERTS{alertstate="firing", instance!=""})'
-_ANSWER = re.compile(r'expr: "(.*?)", time: (\S+),\s*\n\s*exp:[^\n]*\n\s*got:([^\n]*)')
-_SAMPLE = re.compile(r"\{((?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*)\} (\S+?)(?:,|$)")
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 #: By instance.
 Fired = Mapping[str, frozenset[Alert]]
@@ -47,26 +44,12 @@ _DAY = View(step=4, before=86_400, evaluation=600, most=10)
 _CLOSELY = View(step=1, before=600, evaluation=2 * INTERVAL, most=30)
 
 
-class _Answers:
-    """What promtool found: samples by expression and time."""
-
-    def __init__(self, output: str) -> None:
-        self._found = {
-            (json.loads(f'"{expression}"'), _seconds(time)): got
-            for expression, time, got in _ANSWER.findall(output)
-        }
-
-    def samples(self, expression: str, time: int) -> Iterator[tuple[dict[str, str], float]]:
-        """Yield labels and value of each sample."""
-        for labels, value in _SAMPLE.findall(self._found[expression, time]):
-            yield dict(_LABEL.findall(labels)), float(value)
-
-    def firing(self, time: int) -> Fired:
-        found: dict[str, set[Alert]] = {}
-        for labels, _ in self.samples(_FIRING, time):
-            alert = Alert(labels["alertname"], labels["severity"])
-            found.setdefault(labels["instance"], set()).add(alert)
-        return {instance: frozenset(alerts) for instance, alerts in found.items()}
+def _firing(answers: Answers, time: int) -> Fired:
+    found: dict[str, set[Alert]] = {}
+    for labels, _ in answers.samples(_FIRING, time):
+        alert = Alert(labels["alertname"], labels["severity"])
+        found.setdefault(labels["instance"], set()).add(alert)
+    return {instance: frozenset(alerts) for instance, alerts in found.items()}
 
 
 def evaluate(
@@ -142,7 +125,7 @@ def _over_the_day(hosts: Mapping[str, Recorded], folder: Path) -> list[_Look]:
     return [
         _Look(
             time - fault,
-            answers.firing(time),
+            _firing(answers, time),
             {named(labels): value for labels, value in answers.samples(recorded, time)},
         )
         for time in times
@@ -163,7 +146,7 @@ def _closely(
     times = (fault - INTERVAL, *(fault + moment for moment in moments))
     past = list(_replayed(history, fault))
     answers = _run(view, hosts, document, [(_FIRING, time) for time in times], folder, past)
-    return [_Look(time - fault, answers.firing(time)) for time in times]
+    return [_Look(time - fault, _firing(answers, time)) for time in times]
 
 
 def _replayed(looks: Iterable[_Look], fault: int) -> Iterator[Mapping[str, str]]:
@@ -199,43 +182,12 @@ def _run(
     asked: Iterable[tuple[str, int]],
     folder: Path,
     more: Iterable[Mapping[str, str]] = (),
-) -> _Answers:
+) -> Answers:
     """Have promtool evaluate `rules`, and return its answers to expressions and times."""
-    file = folder / f"{view.evaluation}.rules.json"  # which is YAML, too
-    file.write_text(json.dumps(rules))
-    names = set(re.findall(r"\b(?:netfilter|process)_\w+", file.read_text()))
+    names = set(re.findall(r"\b(?:netfilter|process)_\w+", json.dumps(rules)))
     series = [
         each for instance, host in hosts.items() for each in of_host(view, instance, host, names)
     ]
-    document = {
-        "rule_files": [str(file)],
-        "evaluation_interval": f"{view.evaluation}s",
-        # In this order.
-        "group_eval_order": [group["name"] for group in rules["groups"]],
-        "tests": [
-            {
-                "interval": f"{view.interval}s",
-                "input_series": [*series, *more],
-                "promql_expr_test": [
-                    {
-                        "expr": expression,
-                        "eval_time": f"{time}s",
-                        # Never there: promtool tells what it found when it is not what was meant.
-                        "exp_samples": [{"labels": "{}", "value": -1}],
-                    }
-                    for expression, time in asked
-                ],
-            }
-        ],
-    }
-    test = folder / f"{view.evaluation}.test.json"
-    test.write_text(json.dumps(document))
-    _, output = promstack.run_promtool("promtool", "test", "rules", test)
-    if "got:" not in output or "err:" in output:
-        raise RuntimeError(f"promtool: {output[-2000:]}")
-    return _Answers(output)
-
-
-def _seconds(duration: str) -> int:
-    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-    return sum(int(n) * units[unit] for n, unit in re.findall(r"(\d+)([dhms])", duration))
+    order = [group["name"] for group in rules["groups"]]
+    how = Evaluation(view.interval, view.evaluation, order)
+    return ask(folder, rules, [*series, *more], asked, how)

@@ -7,7 +7,6 @@ into one test of promtool, each as targets of its own: that costs little more th
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from support import promstack
+from support.answers import Evaluation, ask, seconds
 
 TESTS = Path(__file__).parents[2] / "alerts" / "tests"
 HOLD = 60 * 60  #: seconds for which nothing changes; the last of them are looked at:
@@ -27,8 +26,6 @@ _RECENT = 5  #: intervals that tell how a counter goes on
 _NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 _VALUE = re.compile(rf"(-?{_NUMBER})(?:([+-])({_NUMBER}))?(?:x(\d+))?")
 _INSTANCE = re.compile(r'instance="([^"]*)"')
-_GOT = re.compile(r"time: (\S+),\s*\n\s*exp:[^\n]*\n\s*got:([^\n]*)")
-_SAMPLE = re.compile(r"\{([^}]*)\} (\S+?)(?:,|$)")
 
 
 class Alert(NamedTuple):
@@ -73,12 +70,6 @@ def _checks() -> Iterator[tuple[Mapping[str, Any], str, Mapping[str, Any]]]:
         for test in yaml.safe_load(path.read_text())["tests"]:
             for check in test["alert_rule_test"]:
                 yield test, check["alertname"], check
-
-
-def seconds(duration: str) -> int:
-    """Return a duration of PromQL in seconds."""
-    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-    return sum(int(n) * units[unit] for n, unit in re.findall(r"(\d+)([dhms])", str(duration)))
 
 
 def expanded(values: str) -> list[float | None]:
@@ -139,47 +130,23 @@ def steady(
 ) -> dict[Alert, float]:
     """Return for each alert in how much of the time that is looked at it fires, 0 to 1."""
     found = list(found)
-    (folder / "rules.json").write_text(json.dumps(rules))
-    span = f"{LOOKED_AT - 1}s"
-    count = f'count_over_time(ALERTS{{alertstate="firing",instance!=""}}[{span}])'
-    asked = [
-        {
-            "expr": f"max by (alertname, severity, instance) ({count})",
-            "eval_time": f"{time}s",
-            # Never there: promtool tells what it found when it is not what was meant.
-            "exp_samples": [{"labels": "{}", "value": -1}],
-        }
-        for time in sorted({_end(scenario, evaluation) for scenario in found})
-    ]
-    test = {
-        "interval": f"{interval}s",
-        "input_series": [each for scenario in found for each in scraped(scenario, interval)],
-        "promql_expr_test": asked,
+    fires = f'ALERTS{{alertstate="firing",instance!=""}}[{LOOKED_AT - 1}s]'
+    count = f"max by (alertname, severity, instance) (count_over_time({fires}))"
+    series = [each for scenario in found for each in scraped(scenario, interval)]
+    times = sorted({_end(scenario, evaluation) for scenario in found})
+    order = [group["name"] for group in rules["groups"]]
+    how = Evaluation(interval, evaluation, order)
+    answers = ask(folder, rules, series, [(count, time) for time in times], how)
+    counts = {
+        (time, Alert(labels["alertname"], labels["severity"], labels["instance"])): value
+        for time in times
+        for labels, value in answers.samples(count, time)
     }
-    document = {
-        "rule_files": ["rules.json"],
-        "evaluation_interval": f"{evaluation}s",
-        "group_eval_order": [group["name"] for group in rules["groups"]],
-        "tests": [test],
-    }
-    (folder / "test.json").write_text(json.dumps(document))
-    _, said = promstack.run_promtool("promtool", "test", "rules", folder / "test.json")
-    assert "got:" in said, said[-2000:]
-    answers = {seconds(time): _counts(got) for time, got in _GOT.findall(said)}
     whole = LOOKED_AT // evaluation
     return {
-        each.alert: answers[_end(each, evaluation)].get(each.alert, 0.0) / whole for each in found
+        each.alert: counts.get((_end(each, evaluation), each.alert), 0.0) / whole for each in found
     }
 
 
 def _end(scenario: Scenario, evaluation: int) -> int:
     return (scenario.since + HOLD) // evaluation * evaluation
-
-
-def _counts(got: str) -> dict[Alert, float]:
-    found = {}
-    for text, value in _SAMPLE.findall(got):
-        labels = dict(re.findall(r'(\w+)="([^"]*)"', text))
-        alert = Alert(labels["alertname"], labels["severity"], labels["instance"])
-        found[alert] = float(value)
-    return found
