@@ -1,13 +1,12 @@
 """Every alert at every scrape interval that is promised: that it fires, does not flap, and when."""
 
-import json
 import re
-from pathlib import Path
 
 import pytest
 
 from netfilter_exporter import assets, scrape_interval
-from support import promstack, rule_tests, scenarios
+from support import readme, rule_tests, scenarios
+from support.answers import Evaluation, ask
 
 RULES = assets.load_rules(assets.files()[assets.RULES])
 SCENARIOS = scenarios.scenarios()
@@ -94,7 +93,7 @@ PAGES = {
 
 def promised():
     """Return how many seconds after a fault a page fires, by scrape and evaluation interval."""
-    text = Path(assets.folder(), "alerts", "README.md").read_text(encoding="utf-8")
+    text = (readme.ROOT / "alerts" / "README.md").read_text(encoding="utf-8")
     return {(int(s), int(e)): int(within) for s, e, within in TABLE.findall(text)}
 
 
@@ -110,35 +109,17 @@ def test_pages_fire_within_the_time_that_is_promised(tmp_path, scrape, evaluatio
     rules = rule_tests.needed(
         rules_for(scrape), {"alert_rule_test": [{"alertname": name} for name in PAGES]}
     )
-    (tmp_path / "rules.json").write_text(json.dumps(rules))
     fault = 1800 // scrape * scrape
     # Evaluations of Prometheus are at any time between two of promtool's.
     latest = fault + promised()[scrape, evaluation] - evaluation
     before, after = fault // scrape, 1200 // scrape
-    document = {
-        "rule_files": ["rules.json"],
-        "evaluation_interval": f"{evaluation}s",
-        "group_eval_order": [group["name"] for group in reversed(rules["groups"])],
-        "tests": [
-            {
-                "interval": f"{scrape}s",
-                "input_series": [
-                    {"series": name, "values": f"{was}+0x{before} {then}+0x{after}"}
-                    for name, (was, then) in BEFORE_AND_AFTER.items()
-                ],
-                "promql_expr_test": [
-                    {
-                        "expr": 'count by (alertname) (ALERTS{alertstate="firing",'
-                        'severity="critical"})',
-                        "eval_time": f"{latest}s",
-                        "exp_samples": [
-                            {"labels": f'{{alertname="{name}"}}', "value": 1} for name in PAGES
-                        ],
-                    }
-                ],
-            }
-        ],
-    }
-    (tmp_path / "test.json").write_text(json.dumps(document))
-    code, said = promstack.run_promtool("promtool", "test", "rules", tmp_path / "test.json")
-    assert code == 0, said
+    series = [
+        {"series": name, "values": f"{was}+0x{before} {then}+0x{after}"}
+        for name, (was, then) in BEFORE_AND_AFTER.items()
+    ]
+    count = 'count by (alertname) (ALERTS{alertstate="firing",severity="critical"})'
+    order = [group["name"] for group in reversed(rules["groups"])]
+    how = Evaluation(scrape, evaluation, order)
+    answers = ask(tmp_path, rules, series, [(count, latest)], how)
+    fired = {labels["alertname"]: found for labels, found in answers.samples(count, latest)}
+    assert fired == dict.fromkeys(PAGES, 1)

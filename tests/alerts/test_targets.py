@@ -1,12 +1,10 @@
 """Targets that come and go, and series that a site drops, through promtool."""
 
-import json
-import re
-
 import pytest
 
 from netfilter_exporter import assets
-from support import promstack, rule_tests
+from support import rule_tests
+from support.answers import Evaluation, ask
 
 RULES = assets.load_rules(assets.files()[assets.RULES])
 TARGET = 'job="netfilter",instance="gw1"'
@@ -37,30 +35,21 @@ def without(series, name):
     return {each: values for each, values in series.items() if not each.startswith(name)}
 
 
-def fired(folder, series, alert, minute, rules=RULES, *, since=None):
+def fired(folder, series, alert, minute, rules=RULES, *, since=None, backwards=False):
     """Return the severities at which promtool finds `alert` firing, from `since` to `minute`.
 
-    Samples are 30 s apart.
+    Samples are 30 s apart. Groups are evaluated in the order of the file, or `backwards`.
     """
-    test = {
-        "interval": "30s",
-        "input_series": [{"series": each, "values": text} for each, text in series.items()],
-        "alert_rule_test": [{"alertname": alert}],
-    }
-    (folder / "rules.json").write_text(json.dumps(rule_tests.needed(rules, test)))
+    asked = {"alert_rule_test": [{"alertname": alert}]}
     span = f"[{minute - since}m]" if since else ""
     selector = f'ALERTS{{alertname="{alert}",alertstate="firing"}}{span}'
     told = f"last_over_time({selector})" if since else selector
-    # Never there: promtool tells what it found when it is not what was meant.
-    expected = {"labels": "{}", "value": -1}
-    asked = {"eval_time": f"{minute}m", "exp_samples": [expected]}
-    asked["expr"] = f"count by (severity) ({told})"
-    document = {"rule_files": ["rules.json"], "evaluation_interval": "30s"}
-    document["tests"] = [{**test, "alert_rule_test": [], "promql_expr_test": [asked]}]
-    (folder / "test.json").write_text(json.dumps(document))
-    _, said = promstack.run_promtool("promtool", "test", "rules", folder / "test.json")
-    assert "got:" in said, said
-    return set(re.findall(r'severity="(\w+)"', said.rpartition("got:")[2]))
+    count, time = f"count by (severity) ({told})", minute * 60
+    inputs = [{"series": each, "values": text} for each, text in series.items()]
+    needed = rule_tests.needed(rules, asked)
+    order = [group["name"] for group in needed["groups"]][:: -1 if backwards else 1]
+    answers = ask(folder, needed, inputs, [(count, time)], Evaluation(30, 30, order))
+    return {labels["severity"] for labels, _ in answers.samples(count, time)}
 
 
 def test_a_target_that_left_is_told_where_that_is_asked_for(tmp_path):
@@ -122,10 +111,21 @@ def machines(first, second, rules):
     ],
     ids=["the same", "an address used again", "with a past of its own", "of twenty minutes"],
 )
-def test_history_is_that_of_the_machine(tmp_path, first, second, rules, told):
+@pytest.mark.parametrize("backwards", [False, True], ids=["", "backwards"])
+def test_history_is_that_of_the_machine(tmp_path, first, second, rules, told, backwards):
     """Rules of a machine that had the address before make no page, its own past does."""
     series = machines(first, second, rules)
-    assert fired(tmp_path, series, "NetfilterNatRulesGone", 239, since=120) == told
+    asked = {"since": 120, "backwards": backwards}
+    assert fired(tmp_path, series, "NetfilterNatRulesGone", 239, **asked) == told
+
+
+def test_two_machines_that_answer_in_turn_are_one_target(tmp_path):
+    """Their pages fire, and their history is that of the target."""
+    series = without(machines("a", "a", "0+0x239"), "netfilter_exporter_host_info")
+    for machine, values in ("a", "1 stale " * 240), ("b", "stale 1 " * 240):
+        series[f'netfilter_exporter_host_info{{{TARGET},machine="{machine}"}}'] = values.strip()
+    told = fired(tmp_path, series, "NetfilterNatRulesGone", 239, since=120)
+    assert told == {"critical", "warning"}
 
 
 def counting(per_second, replicas):

@@ -1,7 +1,6 @@
-"""The check and the alert rules say the same: by name, by severity, and on every recorded host."""
+"""The check and the alert rules say the same on every recorded host."""
 
 import pytest
-import yaml
 
 from netfilter_exporter.check.alerts import ALERTS
 from netfilter_exporter.check.findings import Severity
@@ -9,22 +8,6 @@ from support import checks, recording, still_pages
 from support.host import FakeHost
 
 CONFIGURATIONS = {"auto": "", "required": "nat: {ipv4: required, ipv6: none}"}
-
-
-def rules():
-    """Return every rule of the file."""
-    groups = yaml.safe_load(still_pages.RULES.read_text(encoding="utf-8"))["groups"]
-    return [rule for group in groups for rule in group["rules"]]
-
-
-def test_names_and_severities_are_the_same():
-    """Each alert of the rules is known to the check, with the same severities, and no other is."""
-    of_rules = {}
-    for rule in rules():
-        if "alert" in rule:
-            of_rules.setdefault(rule["alert"], set()).add(rule["labels"]["severity"])
-    of_check = {alert.name: {severity.value for severity in alert.severities} for alert in ALERTS}
-    assert of_check == of_rules
 
 
 def test_each_alert_is_registered_once():
