@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.names import Names
 from netfilter_exporter.kernel.nft.maps import Maps, Use, elements, parse_element, parse_set
 from netfilter_exporter.kernel.nft.uapi import (
     NFT_MSG_GETSET,
@@ -49,7 +50,7 @@ def readings(*answers, handles=(1, 1), rules=(RULE, RULE), chains=(CHAINS, CHAIN
     connection, script = connect(*answers)
     maps = Maps()
     found = [
-        maps.read(connection, [Use(TABLE, rule, "m")], {TABLE: handle}, listed)[0][KEY]
+        maps.read(connection, [Use(TABLE, rule, "m")], {TABLE: handle}, listed, Names())[0][KEY]
         for handle, rule, listed in zip(handles, rules, chains)
     ]
     return found, [request.type for request in script.requests]
@@ -136,7 +137,7 @@ def test_elements_that_expire_do_not_last(flags):
     connection, _ = connect(*answers)
     maps = Maps()
     for _ in range(2):
-        found, lasting = maps.read(connection, [Use(TABLE, RULE, "m")], {TABLE: 1}, CHAINS)
+        found, lasting = maps.read(connection, [Use(TABLE, RULE, "m")], {TABLE: 1}, CHAINS, Names())
         assert (found, lasting) == ({KEY: ("a",)}, False)
 
 
@@ -164,7 +165,7 @@ def test_a_map_that_two_rules_use_is_read_once_a_reading():
     """As that of kube-proxy's services is, which two chains look into."""
     connection, script = connect(listing(0), leads_to("a"))
     uses = [Use(TABLE, 1, "m"), Use(TABLE, 2, "m")]
-    assert Maps().read(connection, uses, {TABLE: 1}, CHAINS) == ({KEY: ("a",)}, True)
+    assert Maps().read(connection, uses, {TABLE: 1}, CHAINS, Names()) == ({KEY: ("a",)}, True)
     assert [request.type for request in script.requests] == [NFT_MSG_GETSET, NFT_MSG_GETSETELEM]
 
 
@@ -173,7 +174,7 @@ def test_maps_of_two_tables_are_told_apart():
     other = nft.INET, "t"
     connection, _ = connect(listing(0), leads_to("a"), leads_to("b"))
     uses = [Use(TABLE, 1, "m"), Use(other, 1, "m")]
-    found, _ = Maps().read(connection, uses, {}, CHAINS)
+    found, _ = Maps().read(connection, uses, {}, CHAINS, Names())
     assert found == {(TABLE, "m"): ("a",), (other, "m"): ("b",)}
 
 
@@ -182,5 +183,5 @@ def test_what_is_gone_is_forgotten():
     connection, script = connect(listing(), leads_to("a"), listing(), leads_to("a"))
     maps = Maps()
     for uses in ([Use(TABLE, RULE, "m")], [], [Use(TABLE, RULE, "m")]):
-        maps.read(connection, uses, {TABLE: 1}, CHAINS)
+        maps.read(connection, uses, {TABLE: 1}, CHAINS, Names())
     assert [request.type for request in script.requests] == [NFT_MSG_GETSET, NFT_MSG_GETSETELEM] * 2

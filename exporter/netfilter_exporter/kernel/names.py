@@ -18,6 +18,14 @@ def decode(raw: bytes) -> str:
     return raw.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
 
 
+class Names(dict[bytes, str]):
+    """Names by their bytes, as `decode` returns them; one that is seen again is the same object."""
+
+    def __missing__(self, raw: bytes) -> str:
+        name = self[raw] = decode(raw)
+        return name
+
+
 def encode(name: str) -> bytes:
     """Return the bytes of a name as `decode` took them, without a NUL."""
     return name.encode("utf-8", "surrogateescape")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from netfilter_exporter.kernel.errors import Malformed
+from netfilter_exporter.kernel.names import Names
 from netfilter_exporter.kernel.netlink.attributes import attribute_map, be32, text
 from netfilter_exporter.kernel.netlink.messages import nfnetlink_map, nfnetlink_places
 from netfilter_exporter.kernel.nft.maps import ParsedChain
@@ -21,14 +22,6 @@ from netfilter_exporter.kernel.nft.uapi import (
 from netfilter_exporter.kernel.parser_cache import Parsed, unpacker
 from netfilter_exporter.rules.families import FAMILIES_OF, HOOKS
 from netfilter_exporter.rules.model import Chain
-
-
-class Names(dict[bytes, str]):
-    """Names of chains as they stand in messages; one that is met again is the same object."""
-
-    def __missing__(self, raw: bytes) -> str:
-        name = self[raw] = text(raw)
-        return name
 
 
 def parse_use(payload: memoryview) -> int:

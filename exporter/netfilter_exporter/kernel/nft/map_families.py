@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterator, Mapping
 
-from netfilter_exporter.kernel.netlink.attributes import attribute_map, pack
+from netfilter_exporter.kernel.netlink.attributes import attribute_map, pack_name
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import nfgenmsg
 from netfilter_exporter.kernel.nft import matches
@@ -59,8 +59,8 @@ def read_families(connection: Connection, key: MapKey, at: int) -> Mapping[str, 
     (family, table), name = key
     request = (
         nfgenmsg(family)
-        + pack(NFTA_SET_ELEM_LIST_TABLE, table.encode() + b"\0")
-        + pack(NFTA_SET_ELEM_LIST_SET, name.encode() + b"\0")
+        + pack_name(NFTA_SET_ELEM_LIST_TABLE, table)
+        + pack_name(NFTA_SET_ELEM_LIST_SET, name)
     )
     found: dict[str, frozenset[Family]] = collections.defaultdict(frozenset)
     for pairs in connection.dump(

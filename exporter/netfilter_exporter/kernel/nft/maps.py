@@ -13,9 +13,11 @@ are since v4.16: before it, every map is read again.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Callable, NamedTuple, Optional
 
+from netfilter_exporter.kernel.names import Names
 from netfilter_exporter.kernel.netlink.attributes import (
     attribute_places,
     attributes,
@@ -25,7 +27,12 @@ from netfilter_exporter.kernel.netlink.attributes import (
     text,
 )
 from netfilter_exporter.kernel.netlink.connection import Connection
-from netfilter_exporter.kernel.netlink.messages import nfgenmsg, nfnetlink_map, nfnetlink_places
+from netfilter_exporter.kernel.netlink.messages import (
+    NFGENMSG,
+    nfgenmsg,
+    nfnetlink_map,
+    nfnetlink_places,
+)
 from netfilter_exporter.kernel.nft.uapi import (
     NFT_MSG_GETSET,
     NFT_MSG_GETSETELEM,
@@ -90,20 +97,21 @@ class Maps:
         uses: Iterable[Use],
         tables: Mapping[TableKey, int],
         chains: Iterable[ParsedChain],
+        names: Names,
     ) -> tuple[dict[MapKey, Targets], bool]:
         """Return where the maps that rules use lead, and whether that lasts while no rule changes.
 
-        `tables` are the handles of the tables, `chains` all chains.
+        `tables` are the handles of the tables, `chains` all chains, `names` those of this reading.
         """
         lives = {(tables.get(use.table, 0), use): (use.table, use.map) for use in uses}
-        names = {(table, handle): name for table, handle, name, _ in chains}
-        parse = ParserCache(parse_element)
+        name_of = {(table, handle): name for table, handle, name, _ in chains}
+        parse = ParserCache(functools.partial(parse_element, names=names))
         found: dict[MapKey, Targets] = {}
         known = self._known
         new = [life for life in lives if life not in known]
         if new:
             sets = _read_sets(connection)
-            handles = {(table, name): handle for (table, handle), name in names.items()}
+            handles = {(table, name): handle for (table, handle), name in name_of.items()}
         for life in new:
             key = lives[life]
             one = sets.get(key)
@@ -118,7 +126,7 @@ class Maps:
                 found[key] = (
                     _read_targets(connection, key, parse)
                     if remembered is None
-                    else tuple(names[key[0], handle] for handle in remembered)
+                    else tuple(name_of[key[0], handle] for handle in remembered)
                 )
         lasting = not any(known[life].expires for life in lives)
         self._known = {life: known[life] for life in lives if life[0]}
@@ -167,18 +175,24 @@ def parse_set(payload: memoryview) -> Parsed[ParsedSet]:
 
 def elements(payload: memoryview) -> Iterator[memoryview]:
     """Yield the elements in an NFT_MSG_NEWSETELEM."""
-    listed = nfnetlink_map(payload).get(NFTA_SET_ELEM_LIST_ELEMENTS, memoryview(b""))
-    return (element for _, element in attributes(listed))
+    for type_, start, end in attribute_places(payload, NFGENMSG.size, len(payload)):
+        if type_ == NFTA_SET_ELEM_LIST_ELEMENTS:
+            return (element for _, element in attributes(payload[start:end]))
+    return iter(())
 
 
-def parse_element(element: memoryview) -> Parsed[str]:
-    """Parse an element to the chain that its verdict names, or "" where there is none."""
+def parse_element(element: memoryview, names: Names | None = None) -> Parsed[str]:
+    """Parse an element to the chain that its verdict names, or "" where there is none.
+
+    `names` are those that were met in the same reading.
+    """
+    known = Names() if names is None else names
     places = {type_: slice(*place) for type_, *place in attribute_places(element, 0, len(element))}
     data = places.pop(NFTA_SET_ELEM_DATA, slice(0, 0))
     parse_verdict(element[data])  # it is one, or nothing
     chain = find_attribute(element, data.start, data.stop, (NFTA_DATA_VERDICT, NFTA_VERDICT_CHAIN))
-    name_of = unpacker(len(element), chain)
+    unpack = unpacker(len(element), chain)
     return Parsed(
-        (lambda message: text(name_of(message)[0])) if chain else (lambda _: ""),
+        (lambda message: known[unpack(message)[0]]) if chain else (lambda _: ""),
         [*places.values(), *chain],
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Callable
+from typing import Callable, Optional
 
 from netfilter_exporter.kernel.errors import Malformed
+from netfilter_exporter.kernel.names import Names
 from netfilter_exporter.kernel.netlink.attributes import pack_name, text
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import nfgenmsg, nfnetlink_places
-from netfilter_exporter.kernel.nft.chains import Names
 from netfilter_exporter.kernel.nft.decode import decode
 from netfilter_exporter.kernel.nft.map_families import family_place
 from netfilter_exporter.kernel.nft.maps import TableKey, Use
@@ -26,9 +26,11 @@ from netfilter_exporter.kernel.parser_cache import Parsed, Picker
 from netfilter_exporter.kernel.rule_parts import with_names
 from netfilter_exporter.rules.model import Chain, Rule
 
-#: Table, chain as it stands in the message, rule, the bytes of its values, and its handle if it
-#: looks into verdict maps. A plain tuple: there are many.
-ParsedRule = tuple[TableKey, bytes, Rule, bytes, bytes]
+#: Of a rule that looks into verdict maps: its handle, and where their keys have the family.
+Lookup = tuple[bytes, Optional[int]]
+#: Table, chain as it stands in the message, rule, the bytes of its values, and its lookup. A plain
+#: tuple: there are many.
+ParsedRule = tuple[TableKey, bytes, Rule, bytes, Optional[Lookup]]
 
 #: What the form of a rule depends on. The chain is in the message of each rule.
 _RULE_READ = {NFTA_RULE_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS}
@@ -74,7 +76,7 @@ class RuleCollector:
 
     def add(self, parsed: ParsedRule) -> None:
         """Add the rule of an NFT_MSG_NEWRULE; a kernel that knows no filter sends all tables'."""
-        table, chain, rule, values, handle = parsed
+        table, chain, rule, values, lookup = parsed
         if table != self._table:
             return
         if chain != self._chain:
@@ -83,10 +85,9 @@ class RuleCollector:
         self._rules.append(rule)
         if values:
             self._values.append(values)
-        if handle:
-            number = int.from_bytes(handle, "big")
-            at = family_place(rule.form)
-            self.uses += [Use(table, number, name, at) for name in rule.maps]
+        if lookup:
+            handle, at = int.from_bytes(lookup[0], "big"), lookup[1]
+            self.uses += [Use(table, handle, name, at) for name in rule.maps]
 
     def finish(self) -> RuleCollector:
         """Close the chain that is being filled."""
@@ -131,17 +132,18 @@ def parse_rule(payload: memoryview, names: Names | None = None) -> Parsed[Parsed
     unpack, values_of, named_of = picker.unpack, picker.joined(1), picker.group(2)
     at = picker.at(places[NFTA_RULE_CHAIN])
     if not named:
-        return Parsed(lambda m: (table, (p := unpack(m))[at], rule, values_of(p), b""), ignored)
+        return Parsed(lambda m: (table, (p := unpack(m))[at], rule, values_of(p), None), ignored)
     name = _Namer(rule, known, len(decoded.targets), len(decoded.maps))
     if not decoded.maps:
         return Parsed(
-            lambda m: (table, (p := unpack(m))[at], name[named_of(p)], values_of(p), b""), ignored
+            lambda m: (table, (p := unpack(m))[at], name[named_of(p)], values_of(p), None), ignored
         )
-    handle_of = picker.joined(3)
+    handle_of, place = picker.joined(3), family_place(rule.form)
 
     def make(message: memoryview) -> ParsedRule:
         parts = unpack(message)
-        return table, parts[at], name[named_of(parts)], values_of(parts), handle_of(parts)
+        lookup = handle_of(parts), place
+        return table, parts[at], name[named_of(parts)], values_of(parts), lookup
 
     return Parsed(make, ignored)
 

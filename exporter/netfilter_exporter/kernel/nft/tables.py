@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.errors import NoData, ReadError
+from netfilter_exporter.kernel.names import Names
 from netfilter_exporter.kernel.netlink.attributes import be32, text
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import (
@@ -20,7 +21,7 @@ from netfilter_exporter.kernel.netlink.messages import (
     nfgenmsg,
     nfnetlink_map,
 )
-from netfilter_exporter.kernel.nft.chains import Names, parse_chain, parse_use
+from netfilter_exporter.kernel.nft.chains import parse_chain, parse_use
 from netfilter_exporter.kernel.nft.map_families import read_families
 from netfilter_exporter.kernel.nft.maps import (
     MapKey,
@@ -120,7 +121,7 @@ def _read_once(connection: Connection, maps: Maps) -> tuple[list[Table], bool]:
         found = read_rules(connection, key, chains[key], names, parse_of_rules)
         chains[key], uses = found.chains, uses + found.uses
     lives = {table.key: table.handle for table in tables}
-    targets, lasting = maps.read(connection, uses, lives, listed if uses else ())
+    targets, lasting = maps.read(connection, uses, lives, listed if uses else (), names)
     families = {
         key: read_families(connection, key, use.family_at)
         for use in uses
