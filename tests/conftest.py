@@ -1,5 +1,7 @@
 """Settings and fixtures that all tests share, and which of them run side by side."""
 
+import collections
+
 import pytest
 from hypothesis import settings
 
@@ -10,6 +12,8 @@ settings.register_profile("project", deadline=None, derandomize=True)
 # Where time matters more: --fast, and the other Pythons.
 settings.register_profile("few", settings.get_profile("project"), max_examples=20)
 settings.load_profile("project")
+
+LONG = 600  #: seconds of all tests together: more than --fast takes
 
 
 def pytest_addoption(parser):
@@ -39,6 +43,17 @@ def pytest_testnodedown(node):
     shown = getattr(node, "workeroutput", {}).get("shown")
     if shown:
         node.config.get_terminal_writer().write(shown)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the files that took longest, where a run took minutes."""
+    seconds = collections.Counter()
+    for report in (each for reports in terminalreporter.stats.values() for each in reports):
+        seconds[getattr(report, "nodeid", "").partition("::")[0]] += getattr(report, "duration", 0)
+    if sum(seconds.values()) > LONG:
+        terminalreporter.section("longest files")
+        for file, took in seconds.most_common(25):
+            terminalreporter.write_line(f"{took:6.0f} s  {file}")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from support import debian
+from support.locked import locked
 
 _SOURCE = Path(__file__).parent / "displayed"
 _FILES = ("package.json", "package-lock.json")
@@ -36,9 +36,7 @@ def installed() -> Path:
     """Return the folder with the packages; raises `UnavailableError`."""
     made_of = b"".join((_SOURCE / name).read_bytes() for name in _FILES)
     folder = debian.cache_folder().parent / f"npm-{hashlib.sha256(made_of).hexdigest()[:16]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder):
         if not (folder / "complete").exists():
             _install(folder)
             (folder / "complete").touch()

@@ -7,7 +7,6 @@ unpacked is used again: remove the cache to get newer versions.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -16,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
+
+from support.locked import locked
 
 APT = Path("/etc/apt")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -46,7 +47,7 @@ def fetch(suite: str, packages: Iterable[str]) -> dict[str, Path]:
     Dependencies are not followed: see `dependencies`. Raises `UnavailableError`.
     """
     wanted = list(dict.fromkeys(packages))
-    with _locked(suite) as folder:
+    with _of_suite(suite) as folder:
         unpacked = folder / "unpacked"
         missing = [name for name in wanted if not (unpacked / name).is_dir()]
         if missing:
@@ -58,7 +59,7 @@ def fetch(suite: str, packages: Iterable[str]) -> dict[str, Path]:
 
 def dependencies(suite: str, package: str) -> list[str]:
     """Return what `package` depends on directly, such as the kernel behind linux-image-amd64."""
-    with _locked(suite) as folder:
+    with _of_suite(suite) as folder:
         _update(suite, folder)
         text = _run(folder, "apt-cache", "depends", "--no-recommends", "--no-suggests", package)
     return re.findall(r"^ *Depends: ([^<\s]+)", text, re.MULTILINE)
@@ -66,7 +67,7 @@ def dependencies(suite: str, package: str) -> list[str]:
 
 def stanzas(suite: str, packages: Iterable[str]) -> str:
     """Return what the suite's package list says of each of `packages`."""
-    with _locked(suite) as folder:
+    with _of_suite(suite) as folder:
         _update(suite, folder)
         return _run(folder, "apt-cache", "show", "--no-all-versions", *packages)
 
@@ -110,13 +111,11 @@ def _ending(addresses: Iterable[str], path: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _locked(suite: str) -> Iterator[Path]:
-    """Hold the suite's folder for this process alone: tests run beside each other."""
-    folder = cache_folder() / suite
-    for name in ("lists/partial", "archives/partial", "unpacked", "empty"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def _of_suite(suite: str) -> Iterator[Path]:
+    """Hold the suite's folder for this process alone."""
+    with locked(cache_folder() / suite) as folder:
+        for name in ("lists/partial", "archives/partial", "unpacked", "empty"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
         yield folder
 
 

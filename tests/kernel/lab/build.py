@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import inspect
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Callable
 
@@ -17,6 +15,7 @@ from lab import cpio, kernels, userland
 from lab.kernels import Kernel
 from lab.userland import World
 from support import debian, wheel
+from support.locked import locked
 
 TESTS = Path(__file__).resolve().parents[2]
 _SOURCES = TESTS / "kernel"
@@ -35,13 +34,13 @@ class Builder:
     def __init__(self, folder: Path, world: World = userland.BARE) -> None:
         """Put what is of this run alone into `folder`."""
         self._folder = folder
-        with _locked(cache()):
+        with locked(cache()):
             self._root = self._build_root(world)
             self._wheel = self._install_wheel()
 
     def kernel(self, suite: str) -> Kernel:
         """Return the newest kernel of a suite; raises `UnavailableError`."""
-        with _locked(cache()):
+        with locked(cache()):
             names = kernels.packages(suite)
             made_of = _made_of(suite, names)
 
@@ -119,11 +118,3 @@ def _made_of(suite: str, names: Sequence[str]) -> list[str]:
     return [
         f"{name} {debian.version(folder)}" for name, folder in debian.fetch(suite, names).items()
     ]
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other test processes, and other threads of this one, out."""
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
