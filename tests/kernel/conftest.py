@@ -10,6 +10,12 @@ from support.namespace import Namespace
 
 TOOLS = ("ip", "nsenter", "modprobe", "nft", "iptables-legacy", "iptables-nft", "conntrack")
 
+EVERY_BACKEND = """
+iptables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE
+ip6tables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE
+nft 'table ip t { chain c { type nat hook postrouting priority 100; oifname "wan0" masquerade; }; }'
+"""
+
 
 def pytest_collection_modifyitems(items):
     reason = None if needs.KERNEL else needs.root_and(*TOOLS)
@@ -53,3 +59,10 @@ def module_namespaces():
 def namespace(namespaces):
     """A network namespace of the test's own."""
     return namespaces()
+
+
+@pytest.fixture
+def gateway(namespace):
+    """A namespace with rules in all backends."""
+    namespace.sh(EVERY_BACKEND)
+    return namespace

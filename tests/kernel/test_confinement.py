@@ -22,11 +22,6 @@ from support.attacks import claims, seen
 from support.page import Page
 from support.process import get, running
 
-RULES = """
-iptables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE
-ip6tables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE
-nft 'table ip t { chain c { type nat hook postrouting priority 100; oifname "wan0" masquerade; }; }'
-"""
 VOLATILE = (
     *("duration", "timestamp", "process_", "ip_out", "ip_in", "references", "sandbox", "flow"),
     *("conntrack_entries ", "conntrack_count"),
@@ -44,13 +39,6 @@ def lacking():
 
 
 HELD = {part: int(part not in lacking()) for part in PARTS}
-
-
-@pytest.fixture
-def gateway(namespace):
-    """A namespace with rules in all backends."""
-    namespace.sh(RULES)
-    return namespace
 
 
 @pytest.fixture

@@ -27,11 +27,6 @@ from support.page import Page
 from support.process import COMMAND, ENVIRONMENT
 
 ADDRESS = "127.0.0.1"
-RULES = """
-iptables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE
-ip6tables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE
-nft 'table ip t { chain c { type nat hook postrouting priority 100; oifname "wan0" masquerade; }; }'
-"""
 TESTS = Path(__file__).parents[1]
 PACKAGES = Path(netfilter_exporter.__file__).parents[1]
 RELEASE = Path("/proc/sys/kernel/osrelease").read_text().strip()
@@ -111,13 +106,6 @@ def _peer():
     with peer:
         credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     return int.from_bytes(credentials[4:8], sys.byteorder)
-
-
-@pytest.fixture
-def gateway(namespace):
-    """A namespace with rules in all backends."""
-    namespace.sh(RULES)
-    return namespace
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def statuses(page, metric, label):
 
 @pytest.fixture
 def gateway(namespace):
-    """A namespace with rules in both backends."""
+    """A namespace with rules in both backends, and no ip6tables: its table is not denied."""
     namespace.sh(RULES)
     return namespace
 

@@ -33,12 +33,6 @@ UNIT = settings("netfilter_exporter.service")
 CAPABILITIES = UNIT["CapabilityBoundingSet"][0].lower().replace("cap_", "+").split()
 GROUPS = ",".join(str(grp.getgrnam(name).gr_gid) for name in UNIT["SupplementaryGroups"])
 
-RULES = """
-iptables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE
-ip6tables-legacy -w -t nat -A POSTROUTING -o wan0 -j MASQUERADE
-nft 'table ip t { chain c { type nat hook postrouting priority 100; oifname "wan0" masquerade; }; }'
-"""
-
 #: Where the one writable folder is: what leads to that of the test may be closed to other users.
 PLACE = "/mnt"
 
@@ -137,13 +131,6 @@ def folder(tmp_path):
     """A folder that everybody may write to."""
     tmp_path.chmod(0o777)
     return tmp_path
-
-
-@pytest.fixture
-def gateway(namespace):
-    """A namespace with rules in all backends."""
-    namespace.sh(RULES)
-    return namespace
 
 
 def page(gateway, folder, wrap):
