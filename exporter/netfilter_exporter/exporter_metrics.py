@@ -85,43 +85,45 @@ BUDGET = 40
 ROWS: tuple[Metric[Run], ...] = (
     Metric(
         "exporter_build_info",
-        "1; the labels tell the version of the exporter and of its Python.",
+        "Always 1. The labels are the versions of the exporter and of Python.",
         source="the exporter itself",
         samples=lambda _: _BUILD_INFO,
         labels=("version", "pythonversion"),
     ),
     Metric(
         "exporter_host_info",
-        "1; the label is a keyed hash of the machine's identity, by which alerts know whose history"
-        " they see. Absent where the machine has none, or it cannot be read.",
+        "Always 1. The label is a keyed hash of the machine ID, by which alerts notice that an"
+        " address belongs to another machine now. Absent if there is no machine ID, or it cannot"
+        " be read.",
         source="/etc/machine-id",
         samples=_host_info,
         labels=("machine",),
     ),
     Metric(
         "exporter_host_network_namespace",
-        "Whether this is the initial network namespace (1) or another (0), such as a pod's, which"
-        " looks healthy and says nothing about the host. Absent where the configuration says any.",
+        "Whether the exporter runs in the initial network namespace (1) or in another (0), such"
+        " as a pod's: then no other metric describes the host. Absent with `network_namespace:"
+        " any`.",
         source="/proc/sys/net/core/netdev_budget, /proc/sys/net/nf_conntrack_max",
         samples=value(_host_network_namespace),
     ),
     Metric(
         "scrape_collector_success",
-        "Whether the collector told all that this kernel can tell.",
+        "Whether the collector succeeded (1) or not (0).",
         source="the exporter itself",
         samples=_success,
         labels=("collector",),
     ),
     Metric(
         "scrape_collector_duration_seconds",
-        "Time the collector took.",
+        "Duration of the collector in seconds.",
         source="the exporter itself",
         samples=_duration,
         labels=("collector",),
     ),
     Metric(
         "scrape_collector_status",
-        "1 for the status that holds, the worst of what the collector met: ok, no_data, denied,"
+        "1 for the status of the collector, the worst if several apply: ok, no_data, denied,"
         " unsupported, timeout, error.",
         source="the exporter itself",
         samples=_status,
@@ -129,38 +131,38 @@ ROWS: tuple[Metric[Run], ...] = (
     ),
     Metric(
         "source_status",
-        "1 for the status that holds, for the sources that fail apart from their collector; also"
-        " inconclusive.",
+        "1 for the status of a source of data that may fail while its collector succeeds. As for"
+        " collectors, or inconclusive.",
         source="the exporter itself",
         samples=_source_status,
         labels=("source", "status"),
     ),
     Metric(
         "series_omitted",
-        "Series left out of a metric whose labels rules or interfaces name: 64 are served. Absent"
-        " where none is.",
+        "Number of series left out of a metric that has one for each rule, chain or interface,"
+        " and serves at most 64. Absent if none is left out.",
         source="the exporter itself",
         samples=_omitted,
         labels=("metric",),
     ),
     Metric(
         "exporter_sandbox",
-        "Whether the exporter has confined itself with this part (1) or could not, or was told not"
-        " to (0): no_new_privs, landlock, capabilities, seccomp.",
+        "Whether this part of the sandbox is active (1), or unavailable or disabled (0):"
+        " no_new_privs, landlock, capabilities, seccomp.",
         source="the exporter itself",
         samples=_sandbox,
         labels=("part",),
     ),
     Metric(
         "config_last_reload_successful",
-        "Whether the files of --config.file and --web.config.file were good when they were last"
-        " read (1); where one was not (0), what it said before stays. Only where they are served.",
+        "Whether the last reload of --config.file and --web.config.file succeeded (1) or not (0);"
+        " then the previous configuration stays in use. Absent in text file mode.",
         source="the exporter itself",
         samples=value(_reload_successful),
     ),
     Metric(
         "config_last_reload_success_timestamp_seconds",
-        "When both files were last read and good, in seconds since the epoch.",
+        "Time of the last successful reload in seconds since the epoch.",
         source="the exporter itself",
         samples=value(_reload_time),
     ),
@@ -169,8 +171,7 @@ ROWS: tuple[Metric[Run], ...] = (
 #: Beside ROWS, where a page is written with --textfile.directory.
 TEXTFILE_ROW: Metric[float] = Metric(
     "textfile_timestamp_seconds",
-    "When the page was written with --textfile.directory, in seconds since the epoch: nothing else"
-    " tells that a text file is old.",
+    "Time at which the page was written with --textfile.directory, in seconds since the epoch.",
     source="the exporter itself",
     samples=value(lambda now: now),
 )

@@ -43,33 +43,33 @@ COLLECTOR = Collector(
     metrics=(
         Metric(
             "conntrack_present",
-            "Whether the connection tracking core is in this boot (1), loaded or built in, or not"
-            " (0). Present does not mean that anything is tracked.",
+            "Whether connection tracking is in the running kernel, loaded or built in (1), or not"
+            " (0). Does not show that anything is tracked.",
             source=f"/proc/{SYSCTL}count",
             samples=value(lambda s: int(conntrack_present(s))),
         ),
         Metric(
             "conntrack_entries",
-            "Entries of this network namespace. They outlive the end of tracking: not a proof of"
-            " it.",
+            "Number of tracked connections in this network namespace. Entries remain when"
+            " tracking ends, so they do not prove it.",
             source=f"/proc/{SYSCTL}count",
             samples=value(conntrack_entries),
         ),
         Metric(
             "conntrack_entries_limit",
-            "Entries that each network namespace may have; 0 is no limit.",
+            "Maximum number of entries in each network namespace; 0 means no limit.",
             source=f"/proc/{SYSCTL}max",
             samples=value(conntrack_limit),
         ),
         Metric(
             "conntrack_buckets",
-            "Buckets of the hash table that all network namespaces share.",
+            "Number of buckets of the hash table, which all network namespaces share.",
             source=f"/proc/{SYSCTL}buckets",
             samples=value(conntrack_buckets),
         ),
         Metric(
             "conntrack_expectations_limit",
-            "Expectations (related connections that helpers announce) that may exist.",
+            "Maximum number of expectations (related connections that helpers announce).",
             source=f"/proc/{SYSCTL}expect_max",
             samples=value(conntrack_expectations_limit),
         ),

@@ -69,7 +69,7 @@ COLLECTOR = Collector(
     metrics=(
         Metric(
             "flow_sample_entries",
-            "Entries of the flow table in the last sample. Absent where no sample is taken.",
+            "Number of entries in the flow table at the last sample. Absent if no sample is taken.",
             source=_SOURCE,
             samples=value(lambda s: flow_sample(s).entries),
         ),
@@ -81,8 +81,9 @@ COLLECTOR = Collector(
         ),
         Metric(
             "flows",
-            "Estimated number of flows by state: of TCP the kernel's states, otherwise unreplied,"
-            " replied or assured. The 24 largest; absent for states without a flow.",
+            "Estimated number of flows by state: the state of TCP, or unreplied, replied or"
+            " assured for other protocols. Only the 24 series with the most flows. Absent for a"
+            " state without flows.",
             source=_SOURCE,
             samples=_flows,
             labels=("family", "protocol", "state"),
@@ -96,28 +97,28 @@ COLLECTOR = Collector(
         ),
         Metric(
             "flows_new_total",
-            "Estimated number of new flows since the exporter started. Scope outbound: from a"
-            " private network behind this host to a global address; private: to another private"
-            " network. Translated: source, destination, both or none. Replied: unknown where a"
-            " flow ended early or its protocol needs no reply. Flows that end between two samples,"
-            " and refused connections, are missed.",
+            "Estimated number of new flows since the exporter started. scope: outbound (from a"
+            " private network behind this host to a global address) or private (to another private"
+            " network). translated: source, destination, both or none. replied: yes, no, or"
+            " unknown if the flow ended early or its protocol needs no reply. Misses refused"
+            " connections, and flows that end between two samples.",
             source=_SOURCE,
             samples=_new,
             labels=("family", "scope", "translated", "replied"),
         ),
         Metric(
             "flow_births_sampled_total",
-            "Number of new flows in samples whose reply, or its absence, was seen: what the"
-            " estimates rest on.",
+            "Number of new flows in samples that were observed long enough to know whether they"
+            " got a reply. The estimates rest on them.",
             source=_SOURCE,
             samples=_sampled,
             labels=("family", "scope"),
         ),
         Metric(
             "flow_birth_sources",
-            "Number of distinct sources of new outbound flows of the last two minutes, each by what"
-            " became of its latest flow. Without a reply, at most two sources count for each"
-            " destination.",
+            "Number of distinct sources of new outbound flows in the last two minutes. A source"
+            ' counts once, under the outcome of its latest flow. With replied="no" at most two'
+            " sources count for each destination.",
             source=_SOURCE,
             samples=_sources,
             labels=("family", "scope", "translated", "replied"),

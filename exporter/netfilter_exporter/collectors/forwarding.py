@@ -24,19 +24,19 @@ from netfilter_exporter.rules.families import Family
 
 COUNTERS = {
     "forwarded": (
-        "Datagrams forwarded. Before Linux 6.7 one that the FORWARD hook dropped is not counted.",
+        "Datagrams forwarded, since Linux 6.7 with those that the FORWARD hook drops.",
         "/proc/net/snmp Ip ForwDatagrams; /proc/net/snmp6 Ip6OutForwDatagrams",
     ),
     "in_address_errors": (
-        "Datagrams dropped because they were for another host and are not forwarded here.",
+        "Datagrams for other hosts, dropped because forwarding is disabled.",
         "/proc/net/snmp Ip InAddrErrors; /proc/net/snmp6 Ip6InAddrErrors",
     ),
     "out_requests": (
-        "Datagrams that this host itself sent; before Linux 6.7 forwarded ones count too.",
+        "Datagrams sent by this host itself, before Linux 6.7 with forwarded ones.",
         "/proc/net/snmp Ip OutRequests; /proc/net/snmp6 Ip6OutRequests",
     ),
     "out_transmitted": (
-        "Datagrams, own and forwarded, handed to an interface. Linux 6.7 and later, and 6.6.y.",
+        "Datagrams passed to an interface, own and forwarded. Absent before Linux 6.6.y.",
         "/proc/net/snmp Ip OutTransmits; /proc/net/snmp6 Ip6OutTransmits",
     ),
     "reverse_path_filtered": (
@@ -111,16 +111,17 @@ COLLECTOR = Collector(
     metrics=(
         Metric(
             "forwarding_enabled",
-            "Whether anything but lo forwards. IPv4: any interface's own switch; IPv6: conf.all, or"
-            " an interface that is forced.",
+            "Whether at least one interface other than lo forwards (1) or none (0). IPv4: the"
+            " setting of each interface. IPv6: conf.all.forwarding, or force_forwarding of an"
+            " interface.",
             source="RTM_GETNETCONF; /proc/sys/net/ipv6/conf",
             samples=_enabled,
             labels=("family",),
         ),
         Metric(
             "interface_forwarding_disabled",
-            "1 for an IPv4 interface with forwarding disabled, while ip_forward is 1 or another"
-            " interface forwards. Neither lo nor a bridge port.",
+            "1 for an IPv4 interface with forwarding disabled while ip_forward is 1 or another"
+            " interface forwards. Absent otherwise, and for lo and bridge ports.",
             source="RTM_GETNETCONF",
             samples=_interfaces_disabled,
             labels=("interface",),
@@ -128,7 +129,7 @@ COLLECTOR = Collector(
         ),
         Metric(
             "forward_policy_drop",
-            "Whether a base chain at the forward hook drops what no rule of it accepts.",
+            "Whether the policy of a base chain at the forward hook is drop (1) or not (0).",
             source="NFT_MSG_GETCHAIN; IPT_SO_GET_ENTRIES",
             samples=_policy_drop,
             of=(rulesets,),
@@ -136,9 +137,9 @@ COLLECTOR = Collector(
         ),
         Metric(
             "forward_blocked",
-            "1 for an incoming interface that rules serve, and of which a base chain drops all new"
-            " TCP and UDP flows: by its policy, a rule, or a queue without a program. Absent"
-            " otherwise.",
+            "1 for an incoming interface from which a base chain drops all new TCP and UDP flows,"
+            " although rules serve it: by policy, by a rule, or by a queue that no program reads."
+            " Absent otherwise.",
             source="NFT_MSG_GETRULE; IPT_SO_GET_ENTRIES; /proc/net/netfilter/nfnetlink_queue;"
             " RTM_GETROUTE; RTM_GETADDR",
             samples=_blocked,
@@ -147,8 +148,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "bridge_netfilter",
-            "Whether all bridges hand forwarded packets to the rules of the family; 0 also without"
-            " br_netfilter.",
+            "Whether all bridges pass bridged packets to the rules of the family (1) or not (0),"
+            " as without br_netfilter.",
             source="/proc/sys/net/bridge/bridge-nf-call-iptables, bridge-nf-call-ip6tables",
             samples=_bridge_netfilter,
             of=(bridge_netfilter,),
@@ -156,16 +157,17 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_bypassing_bridges",
-            "Number of bridges with two ports or more whose forwarded packets pass no rule of the"
-            " family.",
+            "Number of bridges with two or more ports whose bridged packets never reach the rules"
+            " of the family.",
             source="as bridge_netfilter; /sys/class/net/BRIDGE/bridge",
             samples=_bypassed,
             labels=("family",),
         ),
         Metric(
             "router_advertisements_ignored",
-            "1 for an interface whose IPv6 default route by advertisement expires, because it"
-            " forwards with accept_ra 1.",
+            "1 for an interface whose IPv6 default route, learned from router advertisements,"
+            " will expire, because the interface forwards and accept_ra is 1 instead of 2. Absent"
+            " otherwise.",
             source="RTM_GETROUTE; /proc/sys/net/ipv6/conf/INTERFACE/accept_ra",
             samples=_ignored_advertisements,
             labels=("interface",),
@@ -173,7 +175,7 @@ COLLECTOR = Collector(
         ),
         Metric(
             "reverse_path_strict_interfaces",
-            "Number of interfaces, lo excluded, of which rp_filter is 1 (strict).",
+            "Number of interfaces other than lo with rp_filter 1 (strict).",
             source="RTM_GETNETCONF",
             samples=value(lambda s: len(strict_interfaces(s))),
         ),

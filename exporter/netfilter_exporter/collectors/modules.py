@@ -69,8 +69,8 @@ COLLECTOR = Collector(
     metrics=(
         Metric(
             "kernel_info",
-            "The running kernel, and whether it can load modules (enabled) or was built without"
-            " that (disabled).",
+            "Always 1. The labels are the kernel release, and whether the kernel can load modules"
+            " (enabled) or was built without that (disabled).",
             source="/proc/sys/kernel/osrelease, /proc/modules",
             samples=_kernel_info,
             of=(kernel_modules,),
@@ -78,34 +78,35 @@ COLLECTOR = Collector(
         ),
         Metric(
             "kernel_modules_directory_present",
-            "Whether /lib/modules has the modules of the running kernel; absent where the kernel"
-            " needs none, or the directory is hidden from the exporter.",
+            "Whether /lib/modules has the modules of the running kernel (1) or not (0). Absent if"
+            " the kernel needs none, or the directory is hidden from the exporter.",
             source="/lib/modules/RELEASE",
             samples=value(lambda s: _flag(kernel_modules(s).directory_present)),
         ),
         Metric(
             "kernel_modules_locked",
-            "Whether loading modules was switched off until the next boot.",
+            "Whether loading modules is disabled until the next boot (1) or not (0).",
             source="/proc/sys/kernel/modules_disabled",
             samples=value(lambda s: int(kernel_modules(s).locked)),
         ),
         Metric(
             "kernel_module_signatures_enforced",
-            "Whether the kernel refuses modules without a signature; absent where that cannot be"
-            " seen.",
+            "Whether the kernel refuses modules without a signature (1) or not (0). Absent if"
+            " unknown.",
             source="/sys/module/module/parameters/sig_enforce, /sys/kernel/security/lockdown",
             samples=value(lambda s: _flag(kernel_modules(s).signatures)),
         ),
         Metric(
             "kernel_module_forced_unload",
-            "Whether a module was removed by force since the boot; it stays 1 until the next.",
+            "Whether a module was removed by force since boot (1) or not (0). Stays 1 until the"
+            " next boot.",
             source="/proc/sys/kernel/tainted (value 8)",
             samples=value(lambda s: int(kernel_modules(s).forced_unload)),
         ),
         Metric(
             "module_info",
-            "Where a module is: loaded, builtin, merged (a retired name, its code is in"
-            " provided_by), available, blocked, unsigned, absent, unknown.",
+            "1 for the state of a module: loaded, builtin, merged (an old name; the code is in"
+            " the module provided_by), available, blocked, unsigned, absent, unknown.",
             source="/proc/modules, /lib/modules/RELEASE, the kernel's configuration, modprobe.d",
             samples=_module_info,
             of=(kernel_modules,),
@@ -113,8 +114,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "module_usable",
-            "Whether the code of a module is in the kernel now: loaded, built in, or merged into"
-            " a module that is; absent where it cannot be told.",
+            "Whether the code of a module is in the kernel now (1) or not (0): loaded, built in,"
+            " or merged into a module that is. Absent if unknown.",
             source="as module_info",
             samples=_module_usable,
             of=(kernel_modules,),
@@ -122,7 +123,7 @@ COLLECTOR = Collector(
         ),
         Metric(
             "module_references",
-            "Modules and users that hold a loaded module. Not a sign of tracking.",
+            "Reference count of a loaded module. Does not show that anything is tracked.",
             source="/proc/modules",
             samples=_module_references,
             of=(kernel_modules,),
@@ -131,8 +132,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "capability",
-            "Whether the kernel can do it now or loads on demand what does (1); 0 only when"
-            " neither is possible; absent where it cannot be told.",
+            "Whether the kernel has the capability now or can load its modules on demand (1), or"
+            " neither (0). Absent if unknown.",
             source="as module_info",
             samples=_capability,
             of=(capabilities,),
@@ -140,8 +141,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "capability_blocked",
-            "Whether modprobe.d or the kernel command line stops a module that the capability"
-            " lacks.",
+            "Whether modprobe.d or the kernel command line blocks a module that the capability"
+            " requires and that is not loaded (1) or not (0).",
             source="/etc/modprobe.d and its like, /proc/cmdline",
             samples=_capability_blocked,
             of=(capabilities_blocked,),
@@ -149,8 +150,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "capability_missing_module",
-            "1 for a module that an impossible capability lacks, and the reason why the kernel"
-            " cannot load it: blocked, locked, unsigned, or absent.",
+            "1 for a module whose absence makes a capability 0. reason is why the kernel cannot"
+            " load it: blocked, locked, unsigned or absent.",
             source="as module_info",
             samples=_missing_modules,
             of=(capability_obstacles,),

@@ -209,7 +209,7 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_chain_rules",
-            "Rules in each NAT base chain, as listed: of any kind, reachable or not.",
+            "Number of rules in each NAT base chain, of any kind, reachable or not.",
             source=_RULES,
             samples=_base_chains(lambda facts: facts.chain_rules),
             of=(rulesets,),
@@ -218,8 +218,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_rules",
-            "Translating rules behind a NAT hook, user chains included, dormant tables not. A rule"
-            " of an inet table counts in each family that it can translate.",
+            "Number of translating rules reachable from a NAT hook, in user chains too, without"
+            " dormant tables. A rule of an inet table counts in each family that it can translate.",
             source=_RULES,
             samples=_rules,
             of=(rulesets,),
@@ -227,17 +227,17 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_forwarded_rules",
-            "Translating rules for forwarded traffic, of the rulesets that could be read; 0 only"
-            " where all could. Rules that only local packets match, or that send packets to an"
-            " address of this host, do not count.",
+            "Number of translating rules for forwarded traffic. Rules that only local packets"
+            " match, or that send packets to an address of this host, do not count. Absent if no"
+            " rule was found and a ruleset could not be read.",
             source=f"{_RULES}; RTM_GETADDR",
             samples=_forwarded_rules,
             labels=("family",),
         ),
         Metric(
             "nat_duplicate_rules",
-            "Translating rules that are identical to an earlier one of their chain. They count in"
-            " netfilter_nat_rules too.",
+            "Number of translating rules that are identical to an earlier rule of their chain."
+            " They count in netfilter_nat_rules too.",
             source=_RULES,
             samples=_tables(lambda facts: facts.in_full.duplicates),
             of=(rulesets,),
@@ -246,15 +246,16 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_backends_overlap",
-            "Whether a packet may match translating rules of nftables and of iptables-legacy at the"
-            " same hook. Absent where a ruleset could not be read.",
+            "Whether a packet may match translating rules of both nftables and iptables-legacy at"
+            " the same hook (1) or not (0). Absent if a ruleset could not be read.",
             source=_RULES,
             samples=_overlapping,
             labels=("family",),
         ),
         Metric(
             "nat_table_rules",
-            "Rules of any kind behind the NAT hooks of a table, user chains included.",
+            "Number of rules of any kind in a table that are reachable from its NAT hooks, in"
+            " user chains too.",
             source=_RULES,
             samples=_numbered_tables(lambda facts: facts.table_rules),
             of=(rulesets,),
@@ -263,7 +264,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_table_translating_rules",
-            "Translating rules of a table behind a hook, hidden ones included. Absent without any.",
+            "Number of translating rules of a table that are reachable from a hook, shadowed ones"
+            " included. Absent without any.",
             source=_RULES,
             samples=_translating_rules,
             of=(rulesets,),
@@ -272,8 +274,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_unreachable_rules",
-            "Translating rules that no packet of the base chain reaches, because an earlier rule"
-            " matches all that they match, and ends the chain.",
+            "Number of translating rules that no packet of the base chain reaches, because an"
+            " earlier rule matches the same packets and ends the evaluation.",
             source=_RULES,
             samples=_base_chains(lambda facts: facts.unreachable),
             of=(rulesets,),
@@ -282,8 +284,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_hidden_exemptions",
-            "Rules that exempt packets from translation, behind a translation that matches all of"
-            " those packets. Absent where there is none.",
+            "Number of rules that exempt packets from translation and have no effect, because an"
+            " earlier rule translates all of these packets. Absent without any.",
             source=_RULES,
             samples=_numbered_tables(lambda facts: facts.hidden_exemptions),
             of=(rulesets,),
@@ -292,8 +294,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_undecided_rules",
-            "Translating rules of which it is unknown whether an earlier rule hides them: it"
-            " compares what the exporter cannot read.",
+            "Number of translating rules that may be shadowed by an earlier rule. Unknown,"
+            " because the exporter cannot read a match of the earlier rule.",
             source=_RULES,
             samples=_tables(lambda facts: facts.undecided),
             of=(rulesets,),
@@ -302,7 +304,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_dormant_rules",
-            "Translating rules of an nftables table with the flag dormant: listed, not in effect.",
+            "Number of translating rules in nftables tables with the flag dormant: listed,"
+            " without effect.",
             source="NFT_MSG_GETTABLE, NFT_MSG_GETRULE",
             samples=_dormant_rules,
             of=(nftables,),
@@ -311,8 +314,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_missing_interface",
-            "1 for an interface that a translating rule, or the jump to it, names and the host"
-            " lacks; of a set, where the host lacks all interfaces in it.",
+            "1 for an absent interface that a translating rule, or the jump to it, names. For a"
+            " set: only if all of its interfaces are absent.",
             source=f"{_RULES}; if_nameindex(3)",
             samples=_missing_interfaces,
             of=(rulesets, interfaces, unmatched),
@@ -321,11 +324,11 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_unmatchable_rules",
-            "Translating rules that no packet can match, by reason: empty_set (served for each"
-            " table), missing_interface, bridge_port (the interface belongs to a bridge or bond),"
-            " missing_address (the host no longer has the destination that a rule for incoming"
-            " traffic matches), route_localnet (the rule sends packets to 127.0.0.0/8, and the"
-            " kernel drops them). Of each table the first 256 rules.",
+            "Number of translating rules that no packet can match, by reason: empty_set (also"
+            " served as 0), missing_interface, bridge_port (the interface is a port of a bridge or"
+            " bond), missing_address (a rule for incoming traffic matches a destination that the"
+            " host does not have), route_localnet (the rule sends packets to 127.0.0.0/8 and the"
+            " kernel drops them). Covers the first 256 rules of each table.",
             source=f"{_RULES}; NFT_MSG_GETSETELEM; IPSET_CMD_LIST; RTM_GETROUTE",
             samples=_unmatchable,
             of=(rulesets, unmatched),
@@ -334,9 +337,9 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_missing_address",
-            "1 for an address that a rule gives outgoing packets, inside the network of an"
-            " interface, that neither this host nor a known neighbor has. Absent where proxy ARP"
-            " answers for it, VRRP is spoken, or it cannot be decided.",
+            "1 for an SNAT address inside the network of an interface that neither this host nor"
+            " a known neighbor has. Absent otherwise, if proxy ARP answers for it, if VRRP runs"
+            " there, and if unknown.",
             source=f"{_RULES}; RTM_GETROUTE; RTM_GETNEIGH",
             samples=_missing_addresses,
             of=(unmatched,),
@@ -345,10 +348,10 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_uncovered_egress",
-            "Whether no rule can translate the source of what leaves by an interface (1), or one"
-            " may (0). Of the interfaces by which forwarded packets from private networks leave for"
-            " the internet, where such rules exist. Where some of a family are covered, the others"
-            " are absent, and all are where the rules are for private networks alone.",
+            "Whether no source-translating rule can match what leaves by an interface (1), or one"
+            " can (0). Only for interfaces that lead from private networks to the internet, if"
+            " such rules exist. If a rule covers one interface of the family, others are absent."
+            " Absent if the rules are only for private networks.",
             source=f"{_RULES}; RTM_GETROUTE; RTM_GETADDR",
             samples=_uncovered_egress,
             of=(unmatched,),
@@ -357,10 +360,9 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_split_zone",
-            "1 for an interface to a private network whose connections are tracked in a conntrack"
-            " zone in which their replies are not looked up, or the other way: rules give one to"
-            " all that arrives there and to nothing that arrives by the way out. Where rules"
-            " translate sources; absent where it cannot be decided.",
+            "1 for an interface to a private network whose packets get a conntrack zone that"
+            " packets from the uplink do not get, or the reverse: replies match no entry. Only if"
+            " rules translate sources. Absent otherwise, and if unknown.",
             source=f"{_RULES}; RTM_GETROUTE; RTM_GETADDR",
             samples=_split_zone,
             of=(split_zones,),
@@ -370,7 +372,8 @@ COLLECTOR = Collector(
         Metric(
             "nat_unassigned_helper",
             "1 for a conntrack helper (ftp, sip, ...) that is loaded, or defined in nftables, and"
-            " that no rule assigns to connections, where nothing else does and rules translate.",
+            " that no rule assigns to connections. Only on hosts with translating rules. Absent"
+            " otherwise.",
             source=f"/proc/modules; {_RULES}; NFT_MSG_GETOBJ",
             samples=_unassigned_helpers,
             of=(unassigned_helpers,),
@@ -378,9 +381,9 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_matchable_source_rules",
-            "Rules that translate the source of outgoing packets and that some packet may match."
-            " A set that changes by itself counts as filled. Absent without such rules, and where a"
-            " ruleset could not be read.",
+            "Number of rules that translate the source of outgoing packets and that some packet"
+            " may match. A set that packets or timeouts change counts as filled. Absent without"
+            " such rules, and if a ruleset could not be read.",
             source=f"{_RULES}; NFT_MSG_GETSETELEM",
             samples=_matchable_sources,
             of=(unmatched,),
@@ -388,8 +391,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_other_engine",
-            "Whether an engine is in use whose translations are out of scope: tc, nptv6,"
-            " openvswitch, ebpf. Absent where that cannot be seen.",
+            "Whether an engine that translates without rules is in use (1) or not (0): tc, nptv6,"
+            " openvswitch, ebpf. Its translations are out of scope. Absent if unknown.",
             source="/proc/modules; if_nameindex(3)",
             samples=_other_engines,
             of=(other_engines,),
@@ -397,28 +400,30 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_expected",
-            "From the configuration: 1 if this host must NAT, 0 if it must not; absent: not said.",
+            "Whether this host must do NAT (1) or must not (0), from the configuration. Absent if"
+            " not configured.",
             source="--config.file: nat",
             samples=_expected,
             labels=("family",),
         ),
         Metric(
             "nat_ipvs",
-            "1 for a family that IPVS translates, which needs no rule. Absent otherwise.",
+            "1 for a family in which IPVS does NAT, which requires no rule. Absent otherwise.",
             source="/proc/net/ip_vs",
             samples=_ipvs,
             labels=("family",),
         ),
         Metric(
             "expected_present",
-            "Whether the rule, interface or module that the configuration says must exist does.",
+            "Whether the rule, interface or module listed under `expect` in the configuration is"
+            " present (1) or absent (0).",
             source="--config.file: expect",
             samples=_expected_present,
             labels=("kind", "name"),
         ),
         Metric(
             "notrack_rules",
-            "Rules before connection tracking that exempt packets from it, and so from NAT.",
+            "Number of rules that exempt packets from connection tracking, and so from NAT.",
             source=_RULES,
             samples=_notrack_rules,
             of=(rulesets,),
@@ -426,13 +431,14 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nftables_generation",
-            "Generation of the nftables ruleset: one more with every change that is committed.",
+            "Generation of the nftables ruleset. Increases with every committed change.",
             source="NFT_MSG_GETGEN",
             samples=value(lambda s: nftables(s).generation),
         ),
         Metric(
             "capability_needed",
-            "Whether a translating rule, or the configured role, needs the capability.",
+            "Whether a translating rule, or the configured role, requires the capability (1) or"
+            " not (0).",
             source=f"{_RULES}; --config.file: nat",
             samples=_capability_needed,
             of=(capabilities_needed,),

@@ -66,8 +66,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "sysctl_present",
-            "Whether this kernel has the sysctl now (1) or not (0): names that guides and old"
-            " scripts use, and every wanted one.",
+            "Whether this kernel has the sysctl now (1) or not (0). Covers names from guides and"
+            " old scripts, and every name in netfilter_sysctl_wanted.",
             source="/proc/sys/net",
             samples=_present,
             labels=("name",),
@@ -75,7 +75,7 @@ COLLECTOR = Collector(
         ),
         Metric(
             "sysctl_wanted",
-            "Value that sysctl.d, read as systemd-sysctl does, or the configuration asks for.",
+            "Value that sysctl.d, in the order of systemd-sysctl, or the configuration sets.",
             source=_ASKED,
             samples=_wanted,
             of=(sysctl_comparisons,),
@@ -84,9 +84,9 @@ COLLECTOR = Collector(
         ),
         Metric(
             "sysctl_mismatch",
-            "1 where what is asked for does not hold. No sample where this kernel does not know"
-            " the name. A larger limit, bucket count or forwarding value than sysctl.d's is no"
-            " mismatch.",
+            "Whether the current value differs from the wanted one (1) or not (0). A value above"
+            " that of sysctl.d is no mismatch for limits, buckets and forwarding. Absent if this"
+            " kernel does not have the sysctl.",
             source=_ASKED,
             samples=_mismatch,
             of=(sysctl_comparisons,),

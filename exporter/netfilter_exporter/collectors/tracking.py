@@ -34,10 +34,10 @@ COLLECTOR = Collector(
     metrics=(
         Metric(
             "conntrack_tracking",
-            "Whether packets are proven to be tracked (1) or proven not to be (0). Also 0 where a"
-            " notrack rule without a match exempts all that is received, and 1 where neither hooks"
-            " nor the probe answer and a translating rule implies it. Absent where none of these"
-            " decides: netfilter_source_status says why.",
+            "Whether packets are proven to be tracked (1) or proven not to be (0). 0 also if a"
+            " notrack rule without a match exempts all received packets. 1 also if neither the"
+            " list of hooks nor the probe is available and an active translating rule requires"
+            " tracking. Absent if unknown: see netfilter_source_status.",
             source="nfnetlink_hook, or a datagram on loopback looked up with IPCTNL_MSG_CT_GET, or"
             " NAT rules",
             samples=_tracking,
@@ -45,7 +45,7 @@ COLLECTOR = Collector(
         ),
         Metric(
             "conntrack_netlink_available",
-            "Whether ctnetlink, which conntrack(8) needs, is in the kernel now.",
+            "Whether ctnetlink, which conntrack(8) requires, is in the kernel now (1) or not (0).",
             source="/proc/modules, modules.builtin, kernel configuration",
             samples=value(_netlink_available),
         ),

@@ -31,17 +31,19 @@ class Column(NamedTuple):
 #: insert (counts only what ctnetlink creates).
 COLUMNS = (
     Column("invalid", b"invalid", 4, "Packets that could not be tracked."),
-    Column("insert_failed", b"insert_failed", 9, "Entries that lost the race or found no place."),
-    Column("drop", b"drop", 10, "Packets dropped: table full, or an entry could not be made."),
+    Column(
+        "insert_failed", b"insert_failed", 9, "Entries not inserted: lost a race, or no free tuple."
+    ),
+    Column("drop", b"drop", 10, "Packets dropped: table full, or no entry allocated."),
     Column("early_drop", b"early_drop", 11, "Entries evicted to make room in a full table."),
     Column("icmp_error", b"icmp_error", 12, "ICMP errors that belong to no tracked flow."),
     Column("search_restart", b"search_restart", 13, "Lookups restarted after a table resize."),
     # clashres took the place of searched in 5.10.
     Column("clash_resolved", b"clashres", 14, "Races for one tuple that were resolved."),
     # chainlength took the place of delete_list in 6.1.
-    Column("chain_too_long", b"chainlength", 15, "Entries refused: their hash chain is full."),
+    Column("chain_too_long", b"chainlength", 15, "Entries refused: hash chain too long."),
     # found counts in nf_conntrack_tuple_taken alone: a NAT mapping that was already in use.
-    Column("nat_collision", b"found", 2, "Address and port mappings tried that were taken."),
+    Column("nat_collision", b"found", 2, "NAT mappings tried that were already in use."),
     Column("expect_new", b"expect_new", None, "Packets that matched an expectation."),
     Column("expect_created", b"expect_create", None, "Expectations made by helpers."),
     Column("expect_deleted", b"expect_delete", None, "Expectations removed."),
