@@ -57,10 +57,17 @@ def exchange(
             each.close()
 
 
-def outbound(sources: Sequence[str], destinations: Sequence[str], count: int, wait: float) -> int:
+def outbound(
+    sources: Sequence[str],
+    destinations: Sequence[str],
+    count: int,
+    wait: float,
+    *,
+    patient: bool = False,
+) -> int:
     """Start `count` new TCP connections, source by source; return how many were answered in time.
 
-    They are paced over `wait` seconds, and given up then.
+    They are paced over `wait` seconds, and given up then; `patient` where answers are expected.
     """
     opened = []
     for number in range(count):
@@ -71,10 +78,21 @@ def outbound(sources: Sequence[str], destinations: Sequence[str], count: int, wa
         _begin(each, destinations[number % len(destinations)], ECHO_PORT)
         opened.append(each)
         time.sleep(wait / count)
-    _, connected, _ = select.select([], opened, [], 0.05)
-    answered = sum(each.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 for each in connected)
+    answered = _connected(opened, _PATIENT if patient else 0.05)
     for each in opened:
         each.close()
+    return answered
+
+
+def _connected(opened: Sequence[socket.socket], patience: float) -> int:
+    """Return how many are connected when all have ended, or nothing happens for so long."""
+    waiting, answered = set(opened), 0
+    while waiting:
+        _, ended, _ = select.select([], waiting, [], patience)
+        if not ended:
+            break
+        waiting.difference_update(ended)
+        answered += sum(each.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 for each in ended)
     return answered
 
 
@@ -161,11 +179,17 @@ class Peer:
         self._ask(address=address, hold=count)
 
     def outbound(
-        self, sources: Sequence[str], destinations: Sequence[str], count: int, wait: float
+        self,
+        sources: Sequence[str],
+        destinations: Sequence[str],
+        count: int,
+        wait: float,
+        *,
+        patient: bool = False,
     ) -> int:
         """Have it start TCP connections, see `outbound`; return how many were answered."""
         lists = {"sources": list(sources), "destinations": list(destinations)}
-        return self._ask(**lists, count=count, wait=wait)
+        return self._ask(**lists, count=count, wait=wait, patient=patient)
 
     def _ask(self, **request: str | float | list[str]) -> int:
         self._ours.sendall(json.dumps(request).encode() + b"\n")

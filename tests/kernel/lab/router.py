@@ -158,7 +158,7 @@ class Router:
             self.client.burst(SERVER, _BULK)
             return True
         if kind == "outbound":
-            answered = self.client.outbound(SOURCES, DESTINATIONS, _BIRTHS, _PACE)
+            answered = self.client.outbound(SOURCES, DESTINATIONS, _BIRTHS, _PACE, patient=expected)
             if 0 < answered < _BIRTHS:
                 raise CommandFailed(f"{kind}: {answered} of {_BIRTHS} connections were answered")
             return answered > 0

@@ -72,8 +72,8 @@ def meanwhile(router, _):
     """Connections of all kinds; those from unique local addresses to the world get no reply."""
     client, server = router.client, router.server
     answered = (
-        router.pods[0].outbound(VIRTUAL_MACHINES, [UPSTREAM], 5, 0.2),
-        client.outbound(GLOBAL, FAR, 5, 0.2),
+        router.pods[0].outbound(VIRTUAL_MACHINES, [UPSTREAM], 5, 0.2, patient=True),
+        client.outbound(GLOBAL, FAR, 5, 0.2, patient=True),
         client.outbound(ULA, FAR, 15, 0.2),
     )
     assert answered == (5, 5, 0), answered
