@@ -1,3 +1,3 @@
-"""Tells Prometheus when Linux connection tracking or NAT has silently stopped working."""
+"""Reports to Prometheus when Linux connection tracking or NAT has silently stopped working."""
 
 __version__ = "0.1.0"

@@ -42,7 +42,7 @@ class Overrides(NamedTuple):
     runbook_url: str = ""
     dashboard_url: str = ""
     thresholds: Mapping[str, float] = {}
-    labels: Sequence[str] = ()  #: that tell targets apart, see target_labels
+    labels: Sequence[str] = ()  #: that distinguish targets, see target_labels
     scrape_interval: int = scrape_interval.USUAL  #: seconds
 
 
@@ -52,7 +52,7 @@ def folder() -> str:
 
 
 def files() -> dict[str, bytes]:
-    """Return the content of every file, by its path below the folder that is asked for."""
+    """Return the content of every file, by its path below the folder."""
     found = {}
     for top in ("alerts", "grafana"):
         for path in _walk(os.path.join(folder(), top), top):
@@ -122,7 +122,7 @@ def with_thresholds(expr: str, wanted: Mapping[str, float]) -> str:
 
 
 def render_rules(loaded: dict[str, Any], overrides: Overrides) -> dict[str, Any]:
-    """Return the rules with what is wished for put in."""
+    """Return the rules with the overrides put in."""
     groups = [
         {**group, "rules": [_render_rule(rule, overrides) for rule in group["rules"]]}
         for group in loaded["groups"]
@@ -214,7 +214,7 @@ def _dump(data: Any, comment: str) -> bytes:
 
 
 def render(found: Mapping[str, bytes], overrides: Overrides) -> dict[str, bytes]:
-    """Return the files with what is wished for put in."""
+    """Return the files with the overrides put in."""
     rendered = dict(found)
     if overrides != Overrides():
         rules = render_rules(load_rules(found[RULES]), overrides)
@@ -230,7 +230,7 @@ def render(found: Mapping[str, bytes], overrides: Overrides) -> dict[str, bytes]
 
 
 def _render_mixin(found: Mapping[str, bytes], overrides: Overrides) -> dict[str, bytes]:
-    """Return the mixin, whose settings begin as what is wished for."""
+    """Return the mixin; the overrides are the defaults of its settings."""
     loaded = load_rules(found[RULES])
     marked = overrides._replace(
         selector=mixin.SELECTOR, runbook_url=mixin.runbook("{alert}"), thresholds={}
@@ -333,7 +333,7 @@ def _parser(known: Mapping[str, float]) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="label that tells targets apart besides job and instance, such as cluster; may be"
+        help="label that distinguishes targets besides job and instance, such as cluster; may be"
         " repeated",
     )
     parser.add_argument(
@@ -382,7 +382,7 @@ def _label(text: str) -> str:
     if not re.fullmatch(r"[a-zA-Z_]\w*", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r} is not the name of a label")
     if text in _labels_of_rules():
-        raise argparse.ArgumentTypeError(f"the rules have a label {text!r} of their own")
+        raise argparse.ArgumentTypeError(f"the rules already use the label {text!r}")
     return text
 
 

@@ -48,7 +48,7 @@ class Outcome:
 
     @property
     def status(self) -> Status:
-        """The worst of what was met; a proof that proves nothing is told by its source alone."""
+        """The worst of what was met; only its source reports a proof that proves nothing."""
         return worst([error for error in self.errors if error.status is not Status.INCONCLUSIVE])
 
     @property
@@ -65,7 +65,7 @@ class Run:
 
 
 class Gatherer:
-    """Runs collectors on a host, one collection at a time."""
+    """Runs collectors on a host, one collection after the other."""
 
     def __init__(self, host: Host, options: Collection[str] = ()) -> None:
         self._setting = host, options
@@ -102,7 +102,7 @@ class Gatherer:
         return gathering
 
     def is_hung(self, collector: Collector) -> bool:
-        """Tell whether `collector` was given up and is not back yet: it is not started again."""
+        """Return whether `collector` was given up and is not back yet: it is not started again."""
         return collector.name in self._hung
 
     def give_up(self, collector: Collector) -> _Worker:

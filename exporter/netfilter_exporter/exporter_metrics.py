@@ -168,7 +168,7 @@ ROWS: tuple[Metric[Run], ...] = (
     ),
 )
 
-#: Beside ROWS, where a page is written with --textfile.directory.
+#: Besides ROWS, where a page is written with --textfile.directory.
 TEXTFILE_ROW: Metric[float] = Metric(
     "textfile_timestamp_seconds",
     "Time at which the page was written with --textfile.directory, in seconds since the epoch.",

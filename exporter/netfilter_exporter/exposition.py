@@ -32,7 +32,7 @@ _OFFERS = (
     Offer("text/plain", "1.0.0", unversioned=False),
 )
 
-#: Accept headers that are remembered; a client that invents more gets its page rendered anew.
+#: Accept headers that are remembered; a client that invents more gets its page rendered again.
 _FORMATS = 8
 
 

@@ -22,7 +22,7 @@ DEFAULT_ADDRESS = ":10042"
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """What the command line asks for."""
+    """The command line."""
 
     collectors: tuple[str, ...]  #: names of those that are on
     options: frozenset[str]  #: of the rows that are opt-in
@@ -101,7 +101,7 @@ class _Switch(argparse.Action):
 def _parser(collectors: Mapping[str, Collector]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="netfilter_exporter",
-        description="Prometheus exporter that tells when Linux connection tracking or NAT has"
+        description="Prometheus exporter that reports when Linux connection tracking or NAT has"
         " silently stopped working.",
         allow_abbrev=False,
         add_help=False,
@@ -177,7 +177,7 @@ def _add_web(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         type=_argument(_count),
         default=40,
-        help="scrapes served at a time, 0 for no limit (default: %(default)s)",
+        help="maximum concurrent scrapes, 0 for no limit (default: %(default)s)",
     )
     group.add_argument(
         "--web.enable-lifecycle",
@@ -201,7 +201,7 @@ def _add_collectors(group: argparse._ArgumentGroup, collectors: Mapping[str, Col
         "--collector.disable-defaults",
         dest="by_default",
         action="store_false",
-        help="switch off all collectors that are not switched on by name",
+        help="disable all collectors that are not enabled by name",
     )
     for collector in collectors.values():
         flag = f"collector.{collector.name}"

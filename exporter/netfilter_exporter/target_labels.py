@@ -1,4 +1,4 @@
-"""Labels that tell targets apart besides `job` and `instance`, carried through what is shipped.
+"""Labels that distinguish targets besides `job` and `instance`, carried through what is shipped.
 
 Where one Prometheus, or one Alertmanager, has the same job and instance in several clusters, the
 rules must not mix them: each list of labels that begins with ``job`` gets the others too, so do
@@ -22,7 +22,7 @@ _EQUAL = re.compile(r"(\[(?:alertname, )?)cluster, job\b")
 
 
 def in_query(text: str, labels: Sequence[str]) -> str:
-    """Return the PromQL `text` with `labels` in each list and matcher that tells targets apart."""
+    """Return the PromQL `text` with `labels` in each list and matcher of targets."""
     if not labels:
         return text
     names = "".join(f"{label}, " for label in labels)

@@ -59,7 +59,7 @@ class Annotation(NamedTuple):
 
 
 class About(NamedTuple):
-    """What a dashboard is; `all_hosts` tells whether it opens on all of them, or on the first."""
+    """What a dashboard is; `all_hosts`: whether it opens on all of them, or on the first."""
 
     uid: str
     title: str

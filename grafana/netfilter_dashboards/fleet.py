@@ -293,7 +293,7 @@ def _exporters() -> Row:
         (
             Placed(
                 8,
-                "What collectors could tell",
+                "Collectors by status",
                 "Collectors of all hosts by status: denied, timeout and error leave alerts blind.",
                 graph(Query(statuses, "{{status}}"), unit="none", stacked=True),
             ),

@@ -35,7 +35,7 @@ def _kernel() -> Row:
                 7,
                 "Modules",
                 "Where each module is. Merged: a retired name, whose code is in another module."
-                " Absent is healthy where nothing needs it: capabilities tell.",
+                " Absent is healthy if nothing needs it: see the capabilities.",
                 timeline(Query(modules, "{{instance}} {{module}}"), states=states.MODULE),
             ),
             Placed(
@@ -293,8 +293,8 @@ def _configuration() -> Row:
         (
             Placed(
                 14,
-                "Sysctls that are asked for",
-                "What sysctl.d and the configuration ask for, and what holds. Without a verdict the"
+                "Desired sysctls",
+                "What sysctl.d and the configuration set, and what holds. Without a verdict the"
                 " kernel does not know the name.",
                 table(
                     Query(asked),
@@ -310,7 +310,7 @@ def _configuration() -> Row:
                     ),
                     sort={"Value #C": True},
                     hidden=("job",),
-                    no_value="Nothing is asked for",
+                    no_value="No value is set",
                 ),
             ),
             Placed(
@@ -354,7 +354,7 @@ def _exporter() -> Row:
         (
             Placed(
                 12,
-                "What could be told",
+                "Collectors and sources",
                 "Collectors, and their sources that fail apart. Denied, timeout and error leave"
                 " alerts blind.",
                 timeline(

@@ -244,7 +244,7 @@ def table(
     no_value: str = "",
     hidden: Sequence[str] = (),
 ) -> Panel:
-    """Return a row for each set of labels; `sort` tells of a field whether it is descending.
+    """Return a row for each set of labels; `sort`: by field, whether it is descending.
 
     Columns that are not named stand behind the others, as labels that only some rows have.
     """

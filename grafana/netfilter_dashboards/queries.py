@@ -138,7 +138,7 @@ class Families:
     def verdict(self) -> str:
         """Does NAT work? See states.VERDICT. The first operand that holds decides.
 
-        The rules are asked for once: they are most of the series of a host.
+        The rules are read once: they are most of the series of a host.
         """
         off = (
             f"({self.tracking} == 0) * 0 + 7"

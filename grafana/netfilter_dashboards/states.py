@@ -1,6 +1,6 @@
 """What values mean: text and colour for states, and the thresholds of the alerts.
 
-Nothing is told by colour alone.
+No state is shown by color alone.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Prometheus:
     def _get(self, path: str, **parameters: Any) -> list[dict[str, Any]]:
         body = urllib.parse.urlencode(parameters).encode()
         url = f"{self._url}/api/v1/{path}"
-        with urllib.request.urlopen(url, body, timeout=60) as answer:  # noqa: S310 -- asked for
+        with urllib.request.urlopen(url, body, timeout=60) as answer:  # noqa: S310 -- an address of the command line
             found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
         return found
 

@@ -213,7 +213,7 @@ def test_ctnetlink_is_nobodys_matter_elsewhere(fake_host):
 
 
 def test_who_switched_forwarding_off(fake_host):
-    """A line of sysctl.d that asks for 0 is named, for it would win again at the next boot."""
+    """A line of sysctl.d that sets 0 is named, for it would win again at the next boot."""
     host = fake_host("6.1/forward-off")
     write(host, "etc/sysctl.d/99-hardening.conf", "# cis\nnet.ipv4.ip_forward = 0\n")
     remedy = checks.one(checks.check(host, "nat: required"), "NatForwardingDisabled").remedy
@@ -253,7 +253,7 @@ def test_the_switches_of_the_interfaces(fake_host):
     assert "sysctl -w net.ipv4.conf.lan0.forwarding=1" in finding.remedy
     assert "sysctl -w net.ipv4.conf.wan0.forwarding=1" in finding.remedy
     assert not any("ip_forward" in line for line in finding.remedy)
-    assert finding.remedy[-1] == "# /etc/sysctl.d/10-lan.conf:1 asks for 0: change that"
+    assert finding.remedy[-1] == "# /etc/sysctl.d/10-lan.conf:1 sets 0: change that"
 
 
 # -- rules -------------------------------------------------------------------------------------
@@ -608,14 +608,14 @@ def test_a_module_that_is_blocked(fake_host):
 
 
 def test_a_sysctl_that_was_not_applied(healthy):
-    """The value, who asks for it, and how to have it at the next boot too."""
+    """The value, who sets it, and how to have it at the next boot too."""
     write(healthy, "etc/sysctl.d/50-nat.conf", "net.netfilter.nf_conntrack_acct = 1\n")
     write(healthy, f"{NETFILTER}/nf_conntrack_acct", "0\n")
     finding = checks.one(checks.check(healthy), "SysctlNotApplied")
     assert finding.evidence["asked_by"] == "/etc/sysctl.d/50-nat.conf:1"
     assert finding.remedy[0] == "sysctl -w net.netfilter.nf_conntrack_acct=1"
     assert f"printf '%s\\n' nf_conntrack >> {MODULES_FILE}" in finding.remedy
-    assert not any("sysctl.d/zz" in line for line in finding.remedy)  # it is asked for already
+    assert not any("sysctl.d/zz" in line for line in finding.remedy)  # it is set already
     write(healthy, f"{NETFILTER}/nf_conntrack_acct", "1\n")
     assert checks.names(checks.check(healthy)) == {}
 
@@ -638,7 +638,7 @@ def test_a_name_of_the_configuration_that_is_not_there(fake_host, state, name, r
     """One that a module brings is to be set when that is there, another one is misspelt."""
     report = checks.check(fake_host(state), f"sysctls: {{{name}: 1}}")
     finding = checks.one(report, "SysctlNotApplied")
-    assert f"{name} is not there" in finding.summary
+    assert f"{name} is absent" in finding.summary
     assert finding.remedy[0] == remedy
     assert ("misspelt" in finding.why) is (state == HEALTHY)
     assert "systemctl restart systemd-sysctl" not in finding.remedy

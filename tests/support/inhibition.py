@@ -28,7 +28,7 @@ class Row(NamedTuple):
     equal: tuple[str, ...]
 
     def inhibits(self, source: Alert, target: Alert) -> bool:
-        """Tell whether `target` is not told while `source` fires, both of one target."""
+        """Return whether `target` is not told while `source` fires, both of one target."""
         return (
             source != target
             and matches(self.source_matchers, source)
@@ -64,7 +64,7 @@ def split(matcher: str) -> tuple[str, str, str]:
 
 
 def matches(matchers: Iterable[str], alert: Alert) -> bool:
-    """Tell whether all matchers hold for an alert."""
+    """Return whether all matchers hold for an alert."""
     labels = {"alertname": alert.name, "severity": alert.severity}
     for matcher in matchers:
         name, operator, value = split(matcher)

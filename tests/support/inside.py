@@ -226,7 +226,7 @@ def ask(address: str, port: int, number: int) -> None:
 
 
 def answered(number: int) -> bool:
-    """Tell whether the datagram of `ask` was answered."""
+    """Return whether the datagram of `ask` was answered."""
     with _asking.pop(number) as opened:
         try:
             return opened.recv(64) == b"x"

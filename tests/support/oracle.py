@@ -105,14 +105,14 @@ def _walk(table: Printed, family: str, base: str) -> set[tuple[tuple[str, int], 
 
 
 def _goes_on(table: Printed, line: Line, asked: tuple[str, ...] = ()) -> bool:
-    """Tell whether packets may go on behind a line that they match."""
+    """Return whether packets may go on behind a line that they match."""
     if line.targets:
         return any(_comes_back(table, target, asked) for target in line.targets)
     return not line.ends
 
 
 def _comes_back(table: Printed, chain: str, asked: tuple[str, ...]) -> bool:
-    """Tell whether packets that come to a chain may come back to its caller."""
+    """Return whether packets that come to a chain may come back to its caller."""
     if chain in asked:
         return True
     for line in table.chains.get(chain, ()):

@@ -77,7 +77,7 @@ def values(node: Any) -> Iterator[Any]:
 
 
 def is_fraction(value: Any) -> bool:
-    """Tell whether a value is not a whole number: a ratio, a rate, a length of time."""
+    """Return whether a value is not a whole number: a ratio, a rate, a length of time."""
     for node, _ in walk(value):
         if isinstance(node, promql.BinaryExpr) and str(node.op) in {"/", "-"}:
             return True

@@ -27,7 +27,7 @@ def embed(text: str, name: str, content: str) -> str:
 
 
 def is_current(name: str, content: str) -> bool:
-    """Tell whether the table of a name is `content`."""
+    """Return whether the table of a name is `content`."""
     text = PLACES[name].read_text(encoding="utf-8")
     return embed(text, name, content) == text
 

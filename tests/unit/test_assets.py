@@ -141,7 +141,7 @@ def test_dashboards_get_the_selector():
         (["--scrape-interval", "0s"], "'0s' is not a time"),
         (["--scrape-interval", "60"], "'60' is not a time"),
         (["--label", "a-b"], "'a-b' is not the name of a label"),
-        (["--label", "family"], "the rules have a label 'family' of their own"),
+        (["--label", "family"], "the rules already use the label 'family'"),
         (["--runbook-url", "wiki"], "is not an address"),
         (["--threshold", "drops_5m"], "is not of the form"),
         (["--threshold", "drops_5m=nan"], "is not of the form"),

@@ -43,7 +43,7 @@ READING = {
 
 
 def reads(protocol, type_):
-    """Tell whether a message of this type changes nothing."""
+    """Return whether a message of this type changes nothing."""
     if protocol == NETLINK_ROUTE:
         return type_ >= 16 and type_ % 4 == 2  # RTM_GET*: rtnl_msg_type in net/core/rtnetlink.c
     return type_ & 0xFF in READING.get(type_ >> 8, ())

@@ -148,7 +148,7 @@ def test_the_probe_finds_its_entry_after_the_datagram(fake_host, family):
 
 
 def is_found(connection, request):
-    """Tell whether the conntrack table holds the tuple of `request`."""
+    """Return whether the conntrack table holds the tuple of `request`."""
     try:
         connection.ask("entry", 0x0101, request)
     except NetlinkError as error:

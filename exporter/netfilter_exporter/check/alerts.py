@@ -1,4 +1,4 @@
-"""The alerts, each with what tells on the spot whether it is to fire."""
+"""The alerts, each with the check that decides on the spot whether it fires."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Checker:
         self._watched = False  #: whether there is a sample to compare with
 
     def prepare(self) -> bool:
-        """Take the first of the two readings that a rate needs; tell whether there was one."""
+        """Take the first of the two readings that a rate needs; return whether there was one."""
         self._flows.begin()
         self._watched = True
         snapshot = self._host.snapshot(PAGE_TIMEOUT)
@@ -80,7 +80,7 @@ def _check(argv: Sequence[str]) -> int:
     if args.flows and (args.json or args.watch is not None or not _on_terminal()):
         # Addresses of flows are for the person at the terminal, never for a file or a log.
         parser.error("argument --flows: only on a terminal, without --json and --watch")
-    logging.getLogger().addHandler(logging.NullHandler())  # what fails is told in the report
+    logging.getLogger().addHandler(logging.NullHandler())  # the report says what failed
     try:
         config = load(args.config_file) if args.config_file else Config()
     except ConfigError as error:
@@ -138,7 +138,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="netfilter_exporter check",
-        description="Tells what works, what is broken, why, and what to do. Changes nothing."
+        description="Report what works, what is broken, why, and what to do. Changes nothing."
         " Exits with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown: also wrong usage, --help, a"
         " failure of the command, or output that cannot be written).",
         allow_abbrev=False,

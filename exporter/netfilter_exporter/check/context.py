@@ -93,7 +93,7 @@ class Context:
     # -- the role --------------------------------------------------------------------------
 
     def required(self, family: Family) -> bool:
-        """Tell whether the configuration says that this host must NAT."""
+        """Return whether the configuration says that this host must NAT."""
         return self.config.nat.role(family) is Role.REQUIRED
 
     @functools.cached_property
@@ -115,26 +115,26 @@ class Context:
             return frozenset()
 
     def needs_rules(self, family: Family) -> bool:
-        """Tell whether the configuration requires NAT, and nothing but rules can do it."""
+        """Return whether the configuration requires NAT, and nothing but rules can do it."""
         return self.required(family) and not self.ruleless(family)
 
     def ruleless(self, family: Family) -> bool:
-        """Tell whether something translates that needs no rule: IPVS or NPTv6."""
+        """Return whether something translates that needs no rule: IPVS or NPTv6."""
         return family in self.ipvs or self.prefixes(family)
 
     def prefixes(self, family: Family) -> bool:
-        """Tell whether NPTv6 translates, which needs no rule and which conntrack does not see."""
+        """Return whether NPTv6 translates, which needs no rule and which conntrack does not see."""
         try:
             return family is Family.IPV6 and other_engines(self.snapshot).get("nptv6", False)
         except ReadError:
             return False
 
     def unwanted(self, family: Family) -> bool:
-        """Tell whether the configuration says that this host must not NAT."""
+        """Return whether the configuration says that this host must not NAT."""
         return self.config.nat.role(family) is Role.NONE
 
     def undecided(self, family: Family) -> bool:
-        """Tell whether the configuration leaves it to history."""
+        """Return whether the configuration leaves it to history."""
         return self.config.nat.role(family) is Role.AUTO
 
     # -- rules -----------------------------------------------------------------------------
@@ -171,13 +171,13 @@ class Context:
         return forwarded_rules(self.snapshot)[family]
 
     def forwards(self, family: Family) -> bool:
-        """Tell whether anything but lo forwards."""
+        """Return whether an interface other than lo forwards."""
         if family is Family.IPV4:
             return any(ipv4_forwarding(self.snapshot).values())
         return ipv6_forwarding(self.snapshot)
 
     def forward_drops(self, family: Family) -> bool:
-        """Tell whether a forward chain has the policy drop."""
+        """Return whether a forward chain has the policy drop."""
         return any(family in ruleset.facts.forward_drops for ruleset in self.rulesets)
 
     @functools.cached_property
@@ -188,14 +188,14 @@ class Context:
     # -- tracking --------------------------------------------------------------------------
 
     def tracked(self, family: Family) -> bool | None:
-        """Tell whether packets are proven to be tracked, or not to be; None: neither."""
+        """Return whether packets are proven to be tracked, or not to be; None: neither."""
         try:
             return tracks(self.snapshot, family)
         except ReadError:
             return None
 
     def implied(self, family: Family) -> bool:
-        """Tell whether nothing but rules shows that packets are tracked."""
+        """Return whether nothing but rules shows that packets are tracked."""
         return is_only_implied(self.snapshot, family)
 
     def unproven(self, family: Family) -> ReadError | None:

@@ -13,7 +13,7 @@ from netfilter_exporter.kernel.errors import HEALTHY, Status
 
 
 def collector_failing(context: Context) -> Iterator[Found]:
-    """A collector could not tell all that it should."""
+    """A collector did not succeed."""
     for name, outcome in context.outcomes.items():
         if outcome.status in HEALTHY:
             continue
@@ -41,7 +41,7 @@ def wrong_namespace(context: Context) -> Iterator[Found]:
             (
                 shell.comment("in a container: --network=host, or hostNetwork: true"),
                 shell.fixed("nsenter --net=/proc/1/ns/net netfilter_exporter check"),
-                shell.comment("if it is meant: network_namespace: any in --config.file"),
+                shell.comment("if this is intended: network_namespace: any in --config.file"),
             ),
         )
 

@@ -14,7 +14,7 @@ Value = Union[str, int, float]
 
 
 class Severity(enum.Enum):
-    """The severities of the alerts, and what is none: it cannot be told."""
+    """The severities of the alerts, and one for what is unknown."""
 
     CRITICAL = "critical"
     WARNING = "warning"
@@ -41,13 +41,13 @@ class Found(NamedTuple):
 
 
 def unknown(summary: str) -> Found:
-    """Return what is found where nothing can be told."""
+    """Return the finding where nothing is known."""
     return Found(summary, severity=Severity.UNKNOWN)
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What a person is told; every text is printable, whatever the host's rules are called."""
+    """A finding in the report; every text is printable, whatever the host's rules are called."""
 
     alert: str
     severity: Severity

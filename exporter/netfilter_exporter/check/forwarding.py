@@ -122,7 +122,7 @@ def _switches(context: Context, summary: str, evidence: dict[str, str | int]) ->
 def _blame(context: Context, keys: set[str]) -> tuple[shell.Line, ...]:
     """Return comments on what disables forwarding again at the next boot."""
     return tuple(
-        shell.comment(f"{one.desired.origin} asks for {one.desired.value}: change that")
+        shell.comment(f"{one.desired.origin} sets {one.desired.value}: change that")
         for one in sysctl_comparisons(context.snapshot).comparisons
         if one.desired.key in keys and one.desired.value == 0
     )

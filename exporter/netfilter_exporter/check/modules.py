@@ -66,7 +66,7 @@ def modules_directory_missing(context: Context) -> Iterator[Found]:
 
 
 def modules_locked(context: Context) -> Iterator[Found]:
-    """What is needed cannot be loaded, because loading is switched off."""
+    """What is needed cannot be loaded, because loading is disabled."""
     if context.lacking and kernel_modules(context.snapshot).locked:
         yield Found(
             f"kernel.modules_disabled is 1: {', '.join(context.lacking)} cannot be loaded.",

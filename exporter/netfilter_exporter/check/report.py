@@ -34,7 +34,7 @@ _NAMED = 4  #: interfaces, before it is too much to read
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What is told, in the words that a person reads."""
+    """The report, in the words that a person reads."""
 
     verdict: str  #: one line
     exit_code: int  #: 0 ok, 1 warning, 2 critical, 3 unknown
@@ -112,7 +112,7 @@ def _works(context: Context) -> Iterator[str]:
     for part in (_rules, _tracked, _forwards, _table, _confined):
         try:
             yield from part(context)
-        except ReadError:  # noqa: PERF203 - it is told where it is judged
+        except ReadError:  # noqa: PERF203 - it is reported where it is judged
             continue
 
 

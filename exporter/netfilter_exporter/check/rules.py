@@ -64,7 +64,7 @@ def _stale_index(index: str, evidence: dict[str, Value]) -> Found:
     return Found(
         f"NAT rules name interface number {index}, which is not there.",
         "iif and oif keep the number that an interface had when the rule was loaded. It was made"
-        " anew since, with another one, and they match nothing.",
+        " again since, with another one, and they match nothing.",
         evidence,
         (
             commands.LIST_INTERFACES,
@@ -106,7 +106,7 @@ _DISJOINT = "No packet matches rules of both at the same hook: they do not distu
 
 
 def notrack_rules(context: Context) -> Iterator[Found]:
-    """Rules that exempt packets from tracking, beside rules that need it."""
+    """Rules that exempt packets from tracking, next to rules that need it."""
     for ruleset in context.rulesets:
         for family in Family:
             exempting = ruleset.facts.notrack[family]
@@ -114,7 +114,7 @@ def notrack_rules(context: Context) -> Iterator[Found]:
                 continue
             name = FAMILY[family]
             yield Found(
-                f"{name}: {count(exempting, 'notrack rule')} in {ruleset.backend.value}, beside"
+                f"{name}: {count(exempting, 'notrack rule')} in {ruleset.backend.value}, next to"
                 f" {count(context.rules(family), 'NAT rule')}.",
                 "What they match is not tracked, and so not translated.",
                 {"family": family.value, "backend": ruleset.backend.value, "rules": exempting},

@@ -64,7 +64,7 @@ def managers(paths: Paths, processes: Iterable[str]) -> tuple[Manager, ...]:
 
 
 def _ufw_enabled(paths: Paths) -> bool:
-    """Tell whether ufw, which is no process, sets up the firewall at boot."""
+    """Return whether ufw, which is no process, sets up the firewall at boot."""
     if not shows_host(paths, _UFW_CONFIGURATION):
         return False
     try:

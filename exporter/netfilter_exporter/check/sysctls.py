@@ -1,4 +1,4 @@
-"""Checks of sysctls that somebody asks for."""
+"""Checks of sysctls that sysctl.d or the configuration sets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from netfilter_exporter.rules.model import Action
 
 
 def sysctl_not_applied(context: Context) -> Iterator[Found]:
-    """What sysctl.d or the configuration asks for does not hold."""
+    """A value that sysctl.d or the configuration sets is not in effect."""
     comparisons = sysctl_comparisons(context.snapshot)
     for comparison in comparisons.comparisons:
         if comparison.mismatch:
@@ -44,7 +44,7 @@ def _mismatch(context: Context, comparison: Comparison) -> Found:
     evidence: dict[str, Value] = {"name": desired.name, "wanted": asked, "asked_by": desired.origin}
     modules = kernel_modules(context.snapshot)
     if comparison.actual is None:
-        summary = f"{desired.name} is not there: {desired.origin} asks for {asked}."
+        summary = f"{desired.name} is absent: {desired.origin} sets {asked}."
         names = next(
             (names for prefix, names in _MODULES.items() if desired.key.startswith(prefix)), ()
         )
@@ -61,14 +61,14 @@ def _mismatch(context: Context, comparison: Comparison) -> Found:
         )
     evidence["value"] = comparison.actual
     lines = commands.set_sysctl(desired.name, desired.value, modules)
-    if desired.source == "sysctl.d":  # it is asked for already: only the order may be wrong
+    if desired.source == "sysctl.d":  # it is set already: only the order may be wrong
         lines = (
             commands.write_sysctl(desired.name, desired.value),
             *commands.bring_at_boot(desired.name, modules),
-            shell.comment(f"asked for by {desired.origin}"),
+            shell.comment(f"set by {desired.origin}"),
         )
     return Found(
-        f"{desired.name} is {comparison.actual}: {desired.origin} asks for {asked}.",
+        f"{desired.name} is {comparison.actual}: {desired.origin} sets {asked}.",
         "A module that is loaded later starts with its own defaults, and a later file or program"
         " may have set it again.",
         evidence,
@@ -77,7 +77,7 @@ def _mismatch(context: Context, comparison: Comparison) -> Found:
 
 
 def sysctl_unknown(context: Context) -> Iterator[Found]:
-    """What is asked for is a name that this kernel does not have and will not get."""
+    """A sysctl is set that this kernel does not have and will not get."""
     comparisons = sysctl_comparisons(context.snapshot)
     for comparison in comparisons.comparisons:
         if comparison.present or comparison.mismatch is not None:
@@ -124,7 +124,7 @@ def ipvs_untracked(context: Context) -> Iterator[Found]:
                 f"{FAMILY[family]}: net.ipv4.vs.conntrack is 0: rules do not translate what IPVS"
                 " forwards.",
                 "IPVS marks its connections untracked. A server that has no route to the clients"
-                " then answers into the void. It is no fault where servers have one.",
+                " then answers into the void. Not a fault if servers have one.",
                 {"family": family.value, "net.ipv4.vs.conntrack": 0, "rules": rules},
                 commands.set_sysctl("net.ipv4.vs.conntrack", 1, kernel_modules(context.snapshot)),
             )

@@ -47,7 +47,7 @@ def conntrack_disabled(context: Context) -> Iterator[Found]:
 def _switched_off(context: Context) -> Iterator[Found]:
     if sysctls(context.snapshot).values.get(_ENABLE) == 0:
         yield Found(
-            "net.netfilter.nf_conntrack_enable is 0: connection tracking is switched off.",
+            "net.netfilter.nf_conntrack_enable is 0: connection tracking is disabled.",
             "A vendor's kernel has this switch, mainline never had it. Without tracking no rule"
             " translates.",
             {"net.netfilter.nf_conntrack_enable": 0},
@@ -105,7 +105,7 @@ def _why_untracked(present: bool, rules: int) -> str:
         )
     return (
         "The core is there, but no rule needs it, so its hooks are not registered: a loaded module"
-        " tracks nothing by itself. Entries that are left only wait for their end. Mostly"
+        " tracks nothing by itself. Entries that are left only wait for their end. Usually"
         " something has flushed the rules."
     )
 

@@ -28,7 +28,7 @@ Sample = tuple[tuple[str, ...], Union[int, float]]  #: label values in order, va
 
 @dataclasses.dataclass(frozen=True)
 class Metric(Generic[T]):
-    """One row of the metric table; T is what its samples are made of, mostly a `Snapshot`.
+    """One row of the metric table; T is what its samples are made of, usually a `Snapshot`.
 
     `samples` yields what it can and then raises the `ReadError` of what it could not read:
     what was yielded is served, and the error's status is the collector's.
@@ -58,7 +58,7 @@ class Metric(Generic[T]):
 
 @dataclasses.dataclass(frozen=True)
 class Collector:
-    """A topic that can be switched on and off by name."""
+    """A topic that can be enabled and disabled by name."""
 
     name: str
     help: str

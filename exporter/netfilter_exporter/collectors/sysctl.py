@@ -1,4 +1,4 @@
-"""Collector sysctl: values, names that scripts look for, and whether what is asked for holds."""
+"""Collector sysctl: values, names that scripts use, and whether wanted values are in effect."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ COLLECTOR = Collector(
         Metric(
             "sysctl_mismatch",
             "Whether the current value differs from the wanted one (1) or not (0). A value above"
-            " that of sysctl.d is no mismatch for limits, buckets and forwarding. Absent if this"
+            " that of sysctl.d is not a mismatch for limits, buckets and forwarding. Absent if this"
             " kernel does not have the sysctl.",
             source=_ASKED,
             samples=_mismatch,

@@ -42,7 +42,7 @@ class Role(enum.Enum):
 
 
 class NamespaceRule(enum.Enum):
-    """Which network namespace the exporter is meant to read."""
+    """Which network namespace the exporter should read."""
 
     HOST = "host"
     ANY = "any"
@@ -83,7 +83,7 @@ class Expect:
 
 @dataclasses.dataclass(frozen=True)
 class Modules:
-    """Modules to tell of, besides the built-in list."""
+    """Modules to report, besides the built-in list."""
 
     watch: tuple[str, ...] = ()
 
@@ -196,7 +196,7 @@ def _sysctl_pairs(node: yaml.Node, place: Place) -> list[tuple[str, str, yaml.No
         text = yaml_reader.scalar(child, item, allowed)
         match = _LISTED.fullmatch(text)
         if not match:
-            raise item.error(child, f"{text[:40]!r} is not a wish", allowed)
+            raise item.error(child, f"{text[:40]!r} is not a desired value", allowed)
         pairs.append((match.group(1), match.group(2), child, child))
     return pairs
 

@@ -1,7 +1,7 @@
 """Facts about the interfaces by which forwarded packets leave for the internet.
 
 The routing table is never dumped: a default route may not be the one that is used (OpenVPN's
-redirect-gateway def1 covers it by two halves). The kernel is asked for the way of packets that
+redirect-gateway def1 covers it by two halves). The kernel is asked how it routes packets that
 come from the private network of a forwarding interface, to an address in each half.
 """
 
@@ -28,9 +28,9 @@ _ANYWHERE = {
 }
 _PRIVATE = Prefixes(PRIVATE)
 _SPECIAL = Prefixes(SPECIAL)
-#: Private networks from which ways are asked for, and global ones to which, of a family.
+#: Private networks whose routes are read, and global ones to which, of a family.
 _MOST = 8
-#: Interfaces of which each is asked for.
+#: Interfaces that are read, one by one.
 _MOST_INTERFACES = 32
 #: Seconds after which the networks are read again.
 _AGE = 60.0

@@ -12,7 +12,7 @@ from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.rules.reachability import Translation
 
-#: Kind, name, and whether it is there; None where that cannot be told.
+#: Kind, name, and whether it is present; None if unknown.
 Presence = tuple[str, str, "bool | None"]
 
 

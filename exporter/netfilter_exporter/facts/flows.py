@@ -35,12 +35,12 @@ def make_sampler(system: System, chosen: Settings) -> FlowSampler:
 
 def make_looker(system: System) -> Looker:
     """Return what reads the flow table where reading loads nothing."""
-    # A reader of its own: the collectors use theirs in another thread.
+    # A separate reader: the collectors use theirs in another thread.
     return Looker(system.paths, _Gate(system).ctnetlink)
 
 
 def settings(config: Flows, flags: Flows = Flows()) -> Settings:  # noqa: B008 - frozen
-    """Return the settings that a configuration and flags ask for; flags win."""
+    """Return the settings of a configuration and flags; flags win."""
     default = Settings()
     return Settings(
         interval=float(flags.interval or config.interval or default.interval),

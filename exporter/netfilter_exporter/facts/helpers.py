@@ -56,7 +56,7 @@ def unassigned_helpers(snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def _is_in_question(snapshot: Snapshot) -> bool:
-    """Tell whether there are helpers, and only rules assign them."""
+    """Return whether there are helpers, and only rules assign them."""
     modules, engines = kernel_modules(snapshot), other_engines(snapshot)
     return (
         any(modules.usable(HELPER + name) for name in HELPERS)

@@ -17,7 +17,7 @@ from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.preconditions import Destinations
 
 _DAY = 86400.0
-#: Addresses that are asked for in a scrape: of more of them nothing is known.
+#: Addresses that are looked up in a scrape: of more of them nothing is known.
 _MOST = 32
 
 
@@ -63,7 +63,7 @@ class Ownership:
         return not is_proxied and not is_elsewhere and not vrrp.is_spoken(snapshot.paths)
 
     def _is_local(self, snapshot: Snapshot, key: tuple[Family, int]) -> bool:
-        """Return whether an address is local now, or is one too many to be asked for."""
+        """Return whether an address is local now, or is one too many to be looked up."""
         if key not in self._asked:
             if len(self._asked) >= _MOST:
                 return True

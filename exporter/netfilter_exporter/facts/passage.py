@@ -63,9 +63,9 @@ def queue_listeners(snapshot: Snapshot) -> frozenset[int] | None:
 def blocked_interfaces(snapshot: Snapshot) -> tuple[Blocked, ...]:
     """The interfaces that something on this host serves, and whose new flows are all dropped.
 
-    A firewall that lets nothing in from some network on purpose is no fault: an interface is one of
-    these only if another base chain accepts what it names, if a rule translates its network, or if
-    rules that translate any network are left without an interface that can use them.
+    A firewall that lets nothing in from some network on purpose is not a fault. An interface is one
+    of these only if another base chain accepts what it names, if a rule translates its network, or
+    if rules that translate any network are left without an interface that can use them.
     """
     found = [each for each in rulesets(snapshot) if each.facts is not None]
     if not any(each.facts and each.facts.passage.tables for each in found):
@@ -145,7 +145,7 @@ def _inside(snapshot: Snapshot, family: Family, names: Sequence[str]) -> list[st
 
 
 def _is_running(snapshot: Snapshot, name: str) -> bool:
-    """Tell whether an interface has a carrier, or does not say: operstate of sysfs."""
+    """Return whether an interface has a carrier, or does not say: operstate of sysfs."""
     try:
         state = files.read_bytes(snapshot.paths.sys(f"class/net/{name}/operstate"))
     except NoData:
@@ -210,7 +210,7 @@ _ANY_SOURCE = frozenset(
 
 
 def _translate_any(scopes: Sequence[Sequence[Match] | None]) -> bool:
-    """Tell whether some rule translates whatever network packets come from.
+    """Return whether some rule translates whatever network packets come from.
 
     Not one that waits for a mark: whoever sets that decides whom it serves.
     """
@@ -218,7 +218,7 @@ def _translate_any(scopes: Sequence[Sequence[Match] | None]) -> bool:
 
 
 def _lets_any(match: Match) -> bool:
-    """Tell whether a match says nothing of where packets come from, or only whence they do not."""
+    """Return whether a match names no source, or only excludes some."""
     if isinstance(match, InSet):
         return all(field in _ANY_SOURCE for field in match.fields)
     if not isinstance(match, Range):

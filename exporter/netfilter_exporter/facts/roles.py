@@ -31,7 +31,7 @@ def forwarded_rules(snapshot: Snapshot) -> Mapping[Family, int]:
     }
 
 
-#: Of nf_conntrack_ipv4, in kernels before 4.19. Until 4.18 each backend had hooks of its own: the
+#: Of nf_conntrack_ipv4, in kernels before 4.19. Until 4.18 each backend had its own hooks: the
 #: one that was asked first decided on every flow, translated or not (nf_nat_alloc_null_binding).
 _IN_HALVES = PRESENT | {ModuleState.AVAILABLE}
 

@@ -37,7 +37,7 @@ def nftables(snapshot: Snapshot) -> Nftables:
 
 @fact
 def _life(snapshot: Snapshot) -> int:
-    """Tells one life of nf_tables from the next, whose generations begin at 1 again."""
+    """Distinguishes one life of nf_tables from the next, whose generations begin at 1 again."""
     return files.inode(snapshot.paths.sys("module/nf_tables"))
 
 

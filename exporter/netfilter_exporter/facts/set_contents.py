@@ -98,7 +98,7 @@ class SetReader:
             self._known.sets.clear()
 
     def _connection(self) -> Connection:
-        """Return a connection of its own; the rules could be read, so asking loads nothing."""
+        """Return a separate connection; the rules could be read, so asking loads nothing."""
         if not self._open:
             system = self._snapshot.system
             transport = system.netlink(NETLINK_NETFILTER)

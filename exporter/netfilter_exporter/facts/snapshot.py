@@ -163,7 +163,7 @@ class Snapshot:
         self._connections.clear()
 
     def source_status(self) -> dict[str, Status]:
-        """Return the status of each source that was asked for, by name."""
+        """Return the status of each source that was read, by name."""
         found = dict.fromkeys(self.values, Status.OK)
         found.update({fact: error.status for fact, error in self.errors.items()})
         ranked = [(f.source_rank, f.name, s) for f, s in found.items() if f.source_rank is not None]

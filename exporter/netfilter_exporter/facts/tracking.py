@@ -58,10 +58,10 @@ def implied_ipv6(snapshot: Snapshot) -> bool:
 
 
 def tracks(snapshot: Snapshot, family: Family) -> bool:
-    """Tell whether packets of `family` are tracked; raises `ReadError` where it is not proven.
+    """Return whether packets of `family` are tracked; raises `ReadError` where it is not proven.
 
     Nothing is sent where there is nothing to find, nor where the hooks can be listed. Where
-    they cannot, or it is unknown whether asking for them loads a module, a datagram is. Only where
+    they cannot, or it is unknown whether the request loads a module, a datagram is. Only where
     neither gives an answer, rules can imply that packets are tracked.
     """
     if not conntrack_present(snapshot) or exempts_all(snapshot, family):
@@ -75,7 +75,7 @@ def tracks(snapshot: Snapshot, family: Family) -> bool:
 
 
 def is_only_implied(snapshot: Snapshot, family: Family) -> bool:
-    """Tell whether nothing but rules shows that packets of `family` are tracked."""
+    """Return whether nothing but rules shows that packets of `family` are tracked."""
     if not conntrack_present(snapshot) or exempts_all(snapshot, family):
         return False
     try:
@@ -126,7 +126,7 @@ def _imply(snapshot: Snapshot, family: Family) -> bool:
 
 
 def exempts_all(snapshot: Snapshot, family: Family) -> bool:
-    """Tell whether a notrack rule without a match exempts all that is received."""
+    """Return whether a notrack rule without a match exempts all that is received."""
     return any(each.facts and family in each.facts.untracked for each in rulesets(snapshot))
 
 
@@ -144,6 +144,6 @@ def _probe(snapshot: Snapshot, family: Family) -> bool:
 
 
 def _untracks_loopback(snapshot: Snapshot, family: Family) -> bool:
-    """Tell whether a notrack or zone rule may touch loopback; unread rules may do anything."""
+    """Return whether a notrack or zone rule may touch loopback; unread rules may do anything."""
     found = [ruleset.facts for ruleset in rulesets(snapshot) if family in ruleset.families]
     return any(facts is None or family in facts.loopback_untracked for facts in found)

@@ -1,4 +1,4 @@
-"""The host as `rules.matchability` asks for it: sets, interfaces, addresses and switches."""
+"""The host as `rules.matchability` reads it: sets, interfaces, addresses and settings."""
 
 from __future__ import annotations
 

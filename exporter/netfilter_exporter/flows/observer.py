@@ -105,7 +105,7 @@ def _replied(reading: Reading, wanted: frozenset[bytes]) -> Mapping[bytes, bool]
 
 
 def _asked_once(ask: AskRoute) -> AskRoute:
-    """Return `ask` for the time of one look, in which no route is asked for twice."""
+    """Return `ask` for the time of one look, in which no route is looked up twice."""
     answers: dict[bytes, Route | None] = {}
 
     def answer(address: bytes) -> Route | None:

@@ -1,6 +1,6 @@
 """What two readings of the same buckets have in common, and what was born in between.
 
-Each reading begins at the same buckets, but no entry tells its bucket. So two readings are
+Each reading begins at the same buckets, but no entry shows its bucket. So two readings are
 compared up to the last entry that both hold: what is new before it was born in between.
 """
 

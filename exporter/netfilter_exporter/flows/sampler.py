@@ -1,4 +1,4 @@
-"""Looks at the flow table every so often, in a thread of its own.
+"""Samples the flow table at intervals, in a separate thread.
 
 A scrape reads what the last look found and never waits for one.
 """

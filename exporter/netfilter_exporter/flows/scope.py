@@ -30,7 +30,7 @@ AskRoute = Callable[[bytes], "Route | None"]
 
 
 class Classifier:
-    """Tells the scope of flows, for one configuration."""
+    """Finds the scope of flows, for one configuration."""
 
     def __init__(self, networks: Networks = Networks()) -> None:  # noqa: B008 - immutable
         self._private = Prefixes(networks.private)
@@ -38,7 +38,7 @@ class Classifier:
         self._from, self._to = Prefixes(networks.outbound_from), Prefixes(networks.outbound_to)
 
     def scope(self, flow: Flow, ask: AskRoute) -> Scope:
-        """Return the scope of a flow; routes are asked for only where addresses leave it open."""
+        """Return the scope of a flow; routes are looked up only where addresses leave it open."""
         wanted = self._by_addresses(flow)
         if wanted is not Scope.OTHER and _is_forwarded(flow, ask):
             return wanted

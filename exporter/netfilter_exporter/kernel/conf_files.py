@@ -35,7 +35,7 @@ class ConfFile(NamedTuple):
 class Listing(NamedTuple):
     """The files that count, in the order in which they are read, and what could not be looked at.
 
-    What is not a regular file (mostly a link to /dev/null) is listed and must not be opened: it
+    What is not a regular file (usually a link to /dev/null) is listed and must not be opened: it
     stands for an empty one.
     """
 
@@ -80,7 +80,7 @@ def _link(path: str) -> str | None:
     try:
         return os.readlink(path)
     except (OSError, ValueError):
-        return None  # not a link, or whoever opens it will be told
+        return None  # not a link, or whoever opens it gets the error
 
 
 class ConfFiles:

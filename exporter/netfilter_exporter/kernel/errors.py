@@ -15,7 +15,7 @@ class Status(enum.Enum):
 
     OK = "ok"
     NO_DATA = "no_data"  #: it is not there, and that is a fact: a module that is not loaded
-    UNSUPPORTED = "unsupported"  #: this kernel cannot tell
+    UNSUPPORTED = "unsupported"  #: this kernel has no answer
     INCONCLUSIVE = "inconclusive"  #: asked, answered, and the answer proves nothing
     DENIED = "denied"  #: a capability is missing
     TIMEOUT = "timeout"
@@ -28,12 +28,12 @@ class Status(enum.Enum):
 
 _RANK = {status: rank for rank, status in enumerate(Status)}
 
-#: Outcomes that need nobody's attention.
+#: Outcomes that require no attention.
 HEALTHY = frozenset({Status.OK, Status.NO_DATA, Status.UNSUPPORTED, Status.INCONCLUSIVE})
 
 
 class ReadError(Exception):
-    """A kernel interface did not give what was asked for; the text names it and says why."""
+    """A kernel interface did not give the answer; the text names it and says why."""
 
     status = Status.ERROR
 

@@ -89,7 +89,7 @@ def read_int(path: str) -> int:
     """Return the one decimal integer that the file holds, as sysctl files do.
 
     One small read: such a file gives its number at once, and the kernel clears a buffer of the
-    size that is asked for (proc_sys_call_handler), which costs more than all the rest.
+    size of the read (proc_sys_call_handler), which costs more than all the rest.
     """
     try:
         descriptor = os.open(path, _FLAGS)
@@ -115,7 +115,7 @@ def parse_int(content: bytes, what: str) -> int:
 
 
 def exists(path: str) -> bool:
-    """Tell whether `path` is there; a path that cannot be looked at raises `ReadError`."""
+    """Return whether `path` is there; a path that cannot be looked at raises `ReadError`."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):

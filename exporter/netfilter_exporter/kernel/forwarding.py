@@ -82,7 +82,7 @@ def read_ipv4_switch(paths: Paths) -> bool:
 
 
 def read_ipv6(paths: Paths) -> bool:
-    """Tell whether IPv6 is forwarded: conf.all decides, unless an interface is forced.
+    """Return whether IPv6 is forwarded: conf.all decides, unless an interface is forced.
 
     Some kernels have IF.force_forwarding (seen on 6.18); IF.forwarding only makes it a router.
     """

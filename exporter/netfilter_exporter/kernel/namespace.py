@@ -21,5 +21,5 @@ def read_host_network_namespace(paths: files.Paths) -> bool:
     if any(files.exists(paths.proc(name)) for name in _INITIAL_ONLY):
         return True
     if not files.exists(paths.proc(_CORE)):
-        raise Unsupported(f"{paths.proc(_CORE)}: not there: cannot tell the namespace")
+        raise Unsupported(f"{paths.proc(_CORE)}: absent: the namespace is unknown")
     return False

@@ -52,7 +52,7 @@ def _no_collection() -> Iterator[None]:
 def _refuse(what: str) -> NoReturn:
     """Raise, for a module was removed by force while we looked: a rule may still point into it.
 
-    The kernel would follow that pointer to tell us the name of what was there, and die of it:
+    The kernel would follow that pointer to return the name of what was there, and die of it:
     seen on 6.12 with xt_MASQUERADE.
     """
     raise ReadError(
@@ -73,7 +73,7 @@ class NftablesReader:
         self._maps = Maps()
 
     def read(self, connection: Connection, module: int, *, forced: bool = False) -> Nftables:
-        """Return the ruleset; `module` tells one life of nf_tables from the next.
+        """Return the ruleset; `module` distinguishes one life of nf_tables from the next.
 
         Generations begin at 1 again when the module is loaded again. `forced`: see `_refuse`.
         """
@@ -140,7 +140,7 @@ class LegacyReader:
             connection.close()
 
     def _is_known(self, connection: Xtables, names: Sequence[str], *, forced: bool) -> bool:
-        """Tell whether the tables are those of the last reading."""
+        """Return whether the tables are those of the last reading."""
         return names == list(self._known) and all(
             _is_same(connection, name, known, forced=forced) for name, known in self._known.items()
         )

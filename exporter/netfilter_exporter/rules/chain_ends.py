@@ -47,7 +47,7 @@ class ChainEnds:
         self._going_on: dict[str, bool] = {}
 
     def may_hide(self, rule: Rule) -> bool:
-        """Tell whether some packet may end its way at a rule."""
+        """Return whether some packet may end its way at a rule."""
         if rule.verdict is Verdict.JUMP:
             return any(map(self._may_end, rule.targets))
         return rule.action is not None or rule.verdict is not None
@@ -116,7 +116,7 @@ class ChainEnds:
         return (end for end in self._ends_of(base) if end.translated is not None)
 
     def _goes_on(self, rule: Rule) -> bool:
-        """Tell whether a rule, or one that it leads to, lets packets go on to other tables."""
+        """Return whether a rule, or one that it leads to, lets packets go on to other tables."""
         if rule.verdict in _GOING_ON:
             return True
         return any(self._leads_on(target) for target in rule.targets)

@@ -49,7 +49,7 @@ class Condition(NamedTuple):
         return [*ranges, *self.others]
 
     def depends_on(self, written: frozenset[Field] | None) -> bool:
-        """Tell whether it may change with the fields that are `written`; None: with any."""
+        """Return whether it may change with the fields that are `written`; None: with any."""
         if written is None:
             return bool(self.ranges or self.others or self.unknown)
         if not written:
@@ -91,7 +91,7 @@ def condition(matches: Iterable[Match], families: frozenset[Family]) -> Conditio
 
 
 def _says_family(match: Range, families: frozenset[Family]) -> bool:
-    """Tell whether all packets of `families` fulfil a match."""
+    """Return whether all packets of `families` fulfil a match."""
     if match.field is Field.FAMILY:
         numbers = [family.nfproto for family in families]
     elif match.field is Field.ETHERTYPE:
@@ -111,7 +111,7 @@ def both(one: Condition, other: Condition) -> Condition:
 
 
 def are_apart(one: Condition, other: Condition) -> bool:
-    """Tell whether it is proven that no packet fulfils both."""
+    """Return whether it is proven that no packet fulfils both."""
     return any(
         field in other.ranges and not intersection(intervals, other.ranges[field])
         for field, intervals in one.ranges.items()
@@ -119,7 +119,7 @@ def are_apart(one: Condition, other: Condition) -> bool:
 
 
 def may_be_wider(outer: Match, inner: Iterable[Match]) -> bool:
-    """Tell whether `outer` may accept all that one of `inner` does, by contents that are unread."""
+    """Return whether `outer` may accept all that one of `inner` does, by unread contents."""
     if isinstance(outer, InSet):
         return any(
             isinstance(m, InSet) and (m.fields, m.negated) == (outer.fields, outer.negated)

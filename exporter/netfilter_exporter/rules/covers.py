@@ -32,7 +32,7 @@ from netfilter_exporter.rules.model import Rule, Table, Verdict
 from netfilter_exporter.rules.shadows import ShadowingRule
 from netfilter_exporter.rules.termination import Termination
 
-#: Rules of a table that are read in full, besides those without a number or name of their own.
+#: Rules of a table that are read in full, besides those without their own number or name.
 MOST_READ = 512
 
 _BEFORE = -1  #: the number of a rule of an earlier table
@@ -80,7 +80,7 @@ class Covers:
         return ChainCovers(scan.hidden, scan.exemptions, frozenset(scan.undecided))
 
     def _is_in_question(self, rules: Sequence[Rule]) -> bool:
-        """Tell whether a rule that may hide others is followed by one that may be hidden."""
+        """Return whether a rule that may hide others is followed by one that may be hidden."""
         if len(rules) < 2:
             return False
         first = next((n for n, rule in enumerate(rules[:-1]) if self._may_hide(rule)), None)
@@ -204,7 +204,7 @@ class _Scan:
         return number, Hider(place, ANY, before.families, translated(before, detail))
 
     def _read_more(self) -> bool:
-        """Tell whether one more rule may be read in full."""
+        """Return whether another rule may be read in full."""
         self._covers.left -= 1
         return self._covers.left >= 0
 
@@ -214,7 +214,7 @@ class _Scan:
         return demands_of(rule, detail, self._families)
 
     def _is_same(self, rule: Rule, detail: RuleDetail, by: Translated) -> bool:
-        """Tell whether what covers a rule translates just as it does: then it is not missed."""
+        """Return whether what covers a rule translates just as it does: then it is not missed."""
         if by is None or by == UNKNOWN:
             return False
         if rule.action:
@@ -224,7 +224,7 @@ class _Scan:
         return self._translate_alike(targets, by)
 
     def _translate_alike(self, chains: Iterable[str], by: Translated) -> bool:
-        """Tell whether all translating rules of some chains, and behind them, do the same."""
+        """Return whether all translating rules of some chains, and behind them, do the same."""
         table = self._covers.table
         todo = list(dict.fromkeys(chains))
         for chain in todo:  # grows while it is walked
@@ -252,7 +252,7 @@ def _as_far_as_known(rule: Rule, detail: RuleDetail, families: frozenset[Family]
 
 
 def _is_missed(rule: Rule) -> bool:
-    """Tell whether it matters that no packet meets a rule: it translates, or leads to others."""
+    """Return whether it matters that no packet meets a rule: it translates, or leads to others."""
     return bool(rule.action or rule.targets or rule.maps)
 
 

@@ -1,4 +1,4 @@
-"""What a rule says in full: its matches, its target, its queue. Decoded when it is asked for.
+"""What a rule says in full: its matches, its target, its queue. Decoded on demand.
 
 Twenty thousand rules have a few dozen forms: they differ in addresses, ports and names. So a `Form`
 is shared by all rules of its kind, and a chain keeps of each rule only the bytes in which it

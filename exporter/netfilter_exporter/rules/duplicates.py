@@ -37,13 +37,13 @@ def of_chain(table: Table, chain: str) -> Iterator[Rule]:
 
 
 def _is_known(detail: RuleDetail) -> bool:
-    """Tell whether equal values of a form mean the same rule."""
+    """Return whether equal values of a form mean the same rule."""
     known = all(not isinstance(match, Opaque) or match.stable for match in detail.matches)
     return known and (detail.nat is None or detail.nat.known)
 
 
 def is_in_question(rules: Sequence[Rule], termination: Termination) -> bool:
-    """Tell whether a rule that translates every packet is followed by another translation."""
+    """Return whether a rule that translates every packet is followed by another translation."""
     if [rule.action for rule in rules].count(None) > len(rules) - 2:
         return False  # at most one translates
     for number, rule in enumerate(rules):

@@ -281,5 +281,5 @@ class Graph:
 
 
 def is_of_interest(rule: Rule) -> bool:
-    """Tell whether a rule translates, or decides how packets are tracked."""
+    """Return whether a rule translates, or decides how packets are tracked."""
     return rule.action is not None or rule.notrack or rule.zone or bool(rule.helper)

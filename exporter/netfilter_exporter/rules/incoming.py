@@ -48,7 +48,7 @@ class Flows:
         self._known = _known(incoming, base)
 
     def meet(self, rule: Rule, detail: RuleDetail) -> Meets:
-        """Tell how many of them a rule matches."""
+        """Return how many of them a rule matches."""
         if self._family not in rule.families:
             return Meets.NEVER
         if not rule.conditional:

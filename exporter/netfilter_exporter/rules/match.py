@@ -160,7 +160,7 @@ def _complement(field: Field, intervals: Intervals) -> Intervals:
 
 
 def contains(outer: Intervals, inner: Intervals) -> bool:
-    """Tell whether every number of `inner` is in `outer`."""
+    """Return whether every number of `inner` is in `outer`."""
     return all(any(a <= first and last <= b for a, b in outer) for first, last in inner)
 
 
@@ -169,7 +169,7 @@ def intersection(one: Intervals, other: Intervals) -> Intervals:
 
 
 def covers(outer: Match, inner: Match) -> bool:
-    """Tell whether it is proven that `outer` accepts every packet that `inner` accepts.
+    """Return whether it is proven that `outer` accepts every packet that `inner` accepts.
 
     Both see the packet in the same state: nothing between them may write the field
     (`RuleDetail.writes`), nor add to a set.
@@ -204,7 +204,7 @@ def _bits_cover(outer: Bits, inner: Match) -> bool:
 
 
 def _bits_accept(outer: Bits, first: int, last: int) -> bool:
-    """Tell whether all numbers from `first` to `last` agree in the compared bits, and fit."""
+    """Return whether all numbers from `first` to `last` agree in the compared bits, and fit."""
     varying = (1 << (first ^ last).bit_length()) - 1
     return not outer.mask & varying and (first & outer.mask == outer.value) is not outer.negated
 
@@ -225,13 +225,13 @@ def narrowed(matches: Iterable[Match]) -> list[Match]:
 
 
 def covers_all(outer: Sequence[Match], inner: Sequence[Match]) -> bool:
-    """Tell whether a rule with the matches `outer` provably matches all that `inner` match."""
+    """Return whether a rule with the matches `outer` provably matches all that `inner` match."""
     inner = narrowed(inner)
     return all(any(covers(wide, narrow) for narrow in inner) for wide in outer)
 
 
 def excludes(one: Sequence[Match], other: Sequence[Match]) -> bool:
-    """Tell whether it is proven that no packet is accepted by both sets of matches."""
+    """Return whether it is proven that no packet is accepted by both sets of matches."""
     ranges = {m.field: m for m in narrowed(one) if isinstance(m, Range)}
     return any(
         isinstance(m, Range)

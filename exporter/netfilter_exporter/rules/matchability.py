@@ -32,7 +32,7 @@ class Cause(NamedTuple):
 
     reason: Reason
     what: str  #: the set, interface or address
-    #: A set that fills and empties by itself: only history tells whether that is a fault.
+    #: A set that fills and empties by itself: only history shows whether that is a fault.
     changes: bool = False
     missing: tuple[str, ...] = ()  #: the interfaces that a set names, none of which is present
 

@@ -66,7 +66,7 @@ class Rule(NamedTuple):
 
 
 def is_among(interface: str, interfaces: Mapping[str, int]) -> bool:
-    """Tell whether what a rule needs is one of `interfaces`, which are indices by name."""
+    """Return whether what a rule needs is one of `interfaces`, which are indices by name."""
     if interface.startswith(INDEX):
         return int(interface[len(INDEX) :]) in interfaces.values()
     return interface in interfaces

@@ -152,12 +152,12 @@ class _Walk:
         self._open: set[str] = set()
 
     def passes(self, base: str) -> bool:
-        """Tell whether some new flow may pass."""
+        """Return whether some new flow may pass."""
         passes, back = self._chain(base)
         return passes or (back and not self._base.drops)
 
     def _chain(self, name: str) -> tuple[bool, bool]:
-        """Tell whether some flow may pass in a chain, and whether some may come back from it."""
+        """Return whether some flow may pass in a chain, and whether some may come back from it."""
         if name in self._open:
             return True, True
         self._open.add(name)
@@ -196,14 +196,14 @@ class _Walk:
         return False, True
 
     def _behind(self, rule: Rule) -> tuple[bool, bool]:
-        """Tell what `_chain` tells of all chains that a jump leads to."""
+        """Return what `_chain` returns for all chains that a jump leads to."""
         if rule.maps:  # what else its elements say is not known
             return True, True
         found = [self._chain(target) for target in rule.targets]
         return any(passes for passes, _ in found), any(back for _, back in found)
 
     def _lets_pass(self, rule: Rule) -> bool:
-        """Tell whether a packet that a rule matches may go on to the next base chain."""
+        """Return whether a packet that a rule matches may go on to the next base chain."""
         queue = rule.form.queue
         if queue is not None:
             return not self._is_dead(queue)
@@ -214,7 +214,7 @@ class _Walk:
         return rule.verdict in {Verdict.ACCEPT, Verdict.QUEUE}
 
     def _is_dead(self, queue: Queue) -> bool:
-        """Tell whether packets of a queue are dropped: nobody listens (nf_queue, v6.18)."""
+        """Return whether packets of a queue are dropped: nobody listens (nf_queue, v6.18)."""
         if queue.bypass or not queue.known or self._listeners is None:
             return False
         return not any(queue.first <= number <= queue.last for number in self._listeners)
@@ -225,7 +225,7 @@ class _Walk:
 
 
 def _is_judged(chain: Chain) -> bool:
-    """Tell whether a base chain is judged here: rules that hide translations are another fault."""
+    """Return whether a base chain is judged here; what hides translations is another fault."""
     return chain.drops if chain.type == "nat" else True
 
 

@@ -206,7 +206,7 @@ def _to_loopback(target: NatTarget | None) -> bool:
 
 
 def _incoming(ranges: Iterable[Range]) -> tuple[str, ...] | None:
-    """Return the interfaces that a rule names; none: any; None: it cannot be told which."""
+    """Return the interfaces that a rule names; none: any; None: unknown."""
     for match in ranges:
         if match.field is Field.INPUT_INDEX:
             return None

@@ -1,4 +1,4 @@
-"""Which rules of a ruleset can translate, and which are there in vain.
+"""Which rules of a ruleset can translate, and which cannot.
 
 Pure functions on the model in `model`; what hides a rule is in `termination`.
 """
@@ -199,7 +199,7 @@ def _add_shadows(facts: RulesetFacts, shadows: Iterable[Shadow]) -> None:
 
 
 def _add_untracked(facts: RulesetFacts, graph: Graph, bases: Iterable[str]) -> None:
-    """Add what keeps packets from being tracked, or tracks them in a zone of their own."""
+    """Add what keeps packets from being tracked, or tracks them in a separate zone."""
     chains = graph.table.chains
     before_tracking = [name for name in bases if chains[name].is_before_tracking]
     zones = False

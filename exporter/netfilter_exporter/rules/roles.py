@@ -84,7 +84,7 @@ def _of_source(ranges: Iterable[Range]) -> Role:
 
 
 def _is_of_socket(match: Range) -> bool:
-    """Tell whether only packets with a socket match: forwarded ones have no owner.
+    """Return whether only packets with a socket match: forwarded ones have no owner.
 
     nft_meta_get_eval_skugid() and owner_mt() (net/netfilter/nft_meta.c, xt_owner.c, v6.18); the
     latter matches packets without a socket where it is negated.

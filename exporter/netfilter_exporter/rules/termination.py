@@ -18,7 +18,7 @@ class Termination:
         self._ends: dict[str, bool] = {}
 
     def hides(self, rule: Rule) -> bool:
-        """Tell whether no packet gets beyond a rule of its chain.
+        """Return whether no packet gets beyond a rule of its chain.
 
         ``dnat ip to`` in an inet table has no match, and yet IPv6 passes it by.
         """
@@ -29,14 +29,14 @@ class Termination:
         return rule.action is not None or rule.verdict is not None
 
     def ends(self, chain: str) -> bool:
-        """Tell whether no packet that comes to a user chain comes back to its caller."""
+        """Return whether no packet that comes to a user chain comes back to its caller."""
         if chain not in self._ends:
             self._ends[chain] = False  # while it is asked: the kernel allows no circle of jumps
             self._ends[chain] = self._find_end(chain)
         return self._ends[chain]
 
     def exempts_all(self, chain: str) -> bool:
-        """Tell whether a notrack rule without a match is met by every packet of a base chain."""
+        """Return whether a notrack rule without a match applies to every packet of a base chain."""
         for rule in self._table.rules(chain):
             if rule.notrack:
                 if not rule.conditional and rule.families >= self._table.families:

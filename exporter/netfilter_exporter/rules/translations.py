@@ -138,7 +138,7 @@ def forwarded(
 
 
 def overlap(one: TranslationFacts, other: TranslationFacts, family: Family) -> bool:
-    """Tell whether some packet may match translating rules of both rulesets at one hook."""
+    """Return whether some packet may match translating rules of both rulesets at one hook."""
     return any(
         _may_overlap(one.scopes[family, hook], other.scopes[family, hook])
         for hook in Hook

@@ -1,4 +1,4 @@
-"""Whether what arrives at an interface is tracked in a zone of its own.
+"""Whether what arrives at an interface is tracked in a separate zone.
 
 A flow that is tracked in a zone in both directions has its replies looked up in that zone. Replies
 that arrive at an interface without it belong to no flow, and their addresses are not translated
@@ -37,7 +37,7 @@ class ZoneRule(NamedTuple):
 
 
 def zoned(tables: Iterable[Table], incoming: Incoming) -> tuple[Zoned, ZoneRule | None]:
-    """Tell whether new flows from an interface get a zone by rules of `tables`, and by which."""
+    """Return whether new flows from an interface get a zone by rules of `tables`, and by which."""
     bases = [
         (chain.priority, table, name)
         for table in tables
@@ -65,7 +65,7 @@ class _Walk:
         self._fewer = False
 
     def chain(self, name: str) -> Zoned:
-        """Tell whether they get a zone in a chain."""
+        """Return whether they get a zone in a chain."""
         rules = zip(self._table.rules(name), self._table.details(name))
         for position, (rule, detail) in enumerate(rules, 1):
             self._left -= 1

@@ -55,7 +55,7 @@ def _steps(
     }
 
 
-#: Of a process that was told not to confine itself.
+#: Of a process with --sandbox.disable.
 DISABLED = Sandbox(dict.fromkeys(PARTS, "disabled"))
 
 

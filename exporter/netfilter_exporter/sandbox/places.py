@@ -1,6 +1,6 @@
 """Where the exporter reads: what stays open to it under Landlock.
 
-Mostly directories: a file that is replaced, as editors, package managers and ConfigMaps do it, is
+Usually directories: a file that is replaced, as editors, package managers and ConfigMaps do it, is
 another file, and only what is above it stays.
 """
 

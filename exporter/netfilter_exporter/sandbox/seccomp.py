@@ -29,7 +29,7 @@ from netfilter_exporter.sandbox.syscalls import (
 
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _SECCOMP_SET_MODE_FILTER = 1
-#: Without it, kernels before 5.16 switch off speculation past stores for the whole process, which
+#: Without it, kernels before 5.16 disable speculation past stores for the whole process, which
 #: makes Python slower by a tenth.
 _SPEC_ALLOW = 1 << 2  # SECCOMP_FILTER_FLAG_SPEC_ALLOW
 _TYPE_MASK = 0xF  # SOCK_TYPE_MASK, include/linux/net.h

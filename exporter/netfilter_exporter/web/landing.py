@@ -1,6 +1,6 @@
 """The landing page: what `check` says, for a browser.
 
-A module of its own, so that a server which nobody asks for the page does not import `check`: that
+A separate module, so that a server whose page nobody requests does not import `check`: that
 is a fifth of the time that it takes to start.
 """
 
@@ -20,7 +20,7 @@ _HEADERS = (("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-i
 
 
 def response(run: Run, collectors: Mapping[str, Collector], telemetry_path: str) -> Response:
-    """Return the page that tells a person what is broken; rates need `check`."""
+    """Return the page that shows a person what is broken; rates need `check`."""
     try:
         report = evaluate(Context(run))
     finally:

@@ -1,4 +1,4 @@
-"""One collection at a time, shared by the scrapes that want the same."""
+"""One collection after the other, shared by the scrapes that want the same."""
 
 from __future__ import annotations
 

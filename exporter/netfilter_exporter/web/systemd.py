@@ -58,9 +58,9 @@ class Manager:
             _log.warning("cannot reach systemd: %s", error)
 
     def notify(self, state: str) -> None:
-        """Tell it `state`, such as READY=1."""
+        """Send it `state`, such as READY=1."""
         if self._socket:
             try:
                 self._socket.send(state.encode())
             except OSError as error:
-                _log.warning("cannot tell systemd %s: %s", state, error)
+                _log.warning("cannot notify systemd of %s: %s", state, error)

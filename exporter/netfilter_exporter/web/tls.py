@@ -87,7 +87,7 @@ def _error(tls: Tls, key: str, problem: str) -> ConfigError:
 
 
 def _content(tls: Tls, key: str, pem: Pem, holds: str) -> bytes:
-    """Return what `pem` stands for, which has to have a part whose name ends with `holds`."""
+    """Return what `pem` stands for, which must have a part whose name ends with `holds`."""
     try:
         content = read_regular(pem.file) if pem.file else (pem.text or "").encode()
     except ReadError as error:

@@ -1,7 +1,7 @@
 """tls_server_config, a section of --web.config.file.
 
 What the format has and Python's ssl has not is refused, here or in web/tls.py, rather than served
-with less protection than the file asks for.
+with less protection than the file requires.
 """
 
 from __future__ import annotations

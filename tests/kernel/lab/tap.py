@@ -221,7 +221,7 @@ def _ask(transport: Transport, type_: int, flags: int, payload: bytes) -> None:
 
 
 def _is_made_up(question: tuple[int, int], flags: int, payload: bytes) -> bool:
-    """Tell whether KernelDouble makes the answer: of files, of the probe, or of all rules."""
+    """Return whether KernelDouble makes the answer: of files, of the probe, or of all rules."""
     if question == _CT_GET:
         return not flags & NLM_F_DUMP
     some_rules = question == _GETRULE and payload != nfgenmsg(0)
@@ -264,7 +264,7 @@ def _is_sent(pair: LoopbackPair) -> bool:
 
 
 def is_harmless() -> bool:
-    """Tell whether asking can load nothing: no modules at all, or they are locked."""
+    """Return whether asking can load nothing: no modules at all, or they are locked."""
     if not os.path.exists("/proc/modules"):
         return True
     with open("/proc/sys/kernel/modules_disabled") as file:

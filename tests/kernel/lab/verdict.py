@@ -86,7 +86,7 @@ def judge(scenario: Scenario, result: Mapping[str, Any], firing: Firing | None) 
 
 
 def is_fault(scenario: Scenario) -> bool:
-    """Tell whether something is to be seen: an alert, or flows that no longer get through."""
+    """Return whether something is to be seen: an alert, or flows that no longer get through."""
     if scenario.alerts > scenario.standing:
         return True
     stopped = any(was and not now for was, now in scenario.works.values())

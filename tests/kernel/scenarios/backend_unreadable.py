@@ -8,7 +8,7 @@ def fault(router):
 
 
 SCENARIO = Scenario(
-    about="The exporter may no longer read the legacy tables: it tells nothing of them.",
+    about="The exporter may no longer read the legacy tables: it serves nothing of them.",
     setup=legacy_nat,
     fault=fault,
     works={"out": (True, True)},

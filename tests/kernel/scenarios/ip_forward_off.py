@@ -7,7 +7,7 @@ def fault(router):
 
 
 SCENARIO = Scenario(
-    about="ip_forward is switched off: rules and tracking are fine, nothing is forwarded.",
+    about="ip_forward is disabled: rules and tracking are fine, nothing is forwarded.",
     setup=nft_nat,
     fault=fault,
     works={"out": (True, False)},

@@ -42,7 +42,7 @@ def meanwhile(router, _):
 
 
 SCENARIO = Scenario(
-    about="NPTv6 beside masquerade: conntrack sees neither translations nor replies.",
+    about="NPTv6 next to masquerade: conntrack sees neither translations nor replies.",
     setup=setup,
     meanwhile=meanwhile,
     after={births("source", "yes"): Rises(30)},

@@ -46,6 +46,6 @@ def parse_function(payload: memoryview) -> str:
 
 
 def tracks(connection: Connection, family: Family) -> bool:
-    """Tell whether received packets of `family` are tracked in this namespace."""
+    """Return whether received packets of `family` are tracked in this namespace."""
     functions = read_functions(connection, family, Hook.PREROUTING)
     return any(CONNTRACK_IN in function for function in functions)

@@ -28,7 +28,7 @@ class Loopback(Protocol):
 
 
 class LoopbackPair:
-    """Two UDP sockets, each bound to a port of its own and connected to the other.
+    """Two UDP sockets, each bound to its own port and connected to the other.
 
     Raises `Inconclusive` where the family has no loopback address to bind to.
     """
@@ -61,7 +61,7 @@ class LoopbackPair:
             ) from None
 
     def delivered(self) -> bool:
-        """Tell whether the byte arrived."""
+        """Return whether the byte arrived."""
         receiver = self._sockets[1]
         try:
             receiver.settimeout(_DELIVERY)  # not select(2), which ends at descriptor 1023

@@ -19,7 +19,7 @@ FULL = 0.95
 
 
 def tracks(connection: Connection, loopback: Loopback, family: Family, *, blind: bool) -> bool:
-    """Tell whether packets of `family` that this host sends are tracked.
+    """Return whether packets of `family` that this host sends are tracked.
 
     `blind` says that a miss would prove nothing: a notrack or zone rule may touch loopback, or
     the rules could not be read. Raises `Inconclusive` for whatever is neither yes nor no.

@@ -11,7 +11,7 @@ from netfilter_exporter.kernel.modules.model import Module, Modules, ModuleState
 #: Of each capability, the sets of modules any of which is enough. A module that another cannot be
 #: loaded without is not repeated: modprobe brings it, and is stopped where it is stopped.
 CAPABILITIES: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    # Until they were merged, nf_conntrack asked for its IPv4 half only when it was needed.
+    # Until they were merged, nf_conntrack requested its IPv4 half only when it was needed.
     "conntrack": (("nf_conntrack", "nf_conntrack_ipv4"),),
     "defrag_ipv4": (("nf_defrag_ipv4",),),
     "defrag_ipv6": (("nf_defrag_ipv6",),),
@@ -54,7 +54,7 @@ class Obstacle(NamedTuple):
 
 @functools.lru_cache(maxsize=1)
 def evaluate(modules: Modules) -> Mapping[str, bool | None]:
-    """Return for each capability whether it is usable or loadable on demand; None: cannot tell."""
+    """Return for each capability whether it is usable or loadable on demand; None: unknown."""
     return {
         name: _any(_all(modules.possible(module) for module in names) for names in sets)
         for name, sets in CAPABILITIES.items()
@@ -64,7 +64,7 @@ def evaluate(modules: Modules) -> Mapping[str, bool | None]:
 def blocked(modules: Modules, capabilities: Mapping[str, bool | None]) -> dict[str, bool]:
     """Return for each of `capabilities` whether a module that it lacks is stopped from loading.
 
-    A capability is left out where that cannot be told: modprobe.d may not be in sight.
+    A capability is left out if that is unknown: modprobe.d may not be in sight.
     """
     found = {}
     for name, possible in capabilities.items():

@@ -61,7 +61,7 @@ class Evidence:
         return next((self.options[o] for o in row.options if o in self.options), "n")
 
     def mentions(self, name: str) -> bool:
-        """Tell whether the kernel's configuration knows an option of the module's own."""
+        """Return whether the kernel's configuration knows an option of the module itself."""
         row = ROWS.get(name)
         return row is not None and any(o in (self.options or {}) for o in row.options)
 

@@ -20,7 +20,7 @@ class Row(NamedTuple):
     reported: bool = True  #: has its own series on the page
 
 
-#: By 6.12 legacy tables have *_LEGACY options of their own, by 6.18 this one stands above them.
+#: By 6.12 legacy tables have their own *_LEGACY options, by 6.18 this one stands above them.
 _XTABLES_LEGACY = "NETFILTER_XTABLES_LEGACY"
 
 #: What the names of helpers' modules begin with, and go on with: somebody has to assign them.

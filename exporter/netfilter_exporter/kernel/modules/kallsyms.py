@@ -1,4 +1,4 @@
-"""Symbols of the kernel image: they prove what is built in where no file tells.
+"""Symbols of the kernel image: they prove what is built in where no file does.
 
 Source: ``s_show`` in kernel/kallsyms.c (v6.18): the image's own symbols come first, then those of
 modules, with a tab and ``[module]`` behind them.
@@ -18,7 +18,7 @@ _CHUNK = 1 << 18
 
 
 class BuiltinSymbols:
-    """Looks for symbols in the image, a part of the file at a time.
+    """Looks for symbols in the image, part by part.
 
     It has several megabytes, each line made as it is read: 50 ms on a server, many seconds on a
     small router, whose scrape must not wait for the end. A symbol that is not found proves

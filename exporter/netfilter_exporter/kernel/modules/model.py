@@ -61,7 +61,7 @@ class Modules:
         return {name: self.known[name] for name in self.reported}
 
     def usable(self, name: str) -> bool | None:
-        """Tell whether the code of `name` is in the kernel now; None: cannot tell."""
+        """Return whether the code of `name` is in the kernel now; None: unknown."""
         module = self.known.get(name)
         if module is None or module.state is ModuleState.UNKNOWN:
             return None
@@ -70,7 +70,7 @@ class Modules:
         return module.state in PRESENT
 
     def possible(self, name: str) -> bool | None:
-        """Tell whether `name` is usable, or the kernel can load it on demand; None: cannot tell."""
+        """Return whether `name` is usable, or the kernel can load it on demand; None: unknown."""
         module = self.known.get(name)
         if module is None or module.state is ModuleState.UNKNOWN:
             return None
@@ -81,7 +81,7 @@ class Modules:
         return module.state in PRESENT
 
     def may_ask(self, name: str) -> bool:
-        """Tell whether a netlink question to `name` loads nothing.
+        """Return whether a netlink question to `name` loads nothing.
 
         It does not where `name` is there, and where nothing can be loaded at all. Where that is
         not certain the answer is no: a question that loads a module changes the host.
@@ -95,4 +95,4 @@ class Modules:
                 raise NoData(f"{name} is not loaded")
             raise Unsupported(f"{name} is not in this kernel")
         if not self.may_ask(name):
-            raise Inconclusive(f"{name}: cannot tell whether it is loaded; asking might load it")
+            raise Inconclusive(f"{name}: unknown whether it is loaded; a request might load it")

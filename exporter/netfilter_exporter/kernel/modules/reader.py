@@ -34,7 +34,7 @@ class _Facts(NamedTuple):
 
 
 class ModuleReader:
-    """Reads `Modules`; `extra` are names to report beside those that are always reported."""
+    """Reads `Modules`; `extra` are names to report besides those that are always reported."""
 
     def __init__(self, paths: Paths, extra: tuple[str, ...] = ()) -> None:
         self._paths = paths
@@ -92,7 +92,7 @@ class ModuleReader:
         return frozenset(found)
 
     def _netlink_protocol_is_there(self) -> bool:
-        """Tell whether nfnetlink has its kernel socket: a row with its number in column Eth."""
+        """Return whether nfnetlink has its kernel socket: a row with its number in column Eth."""
         try:
             content = read_bytes(self._paths.proc("net/netlink"))
         except ReadError:
@@ -115,7 +115,7 @@ class ModuleReader:
         unknown = [name for name in names if known[name].state is ModuleState.UNKNOWN]
         proven = [name for name in unknown if self._in_sysfs(name)]
         sought = {ROWS[name].symbol: name for name in unknown if name in ROWS}
-        if any(sought):  # nothing else tells of these
+        if any(sought):  # nothing else shows these
             proven += [sought[symbol] for symbol in self._builtin_symbols() & sought.keys()]
         if proven:
             # What is proven may be what another name was merged into.
@@ -124,7 +124,7 @@ class ModuleReader:
         return known
 
     def _in_sysfs(self, name: str) -> bool:
-        """Tell whether sysfs has it as a part of the kernel; it shows only those with parameters.
+        """Return whether sysfs has it as a part of the kernel; it shows only those with parameters.
 
         The directory of a loaded module has initstate, and refcnt.
         """

@@ -53,7 +53,7 @@ class Judge:
         return ModuleState.UNKNOWN
 
     def _is_builtin(self, name: str) -> bool:
-        # The file of a retired module shows its code, which mostly is in the successor.
+        # The file of a retired module shows its code, which usually is in the successor.
         retired = name in MERGES and not MERGES[name].strict
         return (
             name in (self._evidence.builtin or ())
@@ -76,7 +76,7 @@ class Judge:
             direct = evidence.option(name) == "y" or name in self._functional
             return merge.successor if direct else ""
         if evidence.mentions(name):
-            return ""  # this kernel still has an option of its own for it
+            return ""  # this kernel still has a separate option for it
         proof = self._uses(merge.successor, merge.uses)
         if proof is None:
             readable = evidence.options is not None or evidence.depends is not None
@@ -92,7 +92,7 @@ class Judge:
         )
 
     def _uses(self, user: str, used: str) -> bool | None:
-        """Tell whether module `user` needs module `used`; None where no list shows either."""
+        """Return whether module `user` needs module `used`; None where no list shows either."""
         if used in self._loaded and user in self._loaded:
             return user in self._loaded[used].users
         depends = self._evidence.depends or {}

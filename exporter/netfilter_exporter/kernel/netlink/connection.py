@@ -115,8 +115,8 @@ class Connection:
             flags = 0
             done = False
             while not done:
-                for kind, told, answer in self._receive(what, sequence):
-                    flags |= told  # those of NLMSG_DONE may be all that tells of a change
+                for kind, said, answer in self._receive(what, sequence):
+                    flags |= said  # those of NLMSG_DONE may be all that shows a change
                     if kind < NLMSG_MIN_TYPE:
                         done = ends(what, kind, answer)
                     elif failure is None:

@@ -63,7 +63,7 @@ def messages_of(
 
 
 def ends(what: str, type_: int, payload: memoryview) -> bool:
-    """Tell whether a message ends an answer; raise its error if it is one."""
+    """Return whether a message ends an answer; raise its error if it is one."""
     if type_ >= NLMSG_MIN_TYPE:
         return False
     _raise_error(what, payload)

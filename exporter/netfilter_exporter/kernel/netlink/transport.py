@@ -13,7 +13,7 @@ from netfilter_exporter.kernel.errors import Malformed, TimedOut, Unsupported, f
 
 #: A dump fills at most 32 KiB a datagram (netlink_dump, net/netlink/af_netlink.c, since v4.6).
 _BUFFER = 1 << 17
-_WHOLE = int(socket.MSG_TRUNC)  # the kernel tells the datagram's true length
+_WHOLE = int(socket.MSG_TRUNC)  # the kernel returns the true length of the datagram
 _AT_ONCE = _WHOLE | int(socket.MSG_DONTWAIT)
 
 
@@ -60,7 +60,7 @@ class NetlinkSocket:
 
     def _receive(self, timeout: float) -> int:
         try:
-            # The kernel answers within send(): there mostly is nothing to wait for.
+            # The kernel answers within send(): usually there is nothing to wait for.
             return self._socket.recv_into(self._buffer, _BUFFER, _AT_ONCE)
         except BlockingIOError:
             return self._wait(timeout)

@@ -1,6 +1,6 @@
 """The verdict maps of nftables: to which chains their elements lead.
 
-kube-proxy has a map without a name of its own for each service: thousands, each of which the
+kube-proxy has an anonymous map for each service: thousands, each of which the
 kernel looks up by walking all of them. Such a map cannot change while the rule that uses it is
 there, so it is read once in the life of that rule.
 

@@ -102,7 +102,7 @@ def read_tables(connection: Connection, maps: Maps) -> Reading:
 
 
 def has_rules(connection: Connection) -> bool:
-    """Tell whether any chain has a rule, without asking for rules."""
+    """Return whether any chain has a rule, without reading rules."""
     everything = nfgenmsg(NFPROTO_UNSPEC)
     return any(connection.dump("nftables GETCHAIN", NFT_MSG_GETCHAIN, everything, parse_use))
 

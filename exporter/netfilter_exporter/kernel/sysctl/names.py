@@ -49,7 +49,7 @@ _FORWARDING = re.compile(r"net/ipv([46])/conf/[^/]+/forwarding")
 _READ_ONLY = frozenset({CONNTRACK + "count"})
 _SWAP = str.maketrans("./", "/.")
 
-#: Protocols whose keys came, or come, with a module of their own.
+#: Protocols whose keys came, or come, with a separate module.
 _PROTOCOL = re.compile(
     r"net/netfilter/nf_conntrack_(?:tcp|udp|udplite|icmp|icmpv6|generic|sctp|dccp|gre|frag6)_"
 )
@@ -58,7 +58,7 @@ _OPTIONAL = re.compile(r"net/netfilter/nf_conntrack_(?:udplite|icmpv6|sctp|dccp|
 
 
 def to_key(name: str) -> str:
-    """Return the key of a name, whose first separator tells which of the two forms it has."""
+    """Return the key of a name, whose first separator decides which of the two forms it has."""
     separator = re.search(r"[./]", name)
     swapped = name.translate(_SWAP) if separator and separator.group() == "." else name
     return "/".join(part for part in swapped.split("/") if part not in {"", "."})
@@ -71,7 +71,7 @@ def to_name(key: str) -> str:
 
 
 class Operator(enum.Enum):
-    """How a value that is asked for is compared with the one that is there."""
+    """How a desired value is compared with the current one."""
 
     EQUAL = "="
     AT_LEAST = ">="
@@ -90,7 +90,7 @@ class Operator(enum.Enum):
 
 
 class Desired(NamedTuple):
-    """What the host's sysctl.d or our configuration asks for."""
+    """A value that the host's sysctl.d or our configuration sets."""
 
     key: str  #: a canonical one
     source: str  #: the `source` label: sysctl.d or config
@@ -113,7 +113,7 @@ class Kind(enum.Enum):
 
 
 class Watched(NamedTuple):
-    """A name whose presence is always told."""
+    """A name whose presence is always reported."""
 
     name: str
     kind: Kind
@@ -226,7 +226,7 @@ def spellings(key: str) -> tuple[str, ...]:
 
 
 def in_scope(key: str) -> bool:
-    """Tell whether what sysctl.d asks of `key` concerns connection tracking or forwarding."""
+    """Return whether `key` concerns connection tracking or forwarding."""
     safe = key.isprintable() and ".." not in key.split("/")
     return safe and key not in _READ_ONLY and _SCOPE.fullmatch(key) is not None
 
@@ -238,9 +238,9 @@ def matchable(present: Iterable[str]) -> tuple[str, ...]:
 
 
 def operator(key: str) -> Operator:
-    """Return how sysctl.d's value is meant: limits and forwarding are raised by others on purpose.
+    """Return how to compare the value of sysctl.d: others raise limits and forwarding on purpose.
 
-    kube-proxy raises the limit and the buckets, Docker and kube-proxy switch forwarding on, and
+    kube-proxy raises the limit and the buckets, Docker and kube-proxy enable forwarding, and
     the kernel rounds buckets up to a page.
     """
     raised = key in {MAX, CONNTRACK + "buckets", CONNTRACK + "expect_max", IP_FORWARD}
@@ -266,7 +266,7 @@ def capability(key: str, present: Collection[str]) -> str | None:
             return name
     if not key.startswith(CONNTRACK):
         return None
-    # Before 4.19 some protocols had modules of their own: with the core there, nobody needs them.
+    # Before 4.19 some protocols had separate modules: nobody needs them while the core is present.
     optional = _OPTIONAL.match(key) and CONNTRACK + "count" in present
     return None if optional else "conntrack"
 
@@ -280,7 +280,7 @@ _MODULES = {CONNTRACK: "nf_conntrack", BRIDGE: "br_netfilter", IPVS: "ip_vs"}
 
 
 def unknown(key: str, present: Collection[str]) -> bool:
-    """Tell whether `key`, which is not there, will not come either.
+    """Return whether `key`, which is not there, will not come either.
 
     It never existed, or is long gone, or what would bring it is there: the core, or for the keys
     of a protocol another key of it. `present` are the keys that this kernel has.

@@ -1,4 +1,4 @@
-"""What sysctl.d asks for, read as systemd-sysctl reads it.
+"""The values that sysctl.d sets, read as systemd-sysctl reads it.
 
 Source: sysctl.d(5) and src/sysctl/sysctl.c of systemd; the order of settings, globs and
 exclusions was compared with what systemd-sysctl 252 does. /etc/sysctl.conf counts only where a link
@@ -36,7 +36,7 @@ _NUMBER = re.compile(r"(-?)(0[xX][0-9a-fA-F]{1,16}|0[0-7]{0,22}|[1-9][0-9]{0,19}
 
 
 class Origin(NamedTuple):
-    """Where something is asked for."""
+    """Where a value is set."""
 
     file: str  #: as the host calls it
     line: int
@@ -99,10 +99,10 @@ def merge(options: Iterable[Option]) -> dict[str, Option]:
 
 
 def settle(options: Mapping[str, Option], kernel: Iterable[str]) -> dict[str, Setting]:
-    """Return what is asked for, by canonical key, after all `options` were written in order.
+    """Return the values that are set, by canonical key, after all `options` were written in order.
 
     `kernel` are the keys that a glob may match. Interfaces are not among them: they come and go,
-    and only one that is named is asked for.
+    and only one that is named is set.
     """
     settings: dict[str, Setting] = {}
     for key, option in options.items():
@@ -128,7 +128,7 @@ def _expand(key: str, options: Mapping[str, Option], kernel: Iterable[str]) -> I
 
 
 def is_glob(key: str) -> bool:
-    """Tell whether systemd takes `key` for a pattern (string_is_glob)."""
+    """Return whether systemd takes `key` for a pattern (string_is_glob)."""
     return any(character in key for character in "*?[")
 
 
@@ -164,14 +164,14 @@ class SysctlD:
     """Reads sysctl.d again when a file of it changed."""
 
     def __init__(self, paths: Paths) -> None:
-        # A container's image has a sysctl.d of its own, that nobody applies.
+        # A container's image has its own sysctl.d, which nobody applies.
         shown = [name for name in DIRECTORIES if shows_host(paths, name)]
         self._listed = ConfFiles(paths, shown)
         self._files: tuple[ConfFile, ...] | None = None
         self._options = Options({}, ())
 
     def read(self) -> Options:
-        """Return the options in force; a directory that is not there asks for nothing."""
+        """Return the options in force; an absent directory sets nothing."""
         listing = self._listed.read()
         if listing.files != self._files:
             self._options = _read(listing.files)

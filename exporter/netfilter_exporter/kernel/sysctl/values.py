@@ -1,4 +1,4 @@
-"""Sysctls of connection tracking and forwarding: their values, and whether what is asked for holds.
+"""Sysctls of connection tracking and forwarding: current and desired values.
 
 Source: /proc/sys/net, which is that of the reader's own network namespace.
 """
@@ -37,12 +37,12 @@ class Reading(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What became of a wish."""
+    """How a desired value compares with the current one."""
 
     desired: Desired
     present: bool  #: this kernel has the key now
     actual: int | None
-    mismatch: bool | None  #: None: cannot be told, or the key is unknown to this kernel
+    mismatch: bool | None  #: None: unknown, or this kernel does not have the key
 
 
 class Comparisons(NamedTuple):
@@ -102,9 +102,9 @@ def compare(
     values: Mapping[str, int],
     needed: Callable[[str], bool],
 ) -> Comparisons:
-    """Compare what is asked for with what holds.
+    """Compare the desired values with the current ones.
 
-    `values` are those of `read_sysctls`; `needed` tells whether a rule or the host's role needs a
+    `values` are those of `read_sysctls`; `needed` returns whether a rule or the host's role needs a
     capability.
     """
     comparisons: list[Comparison] = []
@@ -138,6 +138,6 @@ def _absent_matters(
         return None
     if desired.source == "config":
         return True
-    # Its module is not loaded, or its interface is gone: sysctl.d may ask for later.
+    # Its module is not loaded, or its interface is gone: sysctl.d may set it later.
     capability = sysctl_names.capability(desired.key, values)
     return capability is not None and needed(capability)

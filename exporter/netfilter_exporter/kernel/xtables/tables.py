@@ -2,7 +2,7 @@
 
 Source: include/uapi/linux/netfilter_ipv4/ip_tables.h, netfilter_ipv6/ip6_tables.h and
 netfilter/x_tables.h (v6.18); the names of the tables that exist in net/netfilter/x_tables.c.
-Asking for a table creates it: only one that ip_tables_names already lists is asked for.
+Reading a table creates it: only one that ip_tables_names already lists is read.
 Sizes are those of 64-bit kernels; a 32-bit process gets `Unsupported`.
 """
 
@@ -107,7 +107,7 @@ def read_entries(xtables: Xtables, table: str) -> tuple[Info, memoryview]:
 
 
 def recogniser(content: memoryview, family: Family) -> Callable[[memoryview], bool]:
-    """Return what tells whether entries of the same size are these, but for their counters.
+    """Return what decides whether entries of the same size are these, but for their counters.
 
     Where the first entries are the same, so is where the next one begins.
     """

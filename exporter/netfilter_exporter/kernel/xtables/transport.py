@@ -32,9 +32,9 @@ class Xtables(Protocol):
 
 
 class XtablesSocket:
-    """A UDP socket on which a legacy table is asked for; it needs CAP_NET_ADMIN.
+    """A UDP socket on which a legacy table is read; it needs CAP_NET_ADMIN.
 
-    Asking for a table that does not exist creates it: look into ip_tables_names first.
+    Reading a table that does not exist creates it: look into ip_tables_names first.
     """
 
     def __init__(self, family: Family) -> None:
