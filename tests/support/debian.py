@@ -21,6 +21,9 @@ from support.locked import locked
 APT = Path("/etc/apt")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 TIMEOUT = 300
+#: Files of a root file system: the packages that were wanted, and all with their versions.
+MADE_OF, VERSIONS = ".made-of", ".versions"
+_MERGED = ("bin", "lib", "lib64", "sbin")  #: directories that are links to those of /usr
 
 
 class UnavailableError(Exception):
@@ -55,6 +58,28 @@ def fetch(suite: str, packages: Iterable[str]) -> dict[str, Path]:
             for name in missing:
                 _unpack(folder, name, unpacked / name)
     return {name: unpacked / name for name in wanted}
+
+
+def root(suite: str, packages: Iterable[str]) -> Path:
+    """Return a root file system: `packages` and what they depend on, unpacked over each other.
+
+    No script of theirs was run. Each is resolved alone, so some may conflict with each other. There
+    is one root of a suite, made again when it lacks what is wanted. Raises `UnavailableError`.
+    """
+    wanted = set(packages)
+    with _of_suite(suite) as folder:
+        found, made_of = folder / "root", folder / "root" / MADE_OF
+        if not made_of.exists() or not wanted <= set(made_of.read_text().split()):
+            _update(suite, folder)
+            _unpack_root(folder, sorted(wanted), found)
+            made_of.write_text("\n".join(wanted))
+    return found
+
+
+def versions(root_folder: Path) -> dict[str, str]:
+    """Return the version of each package of what `root` returned."""
+    lines = (root_folder / VERSIONS).read_text().splitlines()
+    return dict(line.split() for line in lines)
 
 
 def dependencies(suite: str, package: str) -> list[str]:
@@ -150,6 +175,31 @@ def _unpack(folder: Path, name: str, target: Path) -> None:
     (half / ".version").write_text(_run(folder, "dpkg-deb", "-f", str(package), "Version"))
     half.rename(target)  # there at once or not at all
     package.unlink()
+
+
+def _unpack_root(folder: Path, names: Iterable[str], target: Path) -> None:
+    archives = folder / "archives"
+    shutil.rmtree(target, ignore_errors=True)
+    for name in _MERGED:
+        (target / "usr" / name).mkdir(parents=True)
+        (target / name).symlink_to(f"usr/{name}")
+    for name in names:
+        options = ("-qq", "-y", "--no-install-recommends", "--download-only")
+        _run(folder, "apt-get", *options, "install", name)
+    found = [_extract(folder, package, target) for package in sorted(archives.glob("*.deb"))]
+    (target / VERSIONS).write_text("".join(found))
+
+
+def _extract(folder: Path, package: Path, target: Path) -> str:
+    """Unpack a package through links to directories, and remove it; return name and version."""
+    files = folder / "files.tar"
+    with files.open("wb") as stream:
+        subprocess.run(["dpkg-deb", "--fsys-tarfile", package], stdout=stream, check=True)
+    _run(folder, "tar", "-xf", str(files), "--keep-directory-symlink", "-C", str(target))
+    files.unlink()
+    line = _run(folder, "dpkg-deb", "-W", "--showformat=${Package} ${Version}\n", str(package))
+    package.unlink()
+    return line
 
 
 def _run(folder: Path, program: str, *arguments: str, cwd: Path | None = None) -> str:

@@ -12,6 +12,7 @@ PLACES = {
     "matrix": ROOT / "tests/kernel/README.md",
     "metrics": ROOT / "exporter/METRICS.md",
     "outcome": ROOT / "tests/kernel/README.md",
+    "programs": ROOT / "tests/programs/README.md",
     "silent": ROOT / "tests/kernel/README.md",
 }
 

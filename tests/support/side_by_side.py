@@ -11,9 +11,10 @@ BOOTED = "tests/deploy/test_booted.py"
 KERNEL = "tests/kernel/"
 GOLDEN = "tests/golden/test_golden.py"
 
-#: The lab, which waits most of the time, then what takes minutes.
+#: The lab and the programs, which wait most of the time, then what takes minutes.
 _ORDER = (
     LAB,
+    "tests/programs/",
     *("tests/pythons/", "tests/coverage/", "tests/lint/", "tests/deploy/", "tests/alerts/"),
     *("tests/grafana/", "tests/web/", KERNEL),
 )

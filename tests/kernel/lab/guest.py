@@ -11,13 +11,14 @@ network namespace that it is started in.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Callable, TextIO
 
 from lab import witness
 from lab.exporter import Exporter
@@ -30,13 +31,13 @@ _PREFIX = "lab"
 _WARM_UPS = 10
 
 
-def run_scenario(scenario: Scenario, prefix: str, *, emulated: bool = True) -> dict[str, Any]:
-    """Run one scenario; return its pages, its flows and what went wrong."""
+def run_scenario(scenario: Scenario, build: Callable[[], Router]) -> dict[str, Any]:
+    """Run one scenario on the host that `build` makes; return pages, flows and what went wrong."""
     result: dict[str, Any] = {"before": [], "after": [], "flows": [[], []], "problems": []}
     began = time.monotonic()
     router, exporter = None, None
     try:
-        router = Router(prefix, network=scenario.network, emulated=emulated, dense=scenario.dense)
+        router = build()
         scenario.setup(router)
         exporter = _start(scenario, router)
         router.exporter = exporter
@@ -59,9 +60,13 @@ def run_scenario(scenario: Scenario, prefix: str, *, emulated: bool = True) -> d
     return result
 
 
+def _router(scenario: Scenario, prefix: str, *, emulated: bool = True) -> Router:
+    return Router(prefix, network=scenario.network, emulated=emulated, dense=scenario.dense)
+
+
 def _start(scenario: Scenario, router: Router) -> Exporter:
     """Start the exporter; where there is a server, what scrapes is there."""
-    if not scenario.network:
+    if not scenario.network or not router.scraped_by_server:
         return Exporter(scenario.flags, scenario.config)
     _, server = router.namespaces[:2]
     return Exporter(scenario.flags, scenario.config, address=ROUTER_WAN, scraper=server)
@@ -121,7 +126,7 @@ def main(job: str, output: str) -> int:
         for name in names:
             _say(out, f"begin {name}")
             scenario = find(name)
-            result = run_scenario(scenario, _PREFIX)
+            result = run_scenario(scenario, functools.partial(_router, scenario, _PREFIX))
             result["oops"] = _oops()
             left = clear(wanted)
             _say(out, f"result {packed(result)}")
@@ -148,7 +153,7 @@ def here(name: str, prefix: str) -> int:
     scenario = find(name)
     # It is meant to look at a namespace that is not the host's.
     scenario = dataclasses.replace(scenario, config=f"network_namespace: any\n{scenario.config}")
-    result = run_scenario(scenario, prefix, emulated=False)
+    result = run_scenario(scenario, functools.partial(_router, scenario, prefix, emulated=False))
     _say(sys.stdout, packed(result))
     return 0
 

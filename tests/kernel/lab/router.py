@@ -13,6 +13,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Callable
 
 from lab.advertiser import Advertiser
 from lab.bridge import SERVICE, Bridge
@@ -47,6 +48,8 @@ class CommandFailed(Exception):
 class Router:
     """What scenarios are written with."""
 
+    scraped_by_server = True  #: as over a network; otherwise the host scrapes itself
+
     def __init__(
         self, prefix: str, *, network: bool = True, emulated: bool = True, dense: bool = False
     ) -> None:
@@ -74,7 +77,8 @@ class Router:
             command.split(), input=text, capture_output=True, text=True, timeout=60, check=False
         )
         if check and done.returncode:
-            raise CommandFailed(f"{command}: {done.stderr.strip() or done.returncode}")
+            complaint = done.stderr.strip() or done.stdout or done.returncode
+            raise CommandFailed(f"{command}: {complaint}")
         return done.stdout
 
     def sh(self, *commands: str) -> None:
@@ -174,10 +178,15 @@ class Router:
         return answered > 1  # one may have met the entry of an older flow
 
     def _answered(self, kind: str, *, patient: bool) -> int:
+        start, address, port = self._kinds()[kind]
+        return start(address, port, _FLOWS, patient=patient)
+
+    def _kinds(self) -> dict[str, tuple[Callable[..., int], str, int]]:
+        """Return what starts flows of each kind, and where they go."""
         assert self.client
         assert self.server
         pod = self._bridge.pods[0] if self._bridge else self.client
-        start, address, port = {
+        return {
             "out": (self.client.flows, SERVER, ECHO_PORT),
             "out6": (self.client.flows, SERVER6, ECHO_PORT),
             "far6": (self.client.flows, FAR6, ECHO_PORT),
@@ -186,8 +195,7 @@ class Router:
             "bridged": (pod.flows, SERVICE, ECHO_PORT),
             "local": (exchange, VIRTUAL, ECHO_PORT),
             "host": (exchange, SERVER, ECHO_PORT),
-        }[kind]
-        return start(address, port, _FLOWS, patient=patient)
+        }
 
     # -- more of a network -----------------------------------------------------------------
 
