@@ -17,7 +17,7 @@ def fault(router):
 
 
 SCENARIO = Scenario(
-    about="The rules are flushed and a module is removed by force: the taint shows it until a reboot.",
+    about="The rules are flushed, a module is removed by force: the taint shows it until reboot.",
     setup=setup,
     fault=fault,
     works={"out": (True, False)},
