@@ -113,7 +113,7 @@ def test_a_vendors_switch(healthy):
                 "modprobe nf_nat_ipv4",
             ],
         ),
-        ("6.18/idle", ["# this kernel has everything built in: there is nothing to load"]),
+        ("6.18/idle", ["# this kernel has all modules built in: nothing to load"]),
     ],
 )
 def test_modules_in_the_order_of_this_kernel(fake_host, name, lines):
@@ -305,8 +305,8 @@ def test_a_jump_from_which_no_packet_comes_back(healthy):
     jump = Rule(verdict=Verdict.JUMP, targets=("pre0",))
     report = with_tables(healthy, nat_table(jump, MASQUERADE, chains=user))
     finding = checks.one(report, "NatRulesUnreachable")
-    assert "rule 1 of chain post (jump pre0, no match) takes every packet" in finding.summary
-    assert "none comes back from there" in finding.summary
+    assert "rule 1 of chain post (jump pre0, no match) matches every packet" in finding.summary
+    assert "none returns from there" in finding.summary
     assert not any("masquerade" in line for line in report.works)
 
 
@@ -317,10 +317,10 @@ def test_a_rule_that_matches_all_of_a_later_one(healthy):
     """The earlier rule is named, and nothing is said of a rule without a match."""
     accept, late = matching(ACCEPT, WAN), matching(Rule(action=Action.MASQUERADE), WAN)
     finding = checks.one(with_tables(healthy, nat_table(accept, late)), "NatRulesUnreachable")
-    assert "rule 1 of chain post (accept) takes all their packets first" in finding.summary
+    assert "rule 1 of chain post (accept) matches the same packets first" in finding.summary
     assert finding.evidence["hidden"] == "post rule 2 (masquerade)"
     assert "without a match" not in finding.why
-    assert "# either delete rule 1 (accept):" in finding.remedy
+    assert "# one of the two: delete rule 1 (accept):" in finding.remedy
 
 
 def test_the_port_of_a_container_that_is_gone(healthy):
@@ -333,7 +333,7 @@ def test_the_port_of_a_container_that_is_gone(healthy):
     finding = checks.one(with_tables(healthy, nat_table(dead, live)), "NatRulesUnreachable")
     assert (finding.evidence["verdict"], finding.evidence["position"]) == ("dnat", 1)
     assert "# put the rules that it hides before rule 1 (dnat):" in finding.remedy
-    assert finding.remedy.index("# or, if it translates to what is gone, delete it:") > 1
+    assert finding.remedy.index("# or, if its target is gone, delete it:") > 1
 
 
 def test_an_exemption_behind_its_translation(healthy):
@@ -693,7 +693,7 @@ def test_a_configuration_that_was_bad_when_it_was_read_again(healthy):
     with pytest.raises(ConfigError), loads.reading("config"):
         config.parse("natt: required", "nfe.yml")
     finding = checks.one(checks.report_on(run), "ConfigReloadFailing")
-    assert "could not be read again" in finding.summary
+    assert "could not be reloaded" in finding.summary
     assert "nfe.yml" not in str(finding)  # peers see it
     assert "journalctl" in finding.remedy[0]
     with loads.reading("config"):

@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         "--config.file",
         dest="config_file",
         metavar="FILE",
-        help="YAML file that says what this host is for, and what must hold on it",
+        help="YAML file with the role of this host and what is expected of it",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
@@ -158,14 +158,14 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         type=_seconds(_SHORTEST_WATCH),
         const=_INTERVAL,
-        help=f"look again every so often until Ctrl-C (default: {_INTERVAL:g})",
+        help=f"check again at this interval until Ctrl-C (default: {_INTERVAL:g})",
     )
     parser.add_argument(
         "--interval",
         metavar="SECONDS",
         type=_seconds(0),
         default=_INTERVAL,
-        help="over which rates are measured, 0: they are not (default: %(default)g)",
+        help="interval over which rates are measured, 0 for none (default: %(default)g)",
     )
     parser.add_argument(
         "--require-proof",
@@ -192,7 +192,7 @@ def _seconds(least: float) -> Callable[[str], float]:
             number = -1
         if not least <= number <= _LONGEST:
             allowed = f"from {least:g} to {_LONGEST:g}"
-            raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds {allowed}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds {allowed}")
         return number
 
     return read

@@ -200,14 +200,14 @@ def unhide(
             *place.list_rules(),
             comment(f"put the rules that it hides before rule {position} ({described}):"),
             *place.insert_rule(),
-            comment("or, if it translates to what is gone, delete it:"),
+            comment("or, if its target is gone, delete it:"),
             *place.delete_rule(),
         )
     return (
         *place.list_rules(),
-        comment(f"either delete rule {position} ({described}):"),
+        comment(f"one of the two: delete rule {position} ({described}):"),
         *place.delete_rule(),
-        comment("or put the translating rules before it:"),
+        comment("or put the NAT rules before it:"),
         *place.insert_rule(),
     )
 
@@ -228,9 +228,11 @@ def move_to_nftables(family: Family) -> tuple[Line, ...]:
     return (
         save,
         _LIST_RULESET,
-        comment("move what is still wanted to nftables, then empty the other:"),
+        comment(
+            "move the rules that are still required to nftables, then empty the other backend:"
+        ),
         shell.commented(shell.pipe(save, restore)),
         shell.commented(shell.command(f"{tool}-legacy", "-t", "nat", "-F")),
-        comment("and let everybody write the same:"),
+        comment("and let all programs use the same backend:"),
         shell.commented(shell.command(*alternative)),
     )

@@ -21,7 +21,7 @@ def collector_failing(context: Context) -> Iterator[Found]:
         denied = outcome.status is Status.DENIED
         yield Found(
             f"Collector {name}: {outcome.status.value}: {errors}",
-            "What it could not read is not judged here.",
+            "The data that it could not read is not checked here.",
             {"collector": name, "status": outcome.status.value},
             (shell.comment("run it as root, or with CAP_NET_ADMIN and group 0"),) if denied else (),
             Severity.INFO if denied and not context.doing_nat else None,
@@ -34,9 +34,9 @@ def wrong_namespace(context: Context) -> Iterator[Found]:
         return
     if not host_network_namespace(context.snapshot):
         yield Found(
-            "This is not the host's network namespace: all of this is about another one.",
-            "Rules, tracking and forwarding are apart in each namespace. A pod's own looks healthy"
-            " and says nothing about the host.",
+            "Running outside the host's network namespace; these results do not describe the host.",
+            "Each network namespace has its own rules, tracking and forwarding. That of a pod"
+            " looks healthy whatever the host does.",
             {"host_network_namespace": 0},
             (
                 shell.comment("in a container: --network=host, or hostNetwork: true"),
@@ -55,9 +55,9 @@ def config_reload_failing(context: Context) -> Iterator[Found]:
     if not reload_status.successful:
         # Without the reason: the landing page is for peers, the reason is about files.
         yield Found(
-            "The configuration could not be read again.",
-            "What it said before still holds, until the exporter is started again: then it will not"
-            " start.",
+            "The configuration could not be reloaded.",
+            "The previous configuration stays in use. The exporter will not start again with"
+            " this file.",
             remedy=(
                 shell.comment("the log names file and line: journalctl -u netfilter_exporter"),
                 shell.comment("correct it, then: systemctl reload netfilter_exporter"),

@@ -67,15 +67,15 @@ def _untranslated(context: Context, flows: NewFlows, family: Family) -> Iterator
     if bad < LOST_SOURCES or bad <= LOST_SHARE * sources:
         return
     yield Found(
-        f"{FAMILY[family]}: {lost} of {judged} new outbound connections leave untranslated, and"
-        " nothing replies to them.",
-        "Their packets match no translating rule: an earlier rule ends the evaluation, or the rule"
-        " names another network, another uplink, a mark that nothing sets or an empty set.",
+        f"{FAMILY[family]}: {lost} of {judged} new outbound connections leave untranslated and"
+        " get no reply.",
+        "Their packets match no NAT rule. An earlier rule ends the evaluation, or the rule"
+        " names another network, another uplink, a mark that nothing sets, or an empty set.",
         {"family": family.value, "untranslated": lost, "judged": judged, "sources": bad},
         (
-            shell.comment("which sources and destinations, on a terminal:"),
+            shell.comment("list sources and destinations, on a terminal:"),
             shell.fixed("netfilter_exporter check --flows"),
-            shell.comment("what a new connection looks like, and which way it takes:"),
+            shell.comment("show new connections, and their route:"),
             shell.fixed("conntrack -L -p tcp --state SYN_SENT | head -3"),
             _ROUTE[family],
         ),
@@ -94,8 +94,8 @@ def _unanswered(flows: NewFlows, family: Family) -> Iterator[Found]:
     if bad < UNANSWERED_SOURCES or good >= ANSWERED_SOURCES or bad <= UNANSWERED * (bad + good):
         return
     yield Found(
-        f"{FAMILY[family]}: nothing replies to {silent} of {judged} translated connections.",
-        "The upstream is down, replies are dropped here, or this host no longer has the address"
+        f"{FAMILY[family]}: no reply to {silent} of {judged} translated connections.",
+        "The upstream is down, this host drops the replies, or it no longer has the address"
         " that it translates to.",
         {"family": family.value, "unanswered": silent, "judged": judged, "sources": bad},
         (

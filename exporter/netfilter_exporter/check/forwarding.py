@@ -55,8 +55,8 @@ def _not_forwarding(context: Context, family: Family, rules: int) -> Found:
         return _switches(context, summary, evidence)
     return Found(
         summary,
-        f"{sysctl_names.to_name(key)} is 0: the kernel drops packets for other hosts before any"
-        " NAT rule. Usually 'sysctl --system' or a hardening file has reset it.",
+        f"{sysctl_names.to_name(key)} is 0: the kernel drops packets for other hosts before it"
+        " evaluates NAT rules. Usually 'sysctl --system' or a hardening file has reset it.",
         evidence,
         (
             *commands.set_sysctl(sysctl_names.to_name(key), 1),
@@ -110,8 +110,9 @@ def _switches(context: Context, summary: str, evidence: dict[str, str | int]) ->
         lines.append(commands.LIST_INTERFACES)
     return Found(
         summary,
-        "net.ipv4.ip_forward is 1, but that is only the start value of new interfaces: the switch"
-        " of each interface is 0, and the kernel drops packets for other hosts before any NAT rule."
+        "net.ipv4.ip_forward is 1, but forwarding is 0 on each interface: the kernel drops"
+        " packets for other hosts before it evaluates NAT rules. ip_forward only sets the value"
+        " of new interfaces."
         if keys
         else "net.ipv4.ip_forward is 1, but this host has no interface except lo.",
         evidence,

@@ -17,15 +17,13 @@ def nat_helper_unassigned(context: Context) -> Iterator[Found]:
     if helpers:
         names = ", ".join(helpers)
         yield Found(
-            f"No rule assigns a conntrack helper that is there: {names}.",
-            "Connections that such a protocol announces (active FTP, calls by SIP) are not"
-            " expected: they are neither translated nor accepted as related. Since Linux 6.0 the"
-            " kernel assigns no helper by itself.",
+            f"No rule assigns these conntrack helpers: {names}.",
+            "Connections that the protocol announces (active FTP, SIP calls) are neither"
+            " translated nor accepted as related. Since Linux 6.0 the kernel assigns no helper"
+            " by itself.",
             {"helpers": names},
             (
-                comment(
-                    "if the protocol is used, assign its helper before connections are confirmed:"
-                ),
+                comment("if the protocol is used, assign its helper:"),
                 comment(
                     'nft: ct helper NAME { type "ftp" protocol tcp; }, and in a prerouting chain'
                 ),

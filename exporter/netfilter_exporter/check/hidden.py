@@ -45,24 +45,24 @@ def _hidden(context: Context, ruleset: Readable) -> Iterator[Found]:
 
 
 _ENDS_FOR_ALL = (
-    "A rule without a match takes every packet. The kernel never evaluates the rules behind it."
+    "A rule without a match matches every packet. The kernel never evaluates the rules after it."
 )
 _ENDS_FOR_THEM = (
-    "The earlier rule matches every packet that they match. The kernel evaluates no rule of the"
-    " chain behind it for those packets."
+    "The earlier rule matches every packet that they match. For those packets the kernel skips"
+    " the later rules of the chain."
 )
 
 
 def _cause(shadowing_rule: ShadowingRule | None) -> str:
     if shadowing_rule is None:
-        return "nothing leads to them any more"
+        return "no packet reaches them any more"
     rule = shadowing_rule.rule
     which = f"rule {shadowing_rule.position} of chain {shadowing_rule.chain} ({described(rule)})"
     if shadowing_rule.table:
         families, name = shadowing_rule.table
         which += f" of table {nft_commands.family(families)} {name}, at an earlier priority,"
-    cause = f"{which} takes {'all their packets' if rule.conditional else 'every packet'} first"
-    return f"{cause}, and none comes back from there" if rule.verdict is Verdict.JUMP else cause
+    cause = f"{which} matches {'the same packets' if rule.conditional else 'every packet'} first"
+    return f"{cause}, and none returns from there" if rule.verdict is Verdict.JUMP else cause
 
 
 def _exempting_too_late(context: Context, ruleset: Readable) -> Iterator[Found]:
@@ -72,8 +72,8 @@ def _exempting_too_late(context: Context, ruleset: Readable) -> Iterator[Found]:
         yield Found(
             f"{place}: hidden exemption: rule {shadow.position} of chain {shadow.chain}"
             f" ({verdict(shadow.rule)}): {_cause(shadow.shadowing_rule)}.",
-            "The rule exempts packets from translation, but the translation before it matches all"
-            " of them: they are translated.",
+            "The rule exempts packets from translation, but an earlier rule translates all of"
+            " them.",
             _evidence(ruleset.backend, shadow.table, shadow.shadowing_rule, [shadow]),
             _move_up(context, ruleset.backend, shadow),
         )
@@ -106,7 +106,7 @@ def _move_up(context: Context, backend: Backend, shadow: Shadow) -> tuple[Line, 
         *place.list_rules(),
         comment(f"put the exemption before rule {before.position} ({described(before.rule)}):"),
         *place.insert_rule(),
-        comment("then change it where the rules come from, too"),
+        comment("then make the same change where the rules are stored"),
     )
 
 
@@ -161,6 +161,6 @@ def _dormant(ruleset: Readable) -> Iterator[Found]:
             {"table": table, "family": word, "rules": rules, "flags": "dormant"},
             (
                 *nft_commands.Target(families, table).wake_table(),
-                comment("adding a table that is there, without the flag, wakes it up"),
+                comment("adding the present table without the flag activates it"),
             ),
         )

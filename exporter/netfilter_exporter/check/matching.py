@@ -59,12 +59,11 @@ def _lost_source(
 ) -> Found:
     """Return the finding of an address that outgoing packets get and that no host has."""
     dead = _is_unanswered(context, family)
-    seen = "and nothing replies to translated connections" if dead else "as far as is known"
+    seen = "and translated connections get no reply" if dead else "as far as is known"
     return Found(
         f"{FAMILY[family]}: rules of table {table} translate to {address}, which no host has,"
         f" {seen}.",
-        "Replies to an address that no host has reach nobody. A provider may deliver it here all"
-        " the same.",
+        "Replies to such an address are lost, unless the provider routes it to this host.",
         {
             "backend": backend.value,
             "family": family.value,
@@ -74,7 +73,7 @@ def _lost_source(
         },
         (
             shell.fixed("ip -br address"),
-            comment("give the host that address again, or write its present one into the rules"),
+            comment("add the address to the host again, or put its current address into the rules"),
         ),
         None if dead else Severity.INFO,
     )
@@ -121,12 +120,12 @@ _SHORT = {
 _WHY = {
     Reason.EMPTY_SET: "A rule that looks into a set matches only what the set holds, and no other"
     " rule translates the source of outgoing packets.",
-    Reason.BRIDGE_PORT: "Packets of a port arrive at its bridge or bond, and leave by it: rules"
-    " meet that name alone.",
-    Reason.MISSING_ADDRESS: "The rule matches packets to an address that belonged to this host"
-    " within the last day. Its clients connect to another one, or to nobody.",
-    Reason.ROUTE_LOCALNET: "The rule sends received packets to 127.0.0.0/8. The kernel drops them"
-    " unless route_localnet is 1 on the interface that they came in by.",
+    Reason.BRIDGE_PORT: "Packets of a port arrive and leave at its bridge or bond: rules only"
+    " see that name.",
+    Reason.MISSING_ADDRESS: "The rule matches packets to an address that this host had within"
+    " the last day. Its clients connect to another address, or to none.",
+    Reason.ROUTE_LOCALNET: "The rule sends received packets to 127.0.0.0/8. The kernel drops"
+    " them unless route_localnet is 1 on the incoming interface.",
 }
 
 
@@ -142,23 +141,23 @@ def _remedy(backend: Backend, rule: Unmatchable) -> tuple[Line, ...]:
     cause = rule.cause
     if cause.reason is Reason.BRIDGE_PORT:
         link = shell.command("ip", "-d", "link", "show", "dev", cause.what)
-        return (link, comment("write the name of its master into the rules"))
+        return (link, comment("put the name of the bridge or bond into the rules"))
     if cause.reason is Reason.MISSING_ADDRESS:
         note = "give the host that address again, or write its present one into the rules"
         return (shell.fixed("ip -br address"), comment(note))
     if cause.reason is Reason.ROUTE_LOCALNET:
-        note = "where only trusted hosts send packets by it: net/ipv4/conf/NAME/route_localnet=1"
+        note = "if only trusted hosts use that interface: net/ipv4/conf/NAME/route_localnet=1"
         return (comment(note), comment("otherwise translate to another address of this host"))
     table = nft_commands.Target(rule.table_families, rule.table)
     lists = table.list_set(cause.what) if backend is Backend.NFTABLES else ()
-    return (*lists, comment("have whatever fills it fill it again, or delete the rule"))
+    return (*lists, comment("run the program that fills it, or delete the rule"))
 
 
 # -- NetfilterNatEgressUncovered ---------------------------------------------------------------
 
 
 def nat_egress_uncovered(context: Context) -> Iterator[Found]:
-    """No rule can translate the source of what leaves for the internet."""
+    """No rule can translate the source of packets that leave for the internet."""
     for family, interface, uncovered in unmatched(context.snapshot).egresses:
         if not uncovered or context.unwanted(family):
             continue
@@ -166,11 +165,11 @@ def nat_egress_uncovered(context: Context) -> Iterator[Found]:
             yield unknown(NEEDS_HISTORY)
             continue
         yield Found(
-            f"{FAMILY[family]}: no rule can translate the source of what leaves by {interface}.",
-            "Forwarded packets from private networks leave for the internet by that interface, and"
-            " the rules that translate sources are for other interfaces.",
+            f"{FAMILY[family]}: no rule can translate what leaves by {interface}.",
+            "Forwarded packets from private networks leave for the internet by that interface."
+            " The rules that translate sources are for other interfaces.",
             {"family": family.value, "interface": interface},
-            (_ROUTE[family], comment("write that interface into the rules, or correct the route")),
+            (_ROUTE[family], comment("put that interface into the rules, or correct the route")),
         )
     every_ruleset_read(context)
 

@@ -13,7 +13,7 @@ from netfilter_exporter.kernel.modules.modprobe import Rule
 LOADABLE = frozenset({ModuleState.AVAILABLE, ModuleState.BLOCKED})
 REBOOT = shell.fixed("systemctl reboot")
 BEFORE_REBOOT = comment(
-    "modules can only be loaded after a reboot; systemd-modules-load comes before a lock"
+    "modules can only be loaded after a reboot; systemd-modules-load runs before the lock"
 )
 
 #: Where packages put their files: a file of the same name in /etc/modprobe.d replaces one there.
@@ -31,7 +31,7 @@ def bring(modules: Modules, module: Module, booting: bool) -> Iterator[Line]:
     elif state is ModuleState.ABSENT:
         yield from _absent(modules, module)
     elif state is ModuleState.UNSIGNED:
-        yield comment(f"{', '.join(module.causes)}: no signature, and this kernel demands one:")
+        yield comment(f"{', '.join(module.causes)}: no signature, and this kernel requires one:")
         yield comment("install the package of this kernel again, or sign it (sign-file, mokutil)")
     elif state is ModuleState.UNKNOWN and modules.loading:
         yield comment(f"if this kernel has it as a module: modprobe {module.name}")
@@ -39,14 +39,18 @@ def bring(modules: Modules, module: Module, booting: bool) -> Iterator[Line]:
 
 def _absent(modules: Modules, module: Module) -> Iterator[Line]:
     if not modules.loading:
-        yield comment(f"{module.name} is not in this kernel, which loads no modules: boot another")
+        yield comment(
+            f"{module.name} is not in this kernel, which loads no modules: boot another kernel"
+        )
     elif module.causes:  # modules.dep names it
-        yield comment(f"{', '.join(module.causes)}: in modules.dep, and not on the disk:")
+        yield comment(f"{', '.join(module.causes)}: listed in modules.dep, absent on the disk:")
         yield comment("install the package of this kernel again, then run depmod")
     elif modules.directory_present is False:
         yield comment(f"/lib/modules/{modules.release} is gone: reboot into an installed kernel")
     else:
-        yield comment(f"{module.name} is not on the disk. Some distributions package it apart:")
+        yield comment(
+            f"{module.name} is not on the disk. Some distributions package it separately:"
+        )
         yield comment("linux-modules-extra (Ubuntu), kernel-modules-extra (Fedora, RHEL)")
 
 
@@ -64,7 +68,7 @@ def _unblock(file: str, rules: list[Rule]) -> Iterator[Line]:
         yield comment(f"{place} stops it: {rule}")
     edits = [f"{rule.first},{rule.last}s/^/# /" for rule in rules if rule.first]
     if not edits:
-        yield comment("take it off that line, in the configuration of the boot loader")
+        yield comment("remove it from that line, in the configuration of the boot loader")
         return
     target = file
     if file.startswith(_OF_PACKAGES):

@@ -46,7 +46,7 @@ def conntrack_module_missing(context: Context) -> Iterator[Found]:
     for names in _alike(context, (name for name in context.lacking if possible.get(name) is False)):
         yield Found(
             f"The rules of this host need {', '.join(names)}, which this kernel cannot do now.",
-            "No module that does it is loaded, and none can be.",
+            "No module that provides it is loaded, and none can be loaded.",
             {**_evidence(context, names), "release": kernel_modules(context.snapshot).release},
             _load(context, names),
         )
@@ -59,7 +59,7 @@ def modules_directory_missing(context: Context) -> Iterator[Found]:
         yield Found(
             f"/lib/modules/{modules.release} is missing: {', '.join(context.lacking)} cannot be"
             " loaded.",
-            "The package of the running kernel was replaced, and the machine not rebooted.",
+            "The package of the running kernel was replaced without a reboot.",
             {"release": modules.release, "needed": ", ".join(context.lacking)},
             (shell.fixed("ls /lib/modules; uname -r"), REBOOT),
         )
@@ -70,7 +70,7 @@ def modules_locked(context: Context) -> Iterator[Found]:
     if context.lacking and kernel_modules(context.snapshot).locked:
         yield Found(
             f"kernel.modules_disabled is 1: {', '.join(context.lacking)} cannot be loaded.",
-            "It cannot be set back before the next boot. Load what is needed before it is set.",
+            "It cannot be reset before the next boot. Load all required modules before it is set.",
             {"kernel.modules_disabled": 1, "needed": ", ".join(context.lacking)},
             _load(context, context.lacking),
         )

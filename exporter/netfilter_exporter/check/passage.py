@@ -21,7 +21,7 @@ def forward_blocked(context: Context) -> Iterator[Found]:
             f"{FAMILY[blocked.family]}: no new connection from {blocked.interface} is forwarded:"
             f" {place}: {_cause(blocked)}.",
             f"The kernel drops them at the {block.hook.label} hook. Packets pass the base chains of"
-            " all tables there, so that an accept in another table does not help.",
+            " all tables there: an accept in another table does not help.",
             _evidence(blocked),
             _remedy(context, blocked),
         )
@@ -31,7 +31,7 @@ def forward_blocked(context: Context) -> Iterator[Found]:
 def _cause(blocked: Blocked) -> str:
     block = blocked.block
     if not block.chain:
-        return f"the policy of chain {block.base} drops what no rule of it accepts"
+        return f"the policy of chain {block.base} is drop, and no rule of it accepts them"
     if block.queue is None:
         return f"rule {block.position} of chain {block.chain} drops all of them"
     return (
@@ -69,6 +69,6 @@ def _remedy(context: Context, blocked: Blocked) -> tuple[Line, ...]:
     where = f"before rule {block.position}" if block.chain else "in this chain"
     return (
         *place.list_rules(),
-        comment(f"if {blocked.interface} is to be forwarded, accept its new connections {where}"),
+        comment(f"to forward {blocked.interface}, accept its new connections {where}"),
         comment("then change it where the rules come from, too"),
     )

@@ -137,7 +137,7 @@ def _forwards(context: Context) -> Iterator[str]:
     for family in Family:
         if context.forwarded_rules(family) and context.forwards(family):
             by = _by_interfaces(context) if family is Family.IPV4 else ""
-            rest = ", as far as rules accept it" if context.forward_drops(family) else ""
+            rest = ", if rules accept it" if context.forward_drops(family) else ""
             yield f"{FAMILY[family]} is forwarded{by}{rest}"
 
 

@@ -48,8 +48,8 @@ def nat_interface_missing(context: Context) -> Iterator[Found]:
             yield _stale_index(interface[len(INDEX) :], evidence)
             continue
         yield Found(
-            f"NAT rules name the interface {interface}, which is not there.",
-            "They match nothing. An interface that was renamed, or a tunnel that is down.",
+            f"NAT rules name the interface {interface}, which is absent.",
+            "They match nothing. Was the interface renamed, or is a tunnel down?",
             evidence,
             (
                 commands.LIST_INTERFACES,
@@ -62,9 +62,9 @@ def nat_interface_missing(context: Context) -> Iterator[Found]:
 
 def _stale_index(index: str, evidence: dict[str, Value]) -> Found:
     return Found(
-        f"NAT rules name interface number {index}, which is not there.",
-        "iif and oif keep the number that an interface had when the rule was loaded. It was made"
-        " again since, with another one, and they match nothing.",
+        f"NAT rules name interface number {index}, which is absent.",
+        "iif and oif keep the number of the interface when the rule was loaded. The interface"
+        " was created again with another number, and the rules match nothing.",
         evidence,
         (
             commands.LIST_INTERFACES,
@@ -96,10 +96,10 @@ def nat_backends_mixed(context: Context) -> Iterator[Found]:
 
 
 _DECIDED_BY_ORDER = (
-    "A packet may match rules of both at the same hook. The backend that was registered last is"
-    " asked first and decides, so that the next boot may decide otherwise."
+    "A packet may match rules of both at the same hook. The backend that was registered last"
+    " decides, so the result may change with the next boot."
 )
-_DISJOINT = "No packet matches rules of both at the same hook: they do not disturb each other."
+_DISJOINT = "No packet matches rules of both at the same hook: they do not interfere."
 
 
 # -- NetfilterNotrackRules ---------------------------------------------------------------------
@@ -116,7 +116,7 @@ def notrack_rules(context: Context) -> Iterator[Found]:
             yield Found(
                 f"{name}: {count(exempting, 'notrack rule')} in {ruleset.backend.value}, next to"
                 f" {count(context.rules(family), 'NAT rule')}.",
-                "What they match is not tracked, and so not translated.",
+                "Packets that they match are not tracked, and so not translated.",
                 {"family": family.value, "backend": ruleset.backend.value, "rules": exempting},
                 (commands.list_notrack(ruleset.backend, family),),
             )

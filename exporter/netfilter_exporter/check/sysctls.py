@@ -33,8 +33,8 @@ _MODULES = {
     sysctl_names.IPVS: ("ip_vs",),
 }
 _MISSPELT = (
-    "This kernel has no such name now: it is misspelt, or its interface or module is not there. A"
-    " dot inside an interface's name is a slash: net.ipv4.conf.eth0/5.forwarding."
+    "This kernel does not have the name now: it is misspelt, or its interface or module is"
+    " absent. Write a dot inside an interface name as a slash: net.ipv4.conf.eth0/5.forwarding."
 )
 
 
@@ -55,7 +55,7 @@ def _mismatch(context: Context, comparison: Comparison) -> Found:
             again = (shell.fixed("systemctl restart systemd-sysctl"),)
         return Found(
             summary,
-            "The module that brings it is not loaded, or was loaded after systemd-sysctl had run.",
+            "Its module is not loaded, or was loaded after systemd-sysctl had run.",
             evidence,
             (*commands.load(modules, names), *again),
         )
@@ -69,8 +69,8 @@ def _mismatch(context: Context, comparison: Comparison) -> Found:
         )
     return Found(
         f"{desired.name} is {comparison.actual}: {desired.origin} sets {asked}.",
-        "A module that is loaded later starts with its own defaults, and a later file or program"
-        " may have set it again.",
+        "A module that is loaded later starts with its defaults, or a later file or program has"
+        " changed the value.",
         evidence,
         lines,
     )
@@ -86,7 +86,9 @@ def sysctl_unknown(context: Context) -> Iterator[Found]:
         watched = sysctl_names.WATCHED.get(desired.key)
         yield Found(
             f"{desired.origin} sets {desired.name}, which this kernel does not have.",
-            watched.explanation if watched else "Its module is there, and has no such name.",
+            watched.explanation
+            if watched
+            else "Its module is present, and does not have the name.",
             {"name": desired.name, "wanted": desired.value, "asked_by": desired.origin},
             (shell.comment(f"remove {desired.name} from {desired.origin}"),),
         )
@@ -102,8 +104,8 @@ def router_advertisements_ignored(context: Context) -> Iterator[Found]:
         name = sysctl_names.to_name(f"net/ipv6/conf/{interface}/accept_ra")
         yield Found(
             f"{interface} ignores router advertisements: its IPv6 default route expires.",
-            "An interface that forwards accepts advertisements with accept_ra=2 alone. A program"
-            " that has enabled IPv6 forwarding has had this effect.",
+            "An interface that forwards accepts advertisements only with accept_ra=2. A program"
+            " has enabled IPv6 forwarding.",
             {"interface": interface, name: 1},
             commands.set_sysctl(name, 2),
         )
@@ -123,8 +125,8 @@ def ipvs_untracked(context: Context) -> Iterator[Found]:
             yield Found(
                 f"{FAMILY[family]}: net.ipv4.vs.conntrack is 0: rules do not translate what IPVS"
                 " forwards.",
-                "IPVS marks its connections untracked. A server that has no route to the clients"
-                " then answers into the void. Not a fault if servers have one.",
+                "IPVS exempts its connections from tracking. Replies of servers without a route"
+                " to the clients are then lost. Not a fault if the servers have a route.",
                 {"family": family.value, "net.ipv4.vs.conntrack": 0, "rules": rules},
                 commands.set_sysctl("net.ipv4.vs.conntrack", 1, kernel_modules(context.snapshot)),
             )

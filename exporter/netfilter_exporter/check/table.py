@@ -39,7 +39,7 @@ _BIGGEST = (
     shell.fixed(
         "conntrack -L 2>/dev/null | grep -o 'src=[^ ]*' | sort | uniq -c | sort -rn | head"
     ),
-    shell.comment("the first lines are who has the most entries"),
+    shell.comment("the first lines are the sources with the most entries"),
 )
 
 
@@ -52,7 +52,7 @@ def conntrack_table_filling(context: Context) -> Iterator[Found]:
     larger = max(1 << (2 * limit - 1).bit_length(), _LEAST_LIMIT)
     yield Found(
         f"The table of connections is {entries / limit:.0%} full: {entries} of {limit}.",
-        "At the limit every new connection is dropped, without a word to its sender.",
+        "At the limit the kernel drops every new connection silently.",
         {"entries": entries, "limit": limit},
         (*_raise_limit(context, larger), *_BIGGEST),
         Severity.CRITICAL if full else None,
@@ -95,8 +95,8 @@ def conntrack_hash_too_small(context: Context) -> Iterator[Found]:
     if limit > CHAIN_LENGTH * buckets:
         yield Found(
             f"The hash table has {buckets} buckets for a limit of {limit} entries.",
-            f"More than {CHAIN_LENGTH} entries in a bucket make every packet slow. The buckets do"
-            " not follow the limit when that is raised.",
+            f"More than {CHAIN_LENGTH} entries in a bucket slow down every packet. Raising the"
+            " limit does not raise the number of buckets.",
             {"limit": limit, "buckets": buckets},
             _resize(context, 1 << (limit // 4 - 1).bit_length()),
         )
@@ -132,7 +132,8 @@ def conntrack_dropping(context: Context, seconds: float) -> Iterator[Found]:
     if lost / seconds * WINDOW > DROPS:
         yield Found(
             f"Connection tracking dropped {count(lost, 'packet')} in {seconds:.1f} s.",
-            "Drops that are no clashes: the table is full, or an entry could not be made.",
+            "Packets dropped because the table is full or an entry could not be allocated"
+            " (insert races excluded).",
             {
                 "drop": drops,
                 "insert_failed": failed,
@@ -158,7 +159,7 @@ def conntrack_evicting(context: Context, seconds: float) -> Iterator[Found]:
     if evicted:
         yield Found(
             f"{count(evicted, 'connection')} evicted from a full table in {seconds:.1f} s.",
-            "Connections that saw no reply yet lose their entry, so that a new one finds room.",
+            "The kernel evicts connections without a reply to make room for new ones.",
             {"early_drop": evicted, "seconds": round(seconds, 1)},
             (_FILL, *_BIGGEST),
         )
@@ -171,8 +172,7 @@ def conntrack_insert_failing(context: Context, seconds: float) -> Iterator[Found
     if failed / seconds > FAILURES:
         yield Found(
             f"{count(failed, 'connection')} could not be entered in {seconds:.1f} s.",
-            "Two packets of one flow raced, as those of DNS do, or no port was left for a"
-            " translation.",
+            "Two packets of one flow raced, as with DNS, or no port was left for a translation.",
             {"insert_failed": failed, "seconds": round(seconds, 1)},
             (_STATISTICS,),
         )
@@ -185,7 +185,7 @@ def conntrack_invalid_packets(context: Context, seconds: float) -> Iterator[Foun
     if invalid / seconds > INVALID:
         yield Found(
             f"{count(invalid, 'packet')} could not be tracked in {seconds:.1f} s.",
-            "What is invalid is not translated, and goes out with its private address.",
+            "Invalid packets bypass NAT and leave with their private source address.",
             {"invalid": invalid, "seconds": round(seconds, 1)},
             (
                 commands.write_sysctl("net.netfilter.nf_conntrack_log_invalid", 255),

@@ -48,8 +48,8 @@ def _switched_off(context: Context) -> Iterator[Found]:
     if sysctls(context.snapshot).values.get(_ENABLE) == 0:
         yield Found(
             "net.netfilter.nf_conntrack_enable is 0: connection tracking is disabled.",
-            "A vendor's kernel has this switch, mainline never had it. Without tracking no rule"
-            " translates.",
+            "Some vendor kernels have this sysctl, mainline never had it. Without tracking no"
+            " rule translates.",
             {"net.netfilter.nf_conntrack_enable": 0},
             commands.set_sysctl(
                 "net.netfilter.nf_conntrack_enable", 1, kernel_modules(context.snapshot)
@@ -79,7 +79,7 @@ def _untracked(context: Context, family: Family, rules: int) -> Found:
 
 
 _EXEMPT = (
-    "A notrack rule without a match exempts all that is received: what is not tracked is not"
+    "A notrack rule without a match exempts all received packets. Untracked packets are not"
     " translated."
 )
 
@@ -97,16 +97,17 @@ def _find_notrack(context: Context, family: Family) -> tuple[Line, ...]:
 
 def _why_untracked(present: bool, rules: int) -> str:
     if not present:
-        return "The core, nf_conntrack, is not in this boot. NAT is done by connection tracking."
+        return "nf_conntrack is not in the kernel, and NAT requires it."
     if rules:
         return (
-            "The core is there, but its hooks are not registered for this family: its half of the"
-            " module is missing, or was forced out. Rules are listed all the same."
+            "nf_conntrack is present, but its hooks are not registered for this family: the"
+            " module for the family is missing, or was removed by force. The rules are still"
+            " listed."
         )
     return (
-        "The core is there, but no rule needs it, so its hooks are not registered: a loaded module"
-        " tracks nothing by itself. Entries that are left only wait for their end. Usually"
-        " something has flushed the rules."
+        "nf_conntrack is present, but no rule requires it, so its hooks are not registered: a"
+        " loaded module tracks nothing by itself. Remaining entries only expire. Usually a"
+        " program has flushed the rules."
     )
 
 
@@ -114,7 +115,7 @@ def _track(context: Context, family: Family, rules: int) -> tuple[Line, ...]:
     modules = kernel_modules(context.snapshot)
     lines = commands.load(modules, (*commands.OF_FAMILY[family], *_hindering(context)))
     if not modules.loading:
-        lines = (shell.comment("this kernel has everything built in: there is nothing to load"),)
+        lines = (shell.comment("this kernel has all modules built in: nothing to load"),)
     if modules.forced_unload:
         lines += (shell.comment("a module was forced out: if this does not help, reboot"),)
     if not rules or context.hindered or not commands.loads_any(lines):
@@ -141,10 +142,10 @@ def restore_rules(context: Context) -> tuple[Line, ...]:
     managers = context.managers
     if managers:
         names = ", ".join(manager.name for manager in managers)
-        head = shell.comment(f"seen here, and made to write its rules again: {names}")
+        head = shell.comment(f"these programs run here, and write their rules again: {names}")
         return (head, *(manager.remedy for manager in managers))
     return (
-        shell.comment("load the rules again, from where this host keeps them, for example:"),
+        shell.comment("load the rules again, for example:"),
         shell.comment("nft -f /etc/nftables.conf"),
         shell.comment("iptables-restore < /etc/iptables/rules.v4"),
     )
@@ -165,8 +166,8 @@ def nat_rules_gone(context: Context) -> Iterator[Found]:
         elif context.needs_rules(family):
             yield Found(
                 f"{FAMILY[family]}: NAT is required, and there is no translating rule.",
-                "Every ruleset of this network namespace was read. A reload of the firewall, or"
-                f" 'nft flush ruleset', removes the rules of others too.{_hindrance(context)}",
+                "Every ruleset of this network namespace was read. A firewall reload, or 'nft flush"
+                f" ruleset', also removes the rules of other programs.{_hindrance(context)}",
                 {"family": family.value, "rules": 0, **context.obstacles},
                 (
                     *commands.load(kernel_modules(context.snapshot), _hindering(context)),
@@ -191,8 +192,8 @@ def conntrack_netlink_missing(context: Context) -> Iterator[Found]:
     if blind or capabilities(context.snapshot)["conntrack_netlink"] is False:
         yield Found(
             "ctnetlink is not in the kernel now.",
-            "conntrack(8) needs it. The exporter loads nothing: without it, tracking stays unproven"
-            " where hooks cannot be listed.",
+            "conntrack(8) requires it. The exporter loads no module: without ctnetlink,"
+            " tracking stays unproven if hooks cannot be listed.",
             {name: modules.known[name].state.value for name in names},
             commands.load(modules, names),
         )
@@ -214,12 +215,12 @@ def module_forced_unload(context: Context) -> Iterator[Found]:
         return
     absent = [m.name for m in modules.info.values() if m.state is ModuleState.AVAILABLE]
     yield Found(
-        "A kernel module was removed by force since the boot, and connections are not tracked.",
-        "A forced removal leaves rules that are listed and do nothing, on some kernels until the"
-        " next packet crashes them. The mark stays until the next boot.",
+        "A kernel module was removed by force since boot, and connections are not tracked.",
+        "After a forced removal rules are listed and have no effect; on some kernels the next"
+        " packet crashes the kernel. The taint stays until the next boot.",
         {"tainted": 8, "conntrack": "present" if present else "absent", "not_loaded": len(absent)},
         (
             *commands.load(modules, [n for f in wanting for n in commands.OF_FAMILY[f]]),
-            shell.comment("the memory of this kernel cannot be trusted any more: reboot soon"),
+            shell.comment("this kernel may crash or misbehave: reboot soon"),
         ),
     )

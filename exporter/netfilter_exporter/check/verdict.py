@@ -142,7 +142,7 @@ def _private(context: Context) -> Iterator[str]:
 def _unseen(context: Context) -> str:
     """Return why no connection was seen."""
     if isinstance(context.flows, ReadError):
-        module = "nf_conntrack_netlink in a file of /etc/modules-load.d, or group 0, gives one"
+        module = "add nf_conntrack_netlink to a file in /etc/modules-load.d, or run with group 0"
         return f"no sample: {context.flows}; {module}"
     if context.flows is None or context.seconds is None:
         return "no sample without --interval"

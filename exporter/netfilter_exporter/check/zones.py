@@ -23,10 +23,10 @@ def nat_zone_split(context: Context) -> Iterator[Found]:
         where = commands.where(split.backend, split.families, split.table)
         yield Found(
             f"{FAMILY[split.family]}: rule {split.position} of chain {split.chain} ({where}) puts"
-            f" what arrives at {split.zoned} into a conntrack zone, and nothing puts what arrives"
+            f" what arrives at {split.zoned} into a conntrack zone, and no rule puts what arrives"
             f" at {other} into one.",
-            "Replies are looked up in the zone of the interface that they arrive at. They are not"
-            " found there, so their addresses are not translated back.",
+            "The kernel looks up replies in the zone of the interface where they arrive. It"
+            " does not find them there, so it does not translate their addresses back.",
             {
                 "family": split.family.value,
                 "interface": split.interface,

@@ -19,7 +19,7 @@ def fault(router):
 def check(router):
     """Install the package again, which is what the remedy says, and load the rules."""
     lines = printed("nat: {ipv4: required}", "ConntrackDisabled")
-    named = [line for line in lines if "nft_nat" in line and "not on the disk" in line]
+    named = [line for line in lines if "nft_nat" in line and "absent on the disk" in line]
     advice = [line for line in lines if "install the package of this kernel again" in line]
     if not named or not advice:
         return [f"the remedy does not name what is missing: {lines}"]
