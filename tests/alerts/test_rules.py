@@ -120,10 +120,10 @@ def _seconds(text):
 
 @every_alert
 def test_annotations_say_what_and_what_to_do(rule):
-    """The summary is a fixed sentence, the description names the host, the runbook is its own."""
+    """The summary is a fixed sentence of at most 60 characters, the description names the host."""
     annotations = rule["annotations"]
     assert set(annotations) == {"summary", "description", "runbook_url", "dashboard_url"}
-    assert re.fullmatch(r"[A-Z][^{}]*\.", annotations["summary"])
+    assert re.fullmatch(r"[A-Z][^{}]{,58}\.", annotations["summary"])
     assert ("{{ $labels.instance }}" in annotations["description"]) != (rule["alert"] in FLEET)
     assert annotations["description"].endswith(".")
     assert annotations["runbook_url"].endswith(f"/runbooks/{rule['alert']}.md")
