@@ -10,7 +10,7 @@ from netfilter_exporter.collectors.base import PREFIX
 
 FOLDER = Path(assets.folder(), "alerts")
 RUNBOOKS = sorted((FOLDER / "runbooks").glob("Netfilter*.md"))
-SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation", "When it is a false positive"]
+SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation", "False positives"]
 ALERTS = {
     rule["alert"]
     for rule in assets.rules_of(assets.load_rules((FOLDER / "netfilter.rules.yml").read_bytes()))
@@ -27,7 +27,7 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert():
 
 @each
 def test_a_runbook_has_its_parts(path):
-    """The alert's name, then Meaning, Impact, Diagnosis, Mitigation and when it is false."""
+    """The alert's name, then Meaning, Impact, Diagnosis, Mitigation and False positives."""
     text = path.read_text()
     assert text.startswith(f"# {path.stem}\n")
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == SECTIONS
