@@ -5,9 +5,11 @@ import subprocess
 
 import pytest
 
+from lab.scenario import load
 from support.wheel import ROOT
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+MATRIX = re.compile(r"^\| (\*\*.+)$", re.MULTILINE)
 FENCED = re.compile(r"```.*?```", re.DOTALL)
 
 
@@ -40,6 +42,18 @@ def test_links_lead_somewhere(name):
         if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
             broken.append(link)
     assert not broken
+
+
+def test_the_matrix_is_of_these_scenarios():
+    """A row for each, with its sentence and its alerts: who changes one runs it on all kernels."""
+    text = (ROOT / "tests/kernel/README.md").read_text()
+    rows = {row.split(" | ", 2)[0]: row.split(" | ", 2)[1] for row in MATRIX.findall(text)}
+    assert rows == {
+        f"**{name}**: {scenario.about}": ", ".join(
+            sorted(alert.removeprefix("Netfilter") for alert in scenario.alerts)
+        )
+        for name, scenario in load().items()
+    }
 
 
 def test_the_readme_is_short():
