@@ -106,6 +106,15 @@ def test_sets_and_maps_that_hold_nothing(router, also, rule, empty):
     assert checked(router) == ({"NatRuleUnmatchable": "warning"} if empty else {})
 
 
+def test_a_family_that_was_prepared_and_not_filled(router):
+    """IPv6 routed natively beside IPv4's NAT, as systemd-networkd leaves it: a role decides."""
+    empty = nat("ip6 saddr @s masquerade", also="set s { type ipv6_addr; flags interval; }")
+    load(router, nat('oifname "wan0" masquerade') + empty.replace("table ip nat", "table ip6 nat"))
+    assert (reasons(router), checked(router)) == ({"empty_set": 1}, {})
+    required = "network_namespace: any\nnat: {ipv4: required, ipv6: required}"
+    assert checked(router, required)["NatRuleUnmatchable"] == "warning"
+
+
 def test_a_set_with_a_timeout_runs_empty(router):
     """A captive portal at night: it is counted once no element is left, and history decides."""
     load(router, nat("ip saddr @s masquerade", also="set s { type ipv4_addr; flags timeout; }"))

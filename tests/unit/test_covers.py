@@ -245,6 +245,15 @@ def test_an_exemption_that_comes_too_late():
     assert [(s.position, s.hidden_by) for s in facts.exemptions] == [(2, 1)]
 
 
+def test_what_ends_the_way_behind_a_jump_is_no_exemption():
+    """A return of just what was sent to a chain before it, as firewalld writes; not of less."""
+    leave, jumped = verdict(Verdict.RETURN), matching(jump("external"), WAN)
+    for matches, number in (((WAN,), 0), ((WAN, TCP), 1)):
+        post = [jumped, matching(leave, *matches)]
+        facts = analyze([nat_table(post=post, external=[matching(MASQUERADE, WAN)])])
+        assert len(facts.exemptions) == number
+
+
 def snat(host, *matches):
     return matching(Rule(action=Action.SNAT), *matches, to=NatTarget(Family.IPV4, (host, host)))
 

@@ -48,9 +48,15 @@ def nat_rule_unmatchable(context: Context) -> Iterator[Found]:
 
 
 def _is_last(context: Context, rules: Sequence[Unmatchable]) -> bool:
-    """Return whether no source of a family of these rules can be translated any more."""
+    """Return whether no source of a family of these rules can be translated any more.
+
+    Programs prepare both families and fill one: while sources of the other are translated, only a
+    role says that this one is missed.
+    """
     sources = dict(unmatched(context.snapshot).sources)
     families = {family for each in rules for family in each.rule.families}
+    if any(sources.values()):
+        families = {family for family in families if not context.undecided(family)}
     return any(sources.get(family) == 0 for family in families if not context.unwanted(family))
 
 

@@ -136,6 +136,7 @@ class _Scan:
         self._index = CoverIndex()
         for hider in covers.earlier.get(name, ()):
             self._index.add(_BEFORE, hider)
+        self._jumped: Condition | None = None  #: what the last rule read demands, if it jumps
         #: Rules at which a packet ends its way, by form and by the bytes that they compare.
         self._same: dict[tuple[_FormKey, bytes], tuple[int, Rule, RuleDetail]] = {}
 
@@ -153,10 +154,11 @@ class _Scan:
         key = _form_key(rule), _compared(detail, of_form.slots)
         read = (hides or bool(self._index)) and (not rule.form.size or self._read_more())
         demands = self._demands(rule, detail, of_form) if read else None
+        ends_jump = self._ends_jump(rule, demands)
         by = self._first_same(rule, key)
         if read and self._index:
             by = self._first_wider(number, rule, detail, demands, by)
-        if by is not None:
+        if by is not None and not ends_jump:
             self._note(number, rule, detail, by[1])
         elif hides:
             if of_form.comparable and rule.verdict is not Verdict.JUMP and written == _NO_FIELDS:
@@ -184,6 +186,15 @@ class _Scan:
         if first is None or (same is not None and same[0] < first[0]):
             return same
         return first
+
+    def _ends_jump(self, rule: Rule, demands: Condition | None) -> bool:
+        """Return whether a rule ends the way of just the packets that were sent to a chain before.
+
+        Such exempts none from that chain: ``-o wan -j POST_external`` and ``-o wan -j RETURN``, as
+        firewalld writes.
+        """
+        jumped, self._jumped = self._jumped, demands if rule.verdict is Verdict.JUMP else None
+        return jumped is not None and jumped == demands and not _is_missed(rule)
 
     def _note(self, number: int, rule: Rule, detail: RuleDetail, by: Hider) -> None:
         """Note that a rule is covered, where that matters."""
