@@ -10,7 +10,8 @@ from typing import Callable
 from lab.peer import ECHO_PORT, Peer
 from lab.router import SERVER, SERVER6, CommandFailed, Router
 
-_PATIENCE = 30.0
+_PATIENCE, _PAUSE = 30.0, 0.05
+_FORWARDING = "3"  #: BR_STATE_FORWARDING in include/uapi/linux/if_bridge.h (v6.18)
 _ENVIRONMENT = "/usr/bin/env -i PATH=/usr/sbin:/usr/bin LC_ALL=C HOME=/root"
 
 
@@ -64,9 +65,9 @@ class Host(Router):
             )
         end = time.monotonic() + _PATIENCE
         while not ready():
-            if daemon.poll() or time.monotonic() > end:
+            if daemon.poll() is not None or time.monotonic() > end:
                 raise CommandFailed(f"{command}: {daemon.poll()}\n{log.read_text()[-4000:]}")
-            time.sleep(0.05)
+            time.sleep(_PAUSE)
         return daemon
 
     def has(self, text: str) -> bool:
@@ -95,6 +96,9 @@ class Host(Router):
             namespace=name,
         )
         self.adopt(name)
+        state = Path(f"/sys/class/net/{name}/brport/state")
+        while state.read_text().strip() != _FORWARDING:  # with STP it listens first
+            time.sleep(_PAUSE)
 
     def adopt(self, name: str) -> None:
         """Have a guest in a network namespace that a program has connected."""
