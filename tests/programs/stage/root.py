@@ -54,7 +54,7 @@ _USERS = ("messagebus", "systemd-network", "dnsmasq", "libvirt-qemu", "kvm")
 def unpacked(packages: Iterable[str]) -> Path:
     """Return the root with `packages` of the suite; raises `debian.UnavailableError`."""
     found = debian.root(SUITE, (*_BASE, *packages))
-    if not any((found / _MODULES).glob("__pycache__")):  # firewalld takes ten seconds without
+    if not any((found / _MODULES).glob("*/__pycache__")):  # firewalld takes ten seconds without
         compile_all = ("python3", "-m", "compileall", "-q", f"/{_MODULES}")
         where = {"PATH": "/usr/bin"}  # and nothing that says where Python writes
         command = ("/usr/sbin/chroot", str(found), *compile_all)
