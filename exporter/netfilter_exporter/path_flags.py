@@ -23,7 +23,7 @@ def add_paths(group: argparse._ActionsContainer) -> None:
 
 
 def paths(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Paths:
-    """Return what those flags say; what is not there is wrong usage, and not a host without NAT."""
+    """Return the values of those flags; a missing path is wrong usage, not a host without NAT."""
     chosen = Paths(args.procfs, args.sysfs, args.rootfs)
     if not os.path.exists(chosen.proc(_MARK)):
         parser.error(f"argument --path.procfs: {chosen.procfs} is no procfs: it has no {_MARK}")

@@ -12,7 +12,7 @@ from netfilter_exporter.facts.helpers import unassigned_helpers
 
 
 def nat_helper_unassigned(context: Context) -> Iterator[Found]:
-    """A helper is there, and no rule assigns it."""
+    """A helper is present, but no rule assigns it."""
     helpers = unassigned_helpers(context.snapshot)
     if helpers:
         names = ", ".join(helpers)

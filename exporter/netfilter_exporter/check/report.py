@@ -97,7 +97,7 @@ def _findings(alert: Alert, context: Context) -> Iterator[Found]:
         return
     try:
         yield from alert.check(context)
-    except NoData:  # what it is about is not there, and that is certain
+    except NoData:  # its subject is known to be absent
         return
     except ReadError as error:
         yield unknown(f"Unknown: {error}")

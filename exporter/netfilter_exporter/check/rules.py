@@ -1,4 +1,4 @@
-"""Checks of rules that are there and do not do what they say."""
+"""Checks of rules that are present and have no effect."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ _UFW_CONFIGURATION = "/etc/ufw/ufw.conf"
 
 
 def managers(paths: Paths, processes: Iterable[str]) -> tuple[Manager, ...]:
-    """Return those that are there: seen among the names of `processes`, or enabled (ufw)."""
+    """Return those that are present: seen among the names of `processes`, or enabled (ufw)."""
     running = frozenset(processes)
     found = [manager for names, manager in _BY_PROCESS if running.intersection(names)]
     if _ufw_enabled(paths):

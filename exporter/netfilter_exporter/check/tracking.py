@@ -183,7 +183,7 @@ def nat_rules_gone(context: Context) -> Iterator[Found]:
 
 
 def conntrack_netlink_missing(context: Context) -> Iterator[Found]:
-    """What lists connections is not there, and it is missed: tracking cannot be proven."""
+    """Find ctnetlink absent and required: tracking cannot be proven."""
     modules = kernel_modules(context.snapshot)
     names = ("nfnetlink", "nf_conntrack_netlink")
     if not context.doing_nat or False not in [modules.usable(name) for name in names]:

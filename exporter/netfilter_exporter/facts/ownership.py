@@ -29,7 +29,7 @@ class Ownership:
         self._local: dict[tuple[Family, int], float] = {}
 
     def lost(self, snapshot: Snapshot, wanted: Destinations) -> str:
-        """Return one of `wanted` if this host has none of them any more and had them all.
+        """Return one of `wanted` if this host has none of them now and had them all.
 
         Nothing where another host has it now, or where VRRP decides who has it.
         """

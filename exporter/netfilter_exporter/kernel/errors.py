@@ -14,7 +14,7 @@ class Status(enum.Enum):
     """Outcome of a reading, from best to worst: where several are combined, the worst wins."""
 
     OK = "ok"
-    NO_DATA = "no_data"  #: it is not there, and that is a fact: a module that is not loaded
+    NO_DATA = "no_data"  #: it is known to be absent: a module that is not loaded
     UNSUPPORTED = "unsupported"  #: this kernel has no answer
     INCONCLUSIVE = "inconclusive"  #: asked, answered, and the answer proves nothing
     DENIED = "denied"  #: a capability is missing
@@ -39,7 +39,7 @@ class ReadError(Exception):
 
 
 class NoData(ReadError):
-    """The thing is not there, and its absence is certain."""
+    """The object is known to be absent."""
 
     status = Status.NO_DATA
 

@@ -115,7 +115,7 @@ def parse_int(content: bytes, what: str) -> int:
 
 
 def exists(path: str) -> bool:
-    """Return whether `path` is there; a path that cannot be looked at raises `ReadError`."""
+    """Return whether `path` exists; raises `ReadError` if that cannot be determined."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -126,7 +126,7 @@ def exists(path: str) -> bool:
 
 
 def inode(path: str) -> int:
-    """Return the inode number of `path`, 0 where it is not there."""
+    """Return the inode number of `path`, 0 if it does not exist."""
     try:
         return os.stat(path).st_ino
     except (OSError, ValueError):

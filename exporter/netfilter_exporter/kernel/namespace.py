@@ -16,7 +16,7 @@ def read_host_network_namespace(paths: files.Paths) -> bool:
     """Return whether procfs shows the initial network namespace.
 
     Needs no privilege and is right inside a container, where a comparison with pid 1 misleads.
-    Raises Unsupported where net.core itself is not there, as in a sandbox: then nothing is known.
+    Raises Unsupported where net.core itself is absent, as in a sandbox: then nothing is known.
     """
     if any(files.exists(paths.proc(name)) for name in _INITIAL_ONLY):
         return True

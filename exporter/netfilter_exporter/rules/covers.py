@@ -263,7 +263,7 @@ def _as_far_as_known(rule: Rule, detail: RuleDetail, families: frozenset[Family]
 
 
 def _is_missed(rule: Rule) -> bool:
-    """Return whether it matters that no packet meets a rule: it translates, or leads to others."""
+    """Return whether a rule that no packet reaches matters: it translates, or leads to others."""
     return bool(rule.action or rule.targets or rule.maps)
 
 

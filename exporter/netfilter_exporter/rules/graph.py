@@ -52,11 +52,11 @@ class ChainClass(NamedTuple):
     chains: list[str]
 
     def reach(self, hit: RuleHit, base: int) -> Reach:
-        """Return who meets a rule of these chains, of those that come from base chain `base`."""
+        """Return who reaches a rule of these chains, of those that come from base chain `base`."""
         return reach.reach(self.ways >> reach.WIDTH * base & reach.ALL, hit.passing)
 
     def reach_of_any(self, hit: RuleHit) -> Reach:
-        """Return who meets a rule of these chains."""
+        """Return who reaches a rule of these chains."""
         return reach.reach(reach.merged(self.ways), hit.passing)
 
 

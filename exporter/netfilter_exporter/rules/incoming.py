@@ -1,4 +1,4 @@
-"""New flows that arrive at an interface, and whether all, none or some of them meet a rule."""
+"""New flows that arrive at an interface, and whether all, none or some of them match a rule."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Incoming(NamedTuple):
 
 
 class Meets(enum.Enum):
-    """How many of the flows meet a rule; MAYBE: what it compares is not known of all of them."""
+    """How many of the flows match a rule; MAYBE: what it compares is not known of all of them."""
 
     NEVER = 0
     MAYBE = 1

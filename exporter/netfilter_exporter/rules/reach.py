@@ -24,7 +24,7 @@ ALL = (1 << WIDTH) - 1
 
 
 class Reach(NamedTuple):
-    """Which packets that come to a chain meet a rule of it."""
+    """Which packets that come to a chain reach a rule of it."""
 
     families: frozenset[Family]  #: that would meet it if nothing were hidden
     live: frozenset[Family]  #: that do
@@ -59,7 +59,7 @@ def merged(ways: int) -> int:
 
 @functools.lru_cache(maxsize=1024)
 def reach(arriving: int, passing: int) -> Reach:
-    """Return who meets a rule, of the ways that arrive from one base chain."""
+    """Return who reaches a rule, of the ways that arrive from one base chain."""
     met = live = loopback = 0
     for ways in range(WIDTH):
         if arriving >> ways & 1:

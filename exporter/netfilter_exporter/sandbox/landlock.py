@@ -39,7 +39,7 @@ def version() -> int:
 def restrict(readable: Iterable[str], writable: str | None) -> int:
     """Let this thread and those that it starts open only what is below these paths.
 
-    Files can be written and removed in the folder `writable`. Paths that are not there are passed
+    Files can be written and removed in the folder `writable`. Paths that do not exist are passed
     over. Returns the version of the interface; raises OSError, and then nothing is restricted.
     no_new_privs must be set.
     """

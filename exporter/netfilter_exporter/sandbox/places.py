@@ -17,7 +17,7 @@ from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.modules import modprobe
 from netfilter_exporter.kernel.sysctl import sysctl_d
 
-#: Programs, libraries, modules of the kernel and what distributions configure: no secret is there.
+#: Programs, libraries, modules of the kernel and what distributions configure: without secrets.
 _SYSTEM = ("/usr", "/lib", "/lib64", "/nix/store", "/gnu/store")
 _OF_THE_HOST = ("/boot", "/run/booted-system", "/etc/machine-id", "/etc/ufw")
 #: The C library looks up here where libgcc_s is, which ends threads.
@@ -83,7 +83,7 @@ def _chased(paths: Paths, name: str) -> str:
 
 
 def _existing(path: str) -> str:
-    """Return the first directory above `path` that is there; `path` where that is the root."""
+    """Return the first directory above `path` that exists; `path` where that is the root."""
     above = os.path.dirname(path)
     while above != "/" and not os.path.isdir(above):
         above = os.path.dirname(above)

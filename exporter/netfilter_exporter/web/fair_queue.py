@@ -12,7 +12,7 @@ class Queued(Protocol):
     """What can wait in line."""
 
     def is_abandoned(self) -> bool:
-        """Return whether nobody waits for it any more."""
+        """Return whether no request waits for it."""
         ...
 
 

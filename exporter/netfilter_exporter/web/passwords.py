@@ -28,7 +28,7 @@ class _Bcrypt(Protocol):
 
 
 def import_bcrypt() -> _Bcrypt:
-    """Return the package bcrypt; raises ImportError where this optional package is not there."""
+    """Return the package bcrypt; raises ImportError if this optional package is not installed."""
     return cast("_Bcrypt", importlib.import_module("bcrypt"))
 
 

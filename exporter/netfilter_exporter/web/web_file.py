@@ -108,7 +108,7 @@ def _require_bcrypt(path: str) -> None:
 
 
 def _mark(path: str) -> _Mark | None:
-    """Return the mark of the file at `path`; None where it is not there."""
+    """Return the mark of the file at `path`; None if it does not exist."""
     try:
         found = os.stat(path)
     except OSError:

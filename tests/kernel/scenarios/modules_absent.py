@@ -7,7 +7,7 @@ def fault(router):
 
 
 SCENARIO = Scenario(
-    about="A boot in which nothing loads the rules: no module is there.",
+    about="A boot in which nothing loads the rules: no module is loaded.",
     setup=nft_nat,
     fault=fault,
     works={"out": (True, False)},

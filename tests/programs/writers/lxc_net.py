@@ -27,7 +27,7 @@ PROGRAM = Program(
     ),
     faults={
         "docker-forward-drop": Scenario(
-            about="Docker beside it sets the policy of FORWARD to DROP.",
+            about="Docker sets the policy of FORWARD to DROP.",
             setup=setup,
             fault=filtered,
             works={"guest": (True, False)},

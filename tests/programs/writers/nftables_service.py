@@ -70,7 +70,7 @@ PROGRAM = Program(
             alerts=frozenset({"NetfilterNatRulesGone"}),
         ),
         "stop": Scenario(
-            about="The service is stopped, which flushes the ruleset: nothing is tracked any more.",
+            about="The service is stopped, which flushes the ruleset: tracking ends.",
             setup=healthy,
             fault=lambda host: host.program("nft flush ruleset"),
             works={"out": (True, False), "out6": (True, False)},

@@ -40,7 +40,7 @@ _Signature = tuple[object, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What the files say; None where a file cannot be read or is not there."""
+    """What the files say; None where a file is unreadable or absent."""
 
     directory: bool | None = None  #: see `Modules.directory_present`
     depends: Mapping[str, frozenset[str]] | None = None  #: modules.dep
@@ -116,7 +116,7 @@ class EvidenceReader:
         return self._evidence
 
     def _module_directory(self) -> tuple[str, bool]:
-        """Return the directory of this kernel's modules, and whether it is there."""
+        """Return the directory of this kernel's modules, and whether it exists."""
         places = [self._host_path(f"{place}/{self.release}") for place in _DIRECTORIES]
         found = next((place for place in places if os.path.isdir(place)), None)
         return found or places[0], found is not None
@@ -189,7 +189,7 @@ class EvidenceReader:
         return read._replace(missing=frozenset(missing))
 
     def _is_missing(self) -> bool | None:
-        """Return False where a directory that is not seen is not there, None where it is hidden."""
+        """Return False if an unseen directory does not exist, None if it is hidden."""
         if not self._shows_modules:
             return None
         try:

@@ -83,7 +83,7 @@ class Modules:
     def may_ask(self, name: str) -> bool:
         """Return whether a netlink question to `name` loads nothing.
 
-        It does not where `name` is there, and where nothing can be loaded at all. Where that is
+        It does not where `name` is present, and where nothing can be loaded at all. Where that is
         not certain the answer is no: a question that loads a module changes the host.
         """
         return self.usable(name) is True or not self.loading or self.locked

@@ -80,7 +80,7 @@ class ModuleReader:
             return None
 
     def _functional(self, evidence: Evidence) -> frozenset[str]:
-        """Return the names whose file is there.
+        """Return the names whose file exists.
 
         They are looked at before /proc/modules is: a module that is loaded in between shows
         there, and is not taken for a part of the kernel.

@@ -13,7 +13,7 @@ from netfilter_exporter.kernel.modules.model import Module, ModuleState
 class Judge:
     """Decides module by module.
 
-    `loaded` is /proc/modules; `functional` are names whose own file below /proc is there;
+    `loaded` is /proc/modules; `functional` are names whose own file below /proc exists;
     `proven` are names that sysfs or the kernel's symbols prove to be built in.
     """
 

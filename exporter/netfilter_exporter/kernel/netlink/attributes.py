@@ -44,7 +44,7 @@ def attribute_places(payload: memoryview, start: int, end: int) -> Iterator[tupl
 
 
 def find_attribute(payload: memoryview, start: int, end: int, path: Iterable[int]) -> list[slice]:
-    """Return where the value of the attribute at `path` into the nests stands, if it is there.
+    """Return where the value of the attribute at `path` into the nests stands, if it is present.
 
     Of a repeated type the last one.
     """

@@ -1,4 +1,4 @@
-"""Expressions that load something into a register, or change what is there."""
+"""Expressions that load something into a register, or change its value."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The verdict maps of nftables: to which chains their elements lead.
 
 kube-proxy has an anonymous map for each service: thousands, each of which the
-kernel looks up by walking all of them. Such a map cannot change while the rule that uses it is
-there, so it is read once in the life of that rule.
+kernel looks up by walking all of them. Such a map cannot change while the rule that uses it
+exists, so it is read once in the life of that rule.
 
 Source: include/uapi/linux/netfilter/nf_tables.h (v6.18); nf_tables_newsetelem() refuses elements
 for a map that is bound and constant, nf_tables_bind_set() a second rule for an anonymous one,

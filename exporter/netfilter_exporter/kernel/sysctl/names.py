@@ -280,9 +280,9 @@ _MODULES = {CONNTRACK: "nf_conntrack", BRIDGE: "br_netfilter", IPVS: "ip_vs"}
 
 
 def unknown(key: str, present: Collection[str]) -> bool:
-    """Return whether `key`, which is not there, will not come either.
+    """Return whether `key`, which is absent, will stay absent.
 
-    It never existed, or is long gone, or what would bring it is there: the core, or for the keys
+    It never existed, or is long gone, or its provider is present: the core, or for the keys
     of a protocol another key of it. `present` are the keys that this kernel has.
     """
     if key in _NEVER_HERE or key.startswith(_COMPATIBILITY):

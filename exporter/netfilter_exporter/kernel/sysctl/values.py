@@ -53,7 +53,7 @@ class Comparisons(NamedTuple):
 
 
 def read_sysctls(paths: Paths) -> Reading:
-    """Read every numeric nf_conntrack_* that this kernel has, and those of FIXED that are there.
+    """Read every numeric nf_conntrack_* that this kernel has, and those of FIXED that exist.
 
     `read` reads one file.
     """
