@@ -116,7 +116,7 @@ def _check(chosen: Flags) -> int:
         _log.error("%s", problem)
     if any(problems):
         return 1
-    _log.info("the configuration is good")
+    _log.info("the configuration is valid")
     return 0
 
 
@@ -148,5 +148,5 @@ def _write(chosen: Flags, config: Config, found: Mapping[str, Collector]) -> int
         return 1
     finally:
         gatherer.close()
-    _log.info("written: %s", path)
+    _log.info("wrote %s", path)
     return 0

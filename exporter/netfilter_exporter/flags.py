@@ -183,15 +183,14 @@ def _add_web(group: argparse._ArgumentGroup) -> None:
         "--web.enable-lifecycle",
         dest="lifecycle",
         action="store_true",
-        help="let POST /-/reload read the configuration again, for every peer that may read the"
-        " pages",
+        help="let POST /-/reload reload the configuration, for every peer that may read the pages",
     )
     group.add_argument(
         "--web.disable-exporter-metrics",
         dest="exporter_metrics",
         action="store_false",
-        help="leave out the metrics of the exporter's own process (process_*), but for the time of"
-        " its start, which alerts need",
+        help="leave out the metrics of the exporter's own process (process_*), except its start"
+        " time, which alerts require",
     )
 
 
@@ -230,7 +229,7 @@ def _add_config(group: argparse._ArgumentGroup) -> None:
         "--config.file",
         dest="config_file",
         metavar="FILE",
-        help="YAML file that says what this host is for, and what must hold on it",
+        help="YAML file with the role of this host and what is expected of it",
     )
     group.add_argument(
         "--config.check",
@@ -254,7 +253,7 @@ def _add_sandbox(group: argparse._ArgumentGroup) -> None:
         "--sandbox.disable",
         dest="sandbox",
         action="store_false",
-        help="keep the privileges that the exporter gives up before it serves: capabilities, system"
+        help="keep the privileges that the exporter drops before it serves: capabilities, system"
         " calls, and files outside the directories that it reads",
     )
 
@@ -265,14 +264,14 @@ def _add_log(group: argparse._ArgumentGroup) -> None:
         dest="log_level",
         choices=tuple(logs.LEVELS),
         default="info",
-        help="least level that is logged (default: %(default)s)",
+        help="minimum log level (default: %(default)s)",
     )
     group.add_argument(
         "--log.format",
         dest="log_format",
         choices=tuple(logs.FORMATS),
         default="logfmt",
-        help="form of the log lines (default: %(default)s)",
+        help="format of log lines (default: %(default)s)",
     )
 
 

@@ -113,7 +113,7 @@ def test_a_configuration_that_is_replaced_is_read(gateway, serving, tmp_path, sw
             (tmp_path / "config/..new").symlink_to("..2")
             (tmp_path / "config/..new").rename(tmp_path / "config/..data")
         exporter.process.send_signal(signal.SIGHUP)
-        exporter.wait_for_log("configuration read again")
+        exporter.wait_for_log("reloaded configuration")
         assert page(gateway, exporter).total("nat_expected", family="ipv4") == 1
 
 
@@ -155,7 +155,7 @@ def test_a_key_of_another_user_is_read(tmp_path):
         status = Path(f"/proc/{exporter.process.pid}/status").read_text()
         assert f"\nCapEff:\t{CAP_NET_ADMIN | 1 << 2:016x}\n" in status
         exporter.process.send_signal(signal.SIGHUP)
-        exporter.wait_for_log("configuration read again")
+        exporter.wait_for_log("reloaded configuration")
 
 
 # -- what fails --------------------------------------------------------------------------------

@@ -141,7 +141,7 @@ def logging_kept():
 @pytest.mark.parametrize(
     ("text", "code", "said"),
     [
-        ("nat: required\n", 0, 'level=info msg="the configuration is good"'),
+        ("nat: required\n", 0, 'level=info msg="the configuration is valid"'),
         ("nit: required\n", 1, "unknown key"),
         (None, 1, "No such file"),
     ],

@@ -205,5 +205,5 @@ def test_a_reload_under_load_drops_no_scrape(tmp_path, web_config, certificates)
     assert failed == []
     assert len(served) > 50
     assert all(served)
-    assert "the old configuration stays" in log
-    assert "configuration read again" in log
+    assert "kept the previous configuration" in log
+    assert "reloaded configuration" in log

@@ -62,7 +62,7 @@ def test_both_files_are_read_again(files):
     response, applied, burst = reload(
         config, web, loads, lambda: web.write_text("rate_limit: {interval: 1ms, burst: 2000}\n")
     )
-    assert (response.status, response.body) == (200, b"configuration read again\n")
+    assert (response.status, response.body) == (200, b"reloaded configuration\n")
     assert applied == [Config(Nat(ipv4=Role.REQUIRED))]
     assert burst == 2000
     assert loads.successful
@@ -78,7 +78,7 @@ def test_a_bad_file_is_told_and_nothing_is_applied(files, bad, caplog):
     assert f"{files[bad]}:1:1: wrong: unknown key; allowed: " in caplog.text
     assert (applied, burst) == ([], 1000)
     assert not loads.successful
-    assert "the old configuration stays" in caplog.text
+    assert "kept the previous configuration" in caplog.text
 
 
 def test_what_is_told_of_loads():
@@ -162,7 +162,7 @@ def test_a_signal_and_a_request_reload(tmp_path):
 
         config.write_text("collectors: {modules: {references: true}}\n")
         exporter.process.send_signal(signal.SIGHUP)
-        exporter.wait_for_log("configuration read again")
+        exporter.wait_for_log("reloaded configuration")
         assert value(port, "config_last_reload_success_timestamp_seconds") > first
 
         config.write_text("nat: maybe\n")
@@ -170,7 +170,8 @@ def test_a_signal_and_a_request_reload(tmp_path):
             status, body = get(port, "/-/reload", method=method)
             assert status == 500
             exporter.wait_for_log(
-                "the old configuration stays: .*config.yml:1:6: nat: 'maybe' is not known", count
+                "kept the previous configuration: .*config.yml:1:6: nat: 'maybe' is not known",
+                count,
             )
             for page in (body, get(port, "/")[1], get(port)[1]):
                 assert str(tmp_path) not in page
@@ -180,7 +181,7 @@ def test_a_signal_and_a_request_reload(tmp_path):
         assert value(port, "config_last_reload_successful") == 0
 
         config.write_text("nat: required\n")
-        assert get(port, "/-/reload", method="POST") == (200, "configuration read again\n")
+        assert get(port, "/-/reload", method="POST") == (200, "reloaded configuration\n")
         assert value(port, "config_last_reload_successful") == 1
         assert f"netfilter_{wanted} 1.0" in get(port)[1]
 
@@ -196,7 +197,7 @@ def test_a_request_reloads_only_where_the_flag_is(tmp_path):
         assert get(exporter.ports[0], "/-/reload")[0] == 405
         assert "read again" not in exporter.logged()
         exporter.process.send_signal(signal.SIGHUP)
-        exporter.wait_for_log("configuration read again")
+        exporter.wait_for_log("reloaded configuration")
 
 
 def test_reload_is_no_page(tmp_path):

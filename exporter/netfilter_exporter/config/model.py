@@ -1,4 +1,4 @@
-"""The configuration file: what this host is for, and what must hold on it.
+"""The configuration file: the role of this host, and what is expected of it.
 
 Strict: a key that is unknown or given twice, or a value of the wrong type, is an error that names
 its place and what is allowed there.

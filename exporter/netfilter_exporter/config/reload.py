@@ -47,9 +47,9 @@ class Reloader:
                 # Not in the loop's thread: a scrape does not wait for YAML.
                 await asyncio.get_running_loop().run_in_executor(self._thread, self._read)
             except ConfigError as error:
-                _log.error("the old configuration stays: %s", error)
+                _log.error("kept the previous configuration: %s", error)
                 return False
-        _log.info("configuration read again")
+        _log.info("reloaded configuration")
         return True
 
     def _read(self) -> None:

@@ -24,6 +24,6 @@ class ReloadPage:
 
     async def _respond(self) -> Response:
         if await self._reload():
-            return Response(200, b"configuration read again\n")
+            return Response(200, b"reloaded configuration\n")
         # The reason names files and what is in them, which is not for a peer.
         return Response(500, b"failed to reload: the log of the exporter has the reason\n")

@@ -38,7 +38,7 @@ def _adopt(descriptor: int) -> socket.socket:
         raise CannotListen(f"descriptor {descriptor} of systemd: {error.strerror}") from None
     if not listens or adopted.type != socket.SOCK_STREAM:
         adopted.close()
-        raise CannotListen(f"descriptor {descriptor} of systemd is no ListenStream=")
+        raise CannotListen(f"descriptor {descriptor} of systemd is not a ListenStream= socket")
     return adopted
 
 

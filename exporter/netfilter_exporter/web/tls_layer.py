@@ -103,7 +103,7 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
 
     def _connect(self) -> None:
         if not self._side.admits(self._tls.getpeercert(binary_form=True)):
-            _log.info("a client's certificate has none of client_allowed_sans")
+            _log.info("refused a client: its certificate has none of client_allowed_sans")
             raise NotAdmitted
         self._connected = True
         self._finish(None)

@@ -68,9 +68,9 @@ class WebFile:
                 self.reload()
             except ConfigError as error:
                 # New files may come one after the other: the key fits when it is there too.
-                _log.error("the old web configuration stays: %s", error)
+                _log.error("kept the previous web configuration: %s", error)
             else:
-                _log.info("web configuration read again")
+                _log.info("reloaded web configuration")
         return self._good
 
     def reload(self) -> None:

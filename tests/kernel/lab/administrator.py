@@ -74,7 +74,7 @@ def timer() -> Fact:
 
 def _written() -> int:
     """Return how many pages it has written."""
-    return run(f"journalctl --unit={_TEXT} --output=cat").count(f"written: {_PAGE}")
+    return run(f"journalctl --unit={_TEXT} --output=cat").count(f"wrote {_PAGE}")
 
 
 def service() -> Fact:
