@@ -177,7 +177,7 @@ def test_a_signal_and_a_request_reload(tmp_path):
                 assert str(tmp_path) not in page
                 assert "config.yml" not in page
                 assert "maybe" not in page
-        assert "The configuration could not be read again." in get(port, "/")[1]
+        assert "The configuration could not be reloaded." in get(port, "/")[1]
         assert value(port, "config_last_reload_successful") == 0
 
         config.write_text("nat: required\n")
