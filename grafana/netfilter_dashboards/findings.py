@@ -34,8 +34,8 @@ def _of_rules() -> Placed:
     return Placed(
         12,
         "Rules and their interfaces",
-        "What the exporter found in the rules: each is the condition of an alert, or a part of it."
-        " `netfilter_exporter check` names rule, interface or address.",
+        "Faults that the exporter found in the rules. Each is the condition of an alert, or a"
+        " part of it. `netfilter_exporter check` names the rule, interface or address.",
         timeline(
             _by_family("nat_unmatchable_rules", "rules that no packet can match"),
             _by_family("nat_hidden_exemptions", "exemptions behind a translation"),
@@ -54,7 +54,7 @@ def _of_host() -> Placed:
     return Placed(
         12,
         "Kernel, configuration and exporter",
-        "The same of the host. Expected: what the configuration says must exist.",
+        "The same for the host. Expected: objects that the configuration expects.",
         timeline(
             _if_lacking("expected_present", "lacks what is expected"),
             _if_any("capability_blocked", "a module is blocked"),
@@ -88,7 +88,7 @@ def _grounds() -> Row:
             Placed(
                 6,
                 "Translating rules by table",
-                "A table that loses its rules while others keep theirs is an alert. Duplicates"
+                "An alert fires if a table loses its rules while others keep theirs. Duplicates"
                 " repeat an earlier rule.",
                 graph(
                     Query(
@@ -109,7 +109,7 @@ def _grounds() -> Row:
             Placed(
                 6,
                 "Sampled new connections",
-                "What the estimates rest on: new connections in samples of the flow table, and"
+                "The basis of the estimates: new connections in samples of the flow table, and"
                 " their distinct sources.",
                 graph(
                     Query(q.by(q.FAMILY, "sum", f"rate({births})"), family + "sampled per second"),
@@ -136,8 +136,8 @@ def _others() -> Placed:
     return Placed(
         6,
         "Other engines",
-        "What translates besides rules, whether bridges hand their packets to the rules, sysctls"
-        " that exist, and a page by text file.",
+        "Other engines that translate, whether bridges pass their packets to the rules, sysctls"
+        " that exist, and the age of a text file.",
         timeline(
             Query(engine, "{{instance}} {{engine}}", states.PRESENT),
             Query(

@@ -50,7 +50,7 @@ def _summary() -> Row:
             Placed(
                 3,
                 "Exporters",
-                "Hosts whose exporter was seen within the time shown, or within a week.",
+                "Hosts whose exporter was scraped within the time shown, or within a week.",
                 stats(Query(f"count({q.KNOWN})")),
             ),
             Placed(
@@ -63,7 +63,7 @@ def _summary() -> Row:
             Placed(
                 3,
                 "Not scraped",
-                "Hosts whose exporter does not answer: nothing is known of their NAT.",
+                "Hosts whose exporter does not answer: the state of their NAT is unknown.",
                 stats(Query(hosts_with(f"{q.UP} == 0")), limits=warning),
             ),
             Placed(
@@ -75,25 +75,25 @@ def _summary() -> Row:
             Placed(
                 3,
                 "Not forwarding",
-                "Hosts that have rules for forwarded traffic and forward nothing.",
+                "Hosts that have NAT rules for forwarded traffic, but do not forward.",
                 stats(Query(hosts_with(idle, q.SCRAPED)), limits=bad),
             ),
             Placed(
                 3,
                 "Fullest table",
-                "The highest share of its limit that a connection tracking table is filled to.",
+                "The fullest connection tracking table, as a share of its limit.",
                 stats(fullest, unit="percentunit", limits=states.FILL, decimals=0),
             ),
             Placed(
                 3,
                 "Critical alerts",
-                "Alerts of this project that fire and page.",
+                "Critical alerts of this project that fire.",
                 stats(Query(_all_alerts("critical")), states=states.ALERTS, limits=bad),
             ),
             Placed(
                 3,
                 "Warnings",
-                "Alerts of this project that fire and make a ticket.",
+                "Warnings of this project that fire.",
                 stats(Query(_all_alerts("warning")), states=states.ALERTS, limits=warning),
             ),
         ),
@@ -135,9 +135,9 @@ def _hosts() -> Placed:
     return Placed(
         24,
         "Hosts",
-        "One row a host, the worst first. The host links to its own dashboard. Unknown: the rules"
-        " or the tracking could not be read. OK means: there are rules, connections are proven to"
-        " be tracked and find a place, what must forward does.",
+        "One row per host, the worst first. The host links to its dashboard. Unknown: the rules"
+        " or the tracking could not be read. OK: NAT rules exist, connections are proven to be"
+        " tracked, the table has room, and forwarding works where it must.",
         table(
             *(Query(expr) for expr in asked),
             columns=columns,
@@ -157,8 +157,8 @@ def _alerts() -> Placed:
     return Placed(
         8,
         "Firing alerts",
-        "Alerts of this project that fire, on how many hosts each, the worst first. The name links"
-        " to its runbook.",
+        "Firing alerts of this project with their number of hosts, the worst first. The name"
+        " links to the runbook.",
         table(
             Query(q.by_severity(f"count by (alertname, severity) ({inner})")),
             columns=columns,
@@ -175,7 +175,7 @@ def _worst() -> tuple[Placed, Placed]:
         Placed(
             8,
             "Fullest tables",
-            "The ten hosts whose connection tracking tables are nearest to their limits.",
+            "The ten hosts with the fullest connection tracking tables.",
             bars(
                 Query(f"topk(10, {q.FILL})", legend),
                 unit="percentunit",
@@ -187,7 +187,7 @@ def _worst() -> tuple[Placed, Placed]:
         Placed(
             8,
             "Most drops in 5 minutes",
-            "The ten hosts that dropped most packets for which the table had no place.",
+            "The ten hosts that dropped most packets because the table had no room.",
             bars(Query(f"topk(10, {q.DROPS_NOW})", legend), unit="short", limits=states.DROPS_5M),
         ),
     )
@@ -216,14 +216,15 @@ def _history() -> Row:
             Placed(
                 8,
                 "Hosts in trouble",
-                "Hosts with a firing alert, by the worst of them, and hosts that are not scraped.",
+                "Hosts with a firing alert, by the highest severity, and hosts that are not"
+                " scraped.",
                 troubled,
             ),
             Placed(
                 8,
                 "NAT rules",
-                "Translating rules of all hosts, by family and action. A step down on many hosts at"
-                " once is a bad rollout.",
+                "NAT rules of all hosts, by family and action. A drop on many hosts at once"
+                " suggests a bad rollout.",
                 rules,
             ),
             Placed(
@@ -258,21 +259,22 @@ def _load() -> Row:
             Placed(
                 8,
                 "Table fill",
-                "Entries against the limit: the fullest host, and what 95 % and half of them do not"
-                " exceed. Lines are drawn where the alerts begin.",
+                "Entries as a share of the limit: the fullest host, the 95th percentile and the"
+                " median. The lines are the thresholds of the alerts.",
                 graph(*fill, unit="percentunit", limits=states.FILL, top=1),
             ),
             Placed(
                 8,
                 "Losses",
-                "What connection tracking lost, of all hosts.",
+                "Packets and connections that connection tracking dropped, refused or evicted, on"
+                " all hosts.",
                 graph(*losses, unit="suffix:/s"),
             ),
             Placed(
                 8,
                 "Forwarded against transmitted",
-                "Packets forwarded, and packets sent that no host itself made, of all hosts. Only"
-                " kernels since 6.7 count what is transmitted.",
+                "Packets forwarded, and packets transmitted that the hosts did not create"
+                " themselves. Only kernels since 6.7 count transmitted packets.",
                 graph(
                     Query(f"sum by (family) ({forwarded})", "{{family}} forwarded"),
                     Query(f"sum by (family) ({q.SENT_ON})", "{{family}} transmitted"),
@@ -294,13 +296,14 @@ def _exporters() -> Row:
             Placed(
                 8,
                 "Collectors by status",
-                "Collectors of all hosts by status: denied, timeout and error leave alerts blind.",
+                "Collectors of all hosts by status. With denied, timeout or error, alerts cannot"
+                " fire.",
                 graph(Query(statuses, "{{status}}"), unit="none", stacked=True),
             ),
             Placed(
                 6,
                 "Sources",
-                "On how many hosts a source of the collectors has which status.",
+                "Number of hosts by source and status.",
                 table(
                     Query(sources),
                     columns=(
@@ -314,7 +317,7 @@ def _exporters() -> Row:
             Placed(
                 5,
                 "Kernels",
-                "The twenty kernels that most hosts run, and whether they can load modules.",
+                "The twenty most common kernels, and whether they can load modules.",
                 table(
                     Query(kernels),
                     columns=(

@@ -33,31 +33,29 @@ def _summary() -> Row:
             Placed(
                 4,
                 "Is NAT working?",
-                "OK: there are rules, connections are proven to be tracked and find a place, what"
-                " must forward does. Otherwise the first thing that is wrong. See alerts: it may"
-                " work for some and not for others. Not used: no rule, or none that could have an"
-                " effect.",
+                "OK: NAT rules exist, connections are proven to be tracked, the table has room,"
+                " and forwarding works where it must. Otherwise the first fault. See alerts: NAT"
+                " may work for some clients and not for others. Not used: no NAT rule, or none"
+                " that can have an effect.",
                 stats(Query(q.VERDICT, _BY_FAMILY), states=states.VERDICT),
             ),
             Placed(
                 4,
                 "Connection tracking",
-                "Whether connections are proven to be tracked. It is needed where there are NAT"
-                " rules.",
+                "Whether connections are proven to be tracked. NAT rules require it.",
                 stats(Query(q.TRACKING_STATE, _BY_FAMILY), states=states.SWITCH),
             ),
             Placed(
                 3,
                 "NAT rules",
-                "Rules that translate, of both backends; a rule of an inet table counts in both"
-                " families.",
+                "NAT rules of both backends. A rule of an inet table counts in both families.",
                 stats(Query(q.RULES, _BY_FAMILY)),
             ),
             Placed(
                 4,
                 "Forwarding",
-                "Whether any interface but lo forwards. It is needed where rules translate"
-                " forwarded traffic.",
+                "Whether any interface except lo forwards. NAT rules for forwarded traffic"
+                " require it.",
                 stats(Query(q.FORWARDING_STATE, _BY_FAMILY), states=states.SWITCH),
             ),
             Placed(
@@ -70,7 +68,7 @@ def _summary() -> Row:
             Placed(
                 2,
                 "Drops, 5 min",
-                "Packets dropped in 5 minutes because the table had no place, clashes taken off.",
+                "Packets dropped in 5 minutes because the table had no room, without insert races.",
                 stats(
                     Query(q.DROPS_NOW, _BY_HOST),
                     unit="short",
@@ -81,8 +79,7 @@ def _summary() -> Row:
             Placed(
                 3,
                 "Alerts",
-                "Critical alerts and warnings that fire. Without the alert rules, silence says"
-                " nothing.",
+                "Critical alerts and warnings that fire. Requires the alert rules in Prometheus.",
                 stats(
                     Query(_alerts("critical"), _BY_HOST + " critical", limits=states.PAGES),
                     Query(_alerts("warning"), _BY_HOST + " warning", limits=states.ALERT_COUNT),
@@ -92,8 +89,7 @@ def _summary() -> Row:
             Placed(
                 2,
                 "Exporter",
-                "Whether the last scrape succeeded. Nothing else here is true of a host that is not"
-                " scraped.",
+                "Whether the last scrape succeeded. If not, the other panels are out of date.",
                 stats(Query(q.UP, _BY_HOST), states=states.UP),
             ),
         ),
@@ -122,8 +118,8 @@ def _wrong_now() -> Row:
             Placed(
                 24,
                 "What is wrong now",
-                "Alerts of this host, the worst first; pending ones have not held for long enough."
-                " The name links to the runbook.",
+                "Alerts of this host, the worst first. Pending alerts have not lasted long enough"
+                " to fire. The name links to the runbook.",
                 table(
                     Query(q.WRONG_NOW),
                     columns=columns,
@@ -149,7 +145,7 @@ def _since_when() -> Row:
             Placed(
                 24,
                 "Since when",
-                "The states of the first row over time. Gaps are times for which nothing is known.",
+                "The states of the first row over time. In gaps the state is unknown.",
                 bands,
             ),
         ),

@@ -34,22 +34,22 @@ def _kernel() -> Row:
             Placed(
                 7,
                 "Modules",
-                "Where each module is. Merged: a retired name, whose code is in another module."
-                " Absent is healthy if nothing needs it: see the capabilities.",
+                "The state of each module. Merged: an old name, whose code is in another module."
+                " Absent is healthy if nothing requires the module: see the capabilities.",
                 timeline(Query(modules, "{{instance}} {{module}}"), states=states.MODULE),
             ),
             Placed(
                 7,
                 "Capabilities",
-                "What the kernel can do, now or by loading a module on demand, and whether a rule"
-                " or the role of this host needs it.",
+                "Capabilities that the kernel has now, or can load on demand, and whether a rule"
+                " or the role of this host requires them.",
                 timeline(Query(state, "{{instance}} {{capability}}"), states=states.CAPABILITY),
             ),
             Placed(
                 10,
                 "Sysctls",
-                "Switches of forwarding and tracking, and whether what sysctl.d or the"
-                " configuration wants does hold.",
+                "Sysctls of forwarding and tracking, and whether they have the value that"
+                " sysctl.d or the configuration sets.",
                 timeline(
                     Query(switches, "{{instance}} {{name}}", states.SETTING),
                     Query(mismatch, "{{instance}} {{name}} ({{source}})", states.MISMATCH),
@@ -78,8 +78,7 @@ def _rules() -> Row:
             Placed(
                 8,
                 "NAT rules by action",
-                "Rules that translate, by backend and action; actions that were never used are left"
-                " out.",
+                "NAT rules by backend and action, without actions that were never used.",
                 graph(
                     Query(actions, "{{instance}} {{family}} {{backend}} {{action}}"), unit="none"
                 ),
@@ -99,8 +98,8 @@ def _rules() -> Row:
             Placed(
                 8,
                 "Rules without effect",
-                "Rules that no packet reaches, of a dormant table, or of an interface that is not"
-                " there; and rules that exempt packets from tracking, and so from NAT.",
+                "Rules that no packet reaches, in a dormant table, or for an interface that does"
+                " not exist; and rules that exempt packets from tracking, and so from NAT.",
                 graph(*broken, unit="none", limits=states.BROKEN_RULES),
             ),
         ),
@@ -130,14 +129,14 @@ def _table() -> Row:
             Placed(
                 12,
                 "Entries against limit",
-                "Entries of the connection tracking table, the limit, and where the last hour's"
-                " trend leads within four, drawn up to half above the limit.",
+                "Entries of the connection tracking table, the limit, and the forecast for four"
+                " hours from the last hour's trend (drawn up to 1.5 times the limit).",
                 dashed(dashed(entries, "B", states.RED), "C", states.ORANGE),
             ),
             Placed(
                 12,
                 "Fill over time",
-                "The same as a share of the limit. Lines are drawn where the alerts begin.",
+                "Entries as a share of the limit. The lines are the thresholds of the alerts.",
                 dashed(fill, "B", states.ORANGE),
             ),
         ),
@@ -158,26 +157,26 @@ def _losses() -> Row:
             Placed(
                 6,
                 "Drops within 5 minutes",
-                "Packets dropped because the table had no place, clashes taken off.",
+                "Packets dropped because the table had no room, without insert races.",
                 graph(Query(q.DROPS, "{{instance}}"), unit="short", limits=states.DROPS_5M),
             ),
             Placed(
                 6,
                 "Early drops within 10 minutes",
-                "Connections thrown out of a full table to make room.",
+                "Connections evicted from a full table to make room.",
                 graph(evicted, unit="short", limits=states.EVICTED_10M),
             ),
             Placed(
                 6,
                 "Insert failures and NAT collisions",
-                "Both together mean that NAT runs out of ports: a warning and a page begin at the"
-                " lines. Failures alone are races.",
+                "If both rise, NAT runs out of ports. The lines are the thresholds of the warning"
+                " and of the page. Failures without collisions are races.",
                 graph(*ports, unit="suffix:/s", limits=states.PORTS),
             ),
             Placed(
                 6,
                 "Invalid packets",
-                "Packets that fit no connection and are not translated.",
+                "Packets that belong to no tracked connection. They bypass NAT.",
                 graph(invalid, unit="suffix:/s", limits=states.INVALID),
             ),
         ),
@@ -202,8 +201,8 @@ def _traffic() -> Row:
             Placed(
                 8,
                 "Forwarded against transmitted",
-                "Packets forwarded, and packets sent that this host did not make itself. Only"
-                " kernels since 6.7 count what is transmitted.",
+                "Packets forwarded, and packets transmitted that this host did not create itself."
+                " Only kernels since 6.7 count transmitted packets.",
                 graph(
                     forwarded,
                     Query(q.SENT_ON, "{{instance}} {{family}} transmitted"),
@@ -213,7 +212,7 @@ def _traffic() -> Row:
             Placed(
                 8,
                 "Forwarded and not transmitted",
-                "The share of what is forwarded that does not go out: dropped after routing.",
+                "The share of forwarded packets that are not transmitted: dropped after routing.",
                 graph(
                     Query(q.LOST_RATIO, "{{instance}} {{family}}"),
                     unit="percentunit",
@@ -224,8 +223,8 @@ def _traffic() -> Row:
             Placed(
                 8,
                 "Refused within 10 minutes",
-                "Packets that came in and were not forwarded: for another host while forwarding is"
-                " off there, or from the wrong interface.",
+                "Incoming packets that were not forwarded: for another host while forwarding is"
+                " disabled, or dropped by the reverse path filter.",
                 graph(*refused, unit="short", limits=states.ADDRESS_ERRORS_10M),
             ),
         ),
@@ -255,7 +254,8 @@ def _flows() -> Row:
             Placed(
                 8,
                 "New connections by reply",
-                "The same by reply. Unknown: it ended early, or its protocol needs no reply.",
+                "New outbound connections by reply. Unknown: the connection ended early, or its"
+                " protocol requires no reply.",
                 graph(
                     Query(
                         q.new_flows(labels=f"{q.FAMILY}, replied"),
@@ -294,8 +294,8 @@ def _configuration() -> Row:
             Placed(
                 14,
                 "Desired sysctls",
-                "What sysctl.d and the configuration set, and what holds. Without a verdict the"
-                " kernel does not know the name.",
+                "Values that sysctl.d and the configuration set, and the current ones. Without a"
+                " comparison, the kernel does not have the name.",
                 table(
                     Query(asked),
                     Query(f"{asked} * 0 + on ({q.HOST}, name) group_left () {value}"),
@@ -316,8 +316,8 @@ def _configuration() -> Row:
             Placed(
                 10,
                 "Interfaces",
-                "Interfaces that a NAT rule names and this host lacks (1), or that drop what they"
-                " should forward (1).",
+                "Interfaces that a NAT rule names but that do not exist (1), or that do not"
+                " forward (1).",
                 table(
                     Query(q.by(interface, "max", q.metric("nat_missing_interface"))),
                     Query(
@@ -336,7 +336,7 @@ def _configuration() -> Row:
                     ),
                     sort={"interface": False},
                     hidden=("job",),
-                    no_value="None is missing, none is off",
+                    no_value="None is missing, all forward",
                 ),
             ),
         ),
@@ -355,8 +355,8 @@ def _exporter() -> Row:
             Placed(
                 12,
                 "Collectors and sources",
-                "Collectors, and their sources that fail apart. Denied, timeout and error leave"
-                " alerts blind.",
+                "Status of collectors and of their sources. With denied, timeout or error, alerts"
+                " cannot fire.",
                 timeline(
                     Query(collectors, "{{instance}} collector {{collector}}"),
                     Query(sources, "{{instance}} source {{source}}"),
@@ -366,7 +366,7 @@ def _exporter() -> Row:
             Placed(
                 12,
                 "Time of the collectors",
-                "How long each collector took.",
+                "Duration of each collector.",
                 graph(Query(duration, "{{instance}} {{collector}}"), unit="s", stacked=True),
             ),
         ),
