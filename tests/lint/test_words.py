@@ -35,7 +35,10 @@ BANNED = {
     r"any more(?=[.,;:)]| and| but)": "no longer",
 }
 #: File and word that may stand there, and why.
-ALLOWED: dict[tuple[str, str], str] = {}
+ALLOWED: dict[tuple[str, str], str] = {
+    ("tests/kernel/README.md", "is there"): "in the matrix, which its next run writes",
+    ("tests/kernel/README.md", "any more"): "in the matrix, which its next run writes",
+}
 _WORDS = {
     re.compile(rf"\b(?:{words})\b".replace(" ", r"\s+"), re.IGNORECASE): instead
     for words, instead in BANNED.items()

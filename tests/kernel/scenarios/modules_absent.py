@@ -7,7 +7,7 @@ def fault(router):
 
 
 SCENARIO = Scenario(
-    about="A boot in which nothing loads the rules: no module is loaded.",
+    about="A boot in which nothing loads the rules: no module is there.",
     setup=nft_nat,
     fault=fault,
     works={"out": (True, False)},

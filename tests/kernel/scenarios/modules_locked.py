@@ -9,7 +9,7 @@ def fault(router):
 
 
 SCENARIO = Scenario(
-    about="kernel.modules_disabled is set before any module was loaded: none can be loaded.",
+    about="kernel.modules_disabled is set before anything was loaded: nothing can be any more.",
     setup=nft_nat,
     fault=fault,
     works={"out": (True, False)},

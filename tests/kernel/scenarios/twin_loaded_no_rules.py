@@ -15,7 +15,7 @@ HEALTHY = {
 }
 
 SCENARIO = Scenario(
-    about="All modules are loaded and no rule exists: nothing is tracked, as expected.",
+    about="Everything is loaded and no rule is there: nothing is tracked, and nobody expected it.",
     setup=setup,
     works={"host": (True, True)},
     before=HEALTHY,
