@@ -48,7 +48,7 @@ def nat_rule_unmatchable(context: Context) -> Iterator[Found]:
 
 
 def _is_last(context: Context, rules: Sequence[Unmatchable]) -> bool:
-    """Return whether no source of a family of these rules can be translated any more.
+    """Return whether the rules of a family can no longer translate any source.
 
     Programs prepare both families and fill one: while sources of the other are translated, only a
     role says that this one is missed.
