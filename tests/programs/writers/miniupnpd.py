@@ -74,7 +74,7 @@ PROGRAM = Program(
     packages=("miniupnpd-nftables", "miniupnpd"),
     role="{ipv4: required, ipv6: none}",
     healthy=Scenario(
-        about="Beside a gateway's masquerade; a host of the LAN had a port mapped by NAT-PMP.",
+        about="With a gateway's masquerade; a host of the LAN had a port mapped by NAT-PMP.",
         setup=setup,
         works={"out": (True, True), "in": (True, True)},
     ),
