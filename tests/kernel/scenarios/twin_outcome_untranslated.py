@@ -48,7 +48,7 @@ def setup(router):
         "ip addr add 203.0.113.9/24 dev wan",
         f"ip route add default via {SERVER}",
         "ip rule add fwmark 1 lookup 100",
-        "ip route add local 0.0.0.0/0 dev lo table 100",
+        "ip route replace local 0.0.0.0/0 dev lo table 100",  # a guest keeps it
         "ip -6 addr add 2001:db8:1::1/64 dev lan nodad",
         f"ip -6 route add default via {SERVER6}",
         *(f"ip -n {client} -6 addr add {host}/64 dev eth0 nodad" for host in (*GLOBAL, *ULA)),
