@@ -7,12 +7,13 @@ import pytest
 from netfilter_exporter.check import report
 from netfilter_exporter.check.commands import MODULES_FILE
 from netfilter_exporter.check.context import NEEDS_HISTORY, NEEDS_ROLE, Counters, counters
+from netfilter_exporter.check.findings import Severity
 from netfilter_exporter.config import model as config
 from netfilter_exporter.config.model import ConfigError
 from netfilter_exporter.config.reload_status import ReloadStatus
 from netfilter_exporter.facts.roles import forwarded_rules, overlapping_backends
 from netfilter_exporter.facts.rulesets import Ruleset, rulesets
-from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.errors import ReadError, TimedOut
 from netfilter_exporter.rules.detail import NatTarget
 from netfilter_exporter.rules.families import IPV4, IPV6, Backend, Family, Hook
 from netfilter_exporter.rules.match import Field, masked, named, ranged
@@ -789,3 +790,14 @@ def test_bridged_packets_that_sysctl_d_wants_translated(healthy):
     )
     write(healthy, "etc/sysctl.d/k8s.conf", f"{BRIDGE_KEY} = 0\n")
     assert checks.names(checks.check(healthy)) == {}
+
+
+def test_rules_that_are_still_being_read_are_unknown(fake_host):
+    """A check that comes behind a reader that hangs reports what it knows, and exits with 3."""
+    run = checks.scrape(fake_host(HEALTHY))
+    run.snapshot.values.pop(rulesets)
+    run.snapshot.errors[rulesets] = TimedOut("rulesets: still being read")
+    made = checks.report_on(run)
+    assert made.exit_code == 3
+    assert made.verdict == "Cannot determine whether NAT works: rulesets: still being read."
+    assert {finding.severity for finding in made.findings} == {Severity.UNKNOWN}

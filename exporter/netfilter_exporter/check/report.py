@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from netfilter_exporter.check.alerts import ALERTS, Alert
 from netfilter_exporter.check.context import FAMILY, NEEDS_HISTORY, Context
@@ -77,17 +78,41 @@ def evaluate(context: Context, *, require_proof: bool = False) -> Report:
             silent.append(alert.name)
         findings += found
     findings.sort(key=lambda one: one.severity.rank)
+    try:
+        judged = _judged(context, findings, require_proof=require_proof)
+    except ReadError as error:  # what all of it rests on is still being read
+        judged = _Judged(f"Cannot determine whether NAT works: {error}.", str(error), Proof.NONE)
     worst = findings[0].severity if findings else Severity.UNKNOWN
-    why = doubt(context, require_proof=require_proof)
     return Report(
-        printable(verdict(context, findings, why)),
-        _EXIT.get(worst, UNKNOWN if why else OK),
-        context.proof,
-        tuple(printable(line) for line in _works(context)),
-        tuple(printable(line) for line in not_checked(context)),
+        printable(judged.verdict),
+        _EXIT.get(worst, UNKNOWN if judged.doubt else OK),
+        judged.proof,
+        tuple(printable(line) for line in judged.works),
+        tuple(printable(line) for line in judged.not_checked),
         tuple(findings),
         tuple(silent),
         context.seconds,
+    )
+
+
+class _Judged(NamedTuple):
+    """What a report says apart from its findings."""
+
+    verdict: str
+    doubt: str
+    proof: Proof
+    works: tuple[str, ...] = ()
+    not_checked: tuple[str, ...] = ()
+
+
+def _judged(context: Context, findings: Sequence[Finding], *, require_proof: bool) -> _Judged:
+    why = doubt(context, require_proof=require_proof)
+    return _Judged(
+        verdict(context, findings, why),
+        why,
+        context.proof,
+        tuple(_works(context)),
+        tuple(not_checked(context)),
     )
 
 
