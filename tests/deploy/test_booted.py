@@ -171,7 +171,7 @@ def test_a_reload_waits_for_the_process_to_start(fact):
     """It is not taken for the end of a terminal, and not lost."""
     before, after = fact("reload_at_once")["pids"]
     assert before == after
-    assert "read again" in fact("reload_at_once")["log"]
+    assert "reloaded" in fact("reload_at_once")["log"]
 
 
 def test_what_is_killed_is_started_again(fact):

@@ -140,7 +140,7 @@ def test_a_reload_that_comes_too_early_waits(tmp_path):
         process.kill()
         process.communicate()
     assert "listening on" in lines[2]
-    assert "read again" in lines[3]
+    assert "reloaded" in lines[3]
 
 
 #: Runs before everything else in the interpreter, and kills when a module is about to be imported.
@@ -175,7 +175,7 @@ def test_a_reload_before_the_imports_waits(tmp_path, module):
         process.kill()
         process.communicate()
     assert "listening on" in lines[2]
-    assert "read again" in lines[3]
+    assert "reloaded" in lines[3]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_a_storm_of_reloads_during_the_start(tmp_path):
             process.send_signal(signal.SIGHUP)
             time.sleep(0.01)
         end = time.monotonic() + 60
-        while "read again" not in (tmp_path / "log").read_text():
+        while "reloaded" not in (tmp_path / "log").read_text():
             assert process.poll() is None
             assert time.monotonic() < end
             time.sleep(0.1)

@@ -84,7 +84,7 @@ def test_what_does_not_listen_is_refused(monkeypatch):
         with opened:
             monkeypatch.setattr(systemd, "_FIRST", opened.detach())
             environ = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
-            with pytest.raises(CannotListen, match=r"no ListenStream="):
+            with pytest.raises(CannotListen, match=r"not a ListenStream="):
                 systemd.activated_sockets(environ)
 
 
