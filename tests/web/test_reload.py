@@ -75,7 +75,7 @@ def test_a_bad_file_is_told_and_nothing_is_applied(files, bad, caplog):
     response, applied, burst = reload(*files, loads, lambda: files[bad].write_text("wrong: 1\n"))
     assert response.status == 500
     assert response.body == b"failed to reload: the log of the exporter has the reason\n"
-    assert f"{files[bad]}:1:1: wrong: unknown key; allowed: " in caplog.text
+    assert f"{files[bad]}:1:1: wrong: unknown key; expected " in caplog.text
     assert (applied, burst) == ([], 1000)
     assert not loads.successful
     assert "kept the previous configuration" in caplog.text

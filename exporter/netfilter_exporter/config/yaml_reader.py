@@ -46,7 +46,7 @@ class Place(NamedTuple):
     def error(self, node: yaml.Node, problem: str, allowed: str) -> ConfigError:
         """Return the error of `node`; `allowed` says what would do."""
         key = self.key or "the document"
-        return ConfigError(f"{self.at(node)}: {key}: {problem}; allowed: {allowed}")
+        return ConfigError(f"{self.at(node)}: {key}: {problem}; expected {allowed}")
 
     def at(self, node: yaml.Node) -> str:
         """Return where `node` is, as messages say it."""
