@@ -210,8 +210,14 @@ def textfile() -> Fact:
         "node": wait_for(lambda: page(port=_NODE_PORT)),
         "owner": _PAGE.owner(),
         "timer": properties(_TIMER, "ActiveState", "UnitFileState"),
-        "timers": json.loads(run(f"systemctl list-timers --output=json {_TIMER}")),
+        "timers": wait_for(_planned),
     }
+
+
+def _planned() -> list[dict[str, int]]:
+    """Return the timer's last and next run; none while the service runs, when none is planned."""
+    timers = json.loads(run(f"systemctl list-timers --output=json {_TIMER}"))
+    return [timer for timer in timers if timer["next"]]
 
 
 def calm() -> Fact:
