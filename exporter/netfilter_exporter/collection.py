@@ -13,6 +13,7 @@ from typing import Callable
 
 from netfilter_exporter.collectors.base import SERIES_LIMIT, Collector, Metric, Sample
 from netfilter_exporter.facts.snapshot import Host, Snapshot, kept_of_config
+from netfilter_exporter.kernel.background import READING_TIMEOUT
 from netfilter_exporter.kernel.errors import (
     HEALTHY,
     ReadError,
@@ -27,6 +28,8 @@ _log = logging.getLogger(__name__)
 #: Seconds for one collector, and for all of them: Prometheus waits ten by default.
 COLLECTOR_TIMEOUT = 3.0
 PAGE_TIMEOUT = 8.0
+#: Seconds, and part of its time, that a page waits at most for what is read in the background.
+PATIENCE, PATIENT_SHARE = 2.5, 0.75
 
 _LEVELS = {
     Status.ERROR: logging.ERROR,
@@ -86,6 +89,15 @@ class Gatherer:
                 return ended.get(timeout=patience)
         return ended.get()
 
+    def gather_whole(self, collectors: Collection[Collector]) -> Run:
+        """Run `collectors`, and again while rules are being read: for whoever has one page."""
+        end = time.monotonic() + READING_TIMEOUT
+        run = self.gather(collectors)
+        while run.snapshot.is_early() and time.monotonic() < end:
+            run.snapshot.close()
+            run = self.gather(collectors)
+        return run
+
     def begin(
         self, collectors: Iterable[Collector], timeout: float, done: Callable[[Run], None]
     ) -> Gathering:
@@ -141,7 +153,8 @@ class Gathering:
         self._gatherer = gatherer
         self._done = done
         self._page_end = time.monotonic() + timeout
-        self._run = Run(host.snapshot(timeout), {})
+        patience = min(PATIENCE, PATIENT_SHARE * timeout)
+        self._run = Run(host.snapshot(timeout, patience), {})
         self._pending = list(collectors)
         self._lock = threading.Lock()
         self._worker: _Worker | None = None  #: who runs it; any other was left behind

@@ -7,7 +7,7 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from netfilter_exporter.collection import Gatherer
 from netfilter_exporter.collectors.base import Collector
@@ -19,17 +19,17 @@ _PREFIX, _SUFFIX = ".netfilter_exporter-", ".tmp"
 _MODE = 0o644  #: node_exporter is somebody else
 
 
-def render(gatherer: Gatherer, collectors: Iterable[Collector], now: float) -> bytes:
+def render(gatherer: Gatherer, collectors: Collection[Collector], now: float) -> bytes:
     """Return the page as text 0.0.4, made at `now` in seconds since the epoch.
 
     Without the metrics of the process, which is over when they are read.
     """
-    families = page_families(gatherer.gather(collectors))
+    families = page_families(gatherer.gather_whole(collectors))
     families.append((TEXTFILE_ROW, tuple(TEXTFILE_ROW.samples(now))))
     return Exposition().render(families, accept="text/plain")[0]
 
 
-def write(directory: str, gatherer: Gatherer, collectors: Iterable[Collector]) -> str:
+def write(directory: str, gatherer: Gatherer, collectors: Collection[Collector]) -> str:
     """Write the page into `directory` and return its path; raise OSError and leave the old one."""
     return replace(os.path.join(directory, NAME), render(gatherer, collectors, time.time()))
 

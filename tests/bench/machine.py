@@ -147,15 +147,25 @@ class Server:
 
     def scrape(self) -> Scrape:
         """Scrape once, as Prometheus does."""
-        client = self._connected()
+        self._connected()
         kernel, cpu, began = self._in_kernel(), self.cpu(), time.perf_counter()
-        client.request("GET", "/metrics", headers=HEADERS)
+        self.page(HEADERS)
+        seconds = time.perf_counter() - began
+        return Scrape(seconds, self.cpu() - cpu, self._in_kernel() - kernel)
+
+    def failing(self) -> set[str]:
+        """Scrape once; return the collectors that did not succeed."""
+        return set(re.findall(r'collector_success{collector="(\w+)"} 0', self.page({}).decode()))
+
+    def page(self, headers: Mapping[str, str]) -> bytes:
+        """Return the body of one page."""
+        client = self._connected()
+        client.request("GET", "/metrics", headers=dict(headers))
         response = client.getresponse()
         body = response.read()
-        seconds = time.perf_counter() - began
         if response.status != 200 or not body:
             raise Failed(f"{self.name}: status {response.status}")
-        return Scrape(seconds, self.cpu() - cpu, self._in_kernel() - kernel)
+        return body
 
     def _connected(self) -> http.client.HTTPConnection:
         while self._client is None:
@@ -179,8 +189,15 @@ class Server:
 
     def resident(self) -> float:
         """Return resident memory in MB."""
+        return self._memory("VmRSS")
+
+    def peak(self) -> float:
+        """Return the most memory that was resident, in MB."""
+        return self._memory("VmHWM")
+
+    def _memory(self, kind: str) -> float:
         status = Path(f"/proc/{self.pid}/status").read_text()
-        match = re.search(r"VmRSS:\s+(\d+) kB", status)
+        match = re.search(rf"{kind}:\s+(\d+) kB", status)
         return int(match[1]) / 1024 if match else 0.0
 
     def descriptors(self) -> int:

@@ -46,11 +46,11 @@ class Kept(NamedTuple):
     threads: int
 
 
-def exporter(name: str, *flags: str, port: int = PORT) -> Server:
-    """Start the exporter in a namespace."""
+def exporter(name: str, *flags: str, port: int = PORT, tree: Path | None = None) -> Server:
+    """Start the exporter in a namespace: this one, or that of `tree`."""
     listen = f"--web.listen-address=127.0.0.1:{port}"
     command = [sys.executable, "-m", "netfilter_exporter", "--log.level=error", listen, *flags]
-    return Server(name, port, command, {})
+    return Server(name, port, command, {"PYTHONPATH": str(tree)} if tree else {})
 
 
 def looks(count: int, windows: int) -> dict[str, float]:

@@ -174,7 +174,7 @@ def test_a_reading_is_put_together():
     ]
     elements = [dumped(nft.elements(nft.verdict(nft.GOTO, "user"))), done()]
     connection, script = connect(generation(7), *reading(*rules, elements=elements), generation(7))
-    number, (table,), _ = nftables.read_tables(connection, Maps())
+    number, (table,), *_ = nftables.read_tables(connection, Maps())
     assert (number, table.name, table.families, table.dormant) == (7, "t", IPV4, False)
     assert table.maps == {"m": ("user",)}
     assert {name: chain.hook for name, chain in table.chains.items()} == {
@@ -241,7 +241,7 @@ def test_a_ruleset_that_changes_meanwhile_is_read_again():
         *reading(),
         generation(2),
     )
-    number, (table,), _ = nftables.read_tables(connection, Maps())
+    number, (table,), *_ = nftables.read_tables(connection, Maps())
     assert (number, table.chains["c"].rules) == (2, [])
 
 
@@ -255,7 +255,7 @@ def test_a_map_that_goes_with_its_rule_is_a_change():
         *reading(nft.rule(nft.immediate(nft.ACCEPT))),
         generation(2),
     )
-    number, (table,), _ = nftables.read_tables(connection, Maps())
+    number, (table,), *_ = nftables.read_tables(connection, Maps())
     assert (number, table.chains["c"].rules) == (2, [Rule(verdict=Verdict.ACCEPT)])
 
 
@@ -290,7 +290,7 @@ def test_what_two_readings_agree_on_is_so():
         part for n in range(9) for part in (generation(n), *reading(rule), generation(n + 1))
     ]
     connection, script = connect(*answers)
-    number, (table,), _ = nftables.read_tables(connection, Maps())
+    number, (table,), *_ = nftables.read_tables(connection, Maps())
     assert (number, len(table.chains["c"].rules), len(script.requests)) == (1, 1, 2 * 5)
 
 
@@ -299,7 +299,7 @@ def test_an_interrupted_dump_of_rules_is_repeated():
     first = [dumped(nft.rule(), nft.rule()), done(NLM_F_DUMP_INTR)]
     tables, chains, rules = reading(nft.rule())
     connection, _ = connect(generation(1), tables, chains, first, rules, generation(1))
-    _, (table,), _ = nftables.read_tables(connection, Maps())
+    _, (table,), *_ = nftables.read_tables(connection, Maps())
     assert len(table.chains["c"].rules) == 1
 
 

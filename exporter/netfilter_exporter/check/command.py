@@ -55,7 +55,7 @@ class Checker:
     def report(self, *, require_proof: bool = False) -> Report:
         """Report what is wrong now, and what has happened since the last check."""
         flows = self._flows.end() if self._watched else None
-        run = self._gatherer.gather(self._collectors)
+        run = self._gatherer.gather_whole(self._collectors)
         context = Context(run, self._before, flows)
         try:
             made = report.evaluate(context, require_proof=require_proof)

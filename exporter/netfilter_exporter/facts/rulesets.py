@@ -32,7 +32,13 @@ def nftables(snapshot: Snapshot) -> Nftables:
         reader.forget()
         raise NoData("nf_tables is not loaded")
     connection = netfilter(snapshot, "nf_tables")
-    return reader.read(connection, _life(snapshot), forced=forced_unload(snapshot))
+    return reader.read(
+        snapshot.system,
+        connection,
+        _life(snapshot),
+        snapshot.patience(),
+        forced=forced_unload(snapshot),
+    )
 
 
 @fact
@@ -60,7 +66,7 @@ def legacy_ipv6(snapshot: Snapshot) -> RulesetFacts:
 
 def _legacy(snapshot: Snapshot, family: Family) -> RulesetFacts:
     reader = legacy_readers(snapshot.host)[family]
-    return reader.read(snapshot.system, forced=forced_unload(snapshot))
+    return reader.read(snapshot.system, snapshot.patience(), forced=forced_unload(snapshot))
 
 
 class Ruleset(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any, Callable, Generic, TypeVar
 
 from netfilter_exporter.config.model import Config
 from netfilter_exporter.config.reload_status import ReloadStatus
+from netfilter_exporter.kernel.background import StillReading
 from netfilter_exporter.kernel.errors import ReadError, Status, TimedOut, defect
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.system import System
@@ -111,19 +112,26 @@ class Host:
         host.kept_of_config = {}
         return host
 
-    def snapshot(self, timeout: float) -> Snapshot:
-        """Return a fresh snapshot, whose netlink requests together take at most `timeout` s."""
-        return Snapshot(self, self.system.clock() + timeout)
+    def snapshot(self, timeout: float, patience: float | None = None) -> Snapshot:
+        """Return a fresh snapshot, whose netlink requests together take at most `timeout` s.
+
+        For readings that go on without it, it waits at most `patience` s.
+        """
+        return Snapshot(
+            self, self.system.clock() + timeout, timeout if patience is None else patience
+        )
 
 
 class Snapshot:
     """The facts of one scrape; `deadline` is on the system's clock."""
 
-    def __init__(self, host: Host, deadline: float) -> None:
+    def __init__(self, host: Host, deadline: float, patience: float) -> None:
         self.host = host
         self.system = host.system
         self.paths = host.system.paths
         self.deadline = deadline
+        self._patience = patience
+        self._waits_until: float | None = None  #: since it has waited for the first time
         self.values: dict[Fact[Any], Any] = {}
         self.errors: dict[Fact[Any], ReadError] = {}  #: of the facts that could not be read
         #: By thread and protocol: a thread that was left behind in a dump still receives.
@@ -145,6 +153,17 @@ class Snapshot:
                 del errors[fact]
                 return value
         raise errors[fact].with_traceback(None)
+
+    def patience(self) -> float:
+        """Return the seconds that are left to wait for readings that go on without this scrape."""
+        now = self.system.clock()
+        if self._waits_until is None:
+            self._waits_until = min(now + self._patience, self.deadline)
+        return max(self._waits_until - now, 0.0)
+
+    def is_early(self) -> bool:
+        """Return whether it went without something that is still being read."""
+        return any(isinstance(error, StillReading) for error in list(self.errors.values()))
 
     def connection(self, protocol: int) -> Connection:
         """Return this thread's netlink connection in this scrape, opened on first use.

@@ -1,14 +1,17 @@
-"""Reading rulesets again only when they changed."""
+"""Reading rulesets again only when they changed, next to the scrapes that need them."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 from collections.abc import Iterator, Sequence
 from typing import Callable, NamedTuple, NoReturn
 
+from netfilter_exporter.kernel.background import READING_TIMEOUT, Background
 from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.kernel.netlink.connection import Connection
+from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER
 from netfilter_exporter.kernel.nft import tables as nftables
 from netfilter_exporter.kernel.nft.maps import Maps
 from netfilter_exporter.kernel.system import System
@@ -25,6 +28,11 @@ SMALL = 1 << 15
 LEGACY_AGE = 300.0
 
 
+#: A ruleset that changes without a generation is read at each scrape. One that takes longer than
+#: this many seconds is left alone for so many times as long: a tenth of one CPU at most.
+_LONG, _REST = 1.0, 9
+
+
 #: Those of a ruleset that is known to be empty.
 NO_RULES = RulesetFacts()
 
@@ -35,6 +43,8 @@ class Nftables(NamedTuple):
     generation: int
     facts: RulesetFacts
     lasting: bool  #: as long as the generation is the same
+    current_at: float  #: when the generation was seen to be this, on the system's clock
+    seconds: float  #: that the reading took
 
 
 @contextlib.contextmanager
@@ -68,27 +78,60 @@ class NftablesReader:
         self._module = 0
 
     def forget(self) -> None:
-        """Drop what is remembered: nf_tables is gone."""
-        self._last: Nftables | None = None
+        """Drop what is remembered, and a reading under way: nf_tables is gone."""
+        self._readings: Background[Nftables] = Background("nftables")
         self._maps = Maps()
 
-    def read(self, connection: Connection, module: int, *, forced: bool = False) -> Nftables:
+    @property
+    def last(self) -> Nftables | None:
+        """What the last reading found."""
+        return self._readings.last
+
+    def read(
+        self,
+        system: System,
+        connection: Connection,
+        module: int,
+        patience: float,
+        *,
+        forced: bool = False,
+    ) -> Nftables:
         """Return the ruleset; `module` distinguishes one life of nf_tables from the next.
 
-        Generations begin at 1 again when the module is loaded again. `forced`: see `_refuse`.
+        Generations begin at 1 again when the module is loaded again. `patience`: see `Background`.
+        `forced`: see `_refuse`.
         """
         if module != self._module:
             self.forget()
             self._module = module
-        last = self._last
-        if last and last.lasting and nftables.read_generation(connection) == last.generation:
-            return last
-        if forced and nftables.has_rules(connection):
-            _refuse("nftables")
-        with _no_collection():
-            reading = nftables.read_tables(connection, self._maps)
-            self._last = Nftables(reading.generation, analyze(reading.tables), reading.lasting)
-        return self._last
+        began = system.clock()
+        generation = nftables.read_generation(connection)
+        last = self.last
+        while last is None or not _holds(last, generation, began):
+            if forced and nftables.has_rules(connection):
+                _refuse("nftables")
+            last = self._readings.read(functools.partial(_read, system, self._maps), patience)
+        return last
+
+
+def _holds(last: Nftables, generation: int, began: float) -> bool:
+    """Return whether a reading is that of a scrape which began then and saw this generation."""
+    if last.current_at >= began:
+        return True
+    rests = last.seconds > _LONG and began - last.current_at < _REST * last.seconds
+    return last.generation == generation and (last.lasting or rests)
+
+
+def _read(system: System, maps: Maps) -> Nftables:
+    """Read the ruleset over a separate connection; a scrape has passed the gate."""
+    began = system.clock()
+    transport = system.netlink(NETLINK_NETFILTER)
+    connection = Connection(transport, began + READING_TIMEOUT, system.clock)
+    with contextlib.closing(connection), _no_collection():
+        reading = nftables.read_tables(connection, maps)
+        facts = analyze(reading.tables)
+    seconds = system.clock() - began
+    return Nftables(reading.generation, facts, reading.lasting, reading.current_at, seconds)
 
 
 class Known(NamedTuple):
@@ -105,52 +148,80 @@ def _is_same(connection: Xtables, name: str, known: Known, *, forced: bool) -> b
     return info == known.info and known.recognises(entries)
 
 
+class _Legacy(NamedTuple):
+    """The tables of one family, as they were read."""
+
+    facts: RulesetFacts
+    known: dict[str, Known]
+    read_at: float
+
+
 class LegacyReader:
     """Remembers the facts of the last state of one family's tables."""
 
     def __init__(self, family: Family) -> None:
         self._family = family
-        self._known: dict[str, Known] = {}
-        self._facts = NO_RULES  #: of the known tables
-        self._read_at = 0.0
+        self._what = f"legacy {family.value}"
+        self._forget()
 
-    def read(self, system: System, *, forced: bool = False) -> RulesetFacts:
+    def _forget(self) -> None:
+        self._readings: Background[_Legacy] = Background(self._what)
+
+    def read(self, system: System, patience: float, *, forced: bool = False) -> RulesetFacts:
         """Return what the tables that exist say: nothing where ip_tables is not loaded.
 
-        `forced`: see `_refuse`.
+        `patience`: see `Background`. `forced`: see `_refuse`.
         """
         wanted = sorted(xtables.read_names(system.paths, self._family) & xtables.TABLES.keys())
         if not wanted:
-            self._facts, self._known = NO_RULES, {}
-            return self._facts
+            self._forget()
+            return NO_RULES
+        began = system.clock()
         connection = system.xtables(self._family)
         try:
-            due = not forced and system.clock() - self._read_at >= LEGACY_AGE
-            if due or not self._is_known(connection, wanted, forced=forced):
+            last = self._readings.last
+            while last is None or not self._holds(last, connection, wanted, began, forced=forced):
                 if forced and any(xtables.read_info(connection, name).has_rules for name in wanted):
-                    _refuse(f"legacy {self._family.value}")
-                with _no_collection():
-                    self._read(connection, wanted)
-                self._read_at = system.clock()
+                    _refuse(self._what)
+                last = self._readings.read(functools.partial(self._read, system, wanted), patience)
         except NoData as error:  # it was listed: that it cannot be had does not make it empty
-            raise ReadError(f"legacy {self._family.value}: a table went: {error}") from None
+            raise ReadError(f"{self._what}: a table went: {error}") from None
         else:
-            return self._facts
+            return last.facts
         finally:
             connection.close()
 
-    def _is_known(self, connection: Xtables, names: Sequence[str], *, forced: bool) -> bool:
-        """Return whether the tables are those of the last reading."""
-        return names == list(self._known) and all(
-            _is_same(connection, name, known, forced=forced) for name, known in self._known.items()
+    def _holds(
+        self,
+        last: _Legacy,
+        connection: Xtables,
+        names: Sequence[str],
+        began: float,
+        *,
+        forced: bool,
+    ) -> bool:
+        """Return whether a reading is of a scrape that began then, or the tables are still those.
+
+        A reading that began before the scrape is held against the tables as they are.
+        """
+        if last.read_at >= began:
+            return True
+        if not forced and began - last.read_at >= LEGACY_AGE:
+            return False
+        return names == list(last.known) and all(
+            _is_same(connection, name, known, forced=forced) for name, known in last.known.items()
         )
 
-    def _read(self, connection: Xtables, names: Sequence[str]) -> None:
+    def _read(self, system: System, names: Sequence[str]) -> _Legacy:
         tables: list[Table] = []
         known: dict[str, Known] = {}
-        for name in names:
-            info, entries = xtables.read_entries(connection, name)
-            tables.append(xtables.parse_table(entries, info, self._family, name))
-            small = info.size <= SMALL
-            known[name] = Known(info, xtables.recogniser(entries, self._family) if small else None)
-        self._facts, self._known = analyze(tables), known
+        read_at = system.clock()
+        connection = system.xtables(self._family)
+        with contextlib.closing(connection), _no_collection():
+            for name in names:
+                info, entries = xtables.read_entries(connection, name)
+                tables.append(xtables.parse_table(entries, info, self._family, name))
+                small = info.size <= SMALL
+                recognises = xtables.recogniser(entries, self._family) if small else None
+                known[name] = Known(info, recognises)
+            return _Legacy(analyze(tables), known, read_at)

@@ -72,6 +72,10 @@ class Connection:
     def close(self) -> None:
         self._transport.close()
 
+    def now(self) -> float:
+        """Return the time on the clock of the deadline."""
+        return self._clock()
+
     def ask(self, what: str, type_: int, payload: bytes) -> memoryview:
         """Send a request that one message answers, and return that message's payload.
 

@@ -65,6 +65,7 @@ class Reading(NamedTuple):
     generation: int
     tables: list[Table]
     lasting: bool  #: all of it is the same as long as the generation is
+    current_at: float  #: when this was the generation, on the connection's clock
 
 
 def read_generation(connection: Connection) -> int:
@@ -95,8 +96,9 @@ def read_tables(connection: Connection, maps: Maps) -> Reading:
             if error.errno != errno.ENOENT or read_generation(connection) == generation:
                 raise
             continue  # a map went with the rule that named it
+        asked_at = connection.now()
         if read_generation(connection) == generation or found == before:
-            return Reading(generation, *found)
+            return Reading(generation, *found, asked_at)
         before = found
     raise ReadError(f"nftables: the ruleset changed during each of {_ATTEMPTS} readings")
 
