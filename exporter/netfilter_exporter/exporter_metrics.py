@@ -92,9 +92,9 @@ ROWS: tuple[Metric[Run], ...] = (
     ),
     Metric(
         "exporter_host_info",
-        "Always 1. The label is a keyed hash of the machine ID, by which alerts notice that an"
-        " address belongs to another machine now. Absent if there is no machine ID, or it cannot"
-        " be read.",
+        "Always 1. The label is a keyed hash of the machine ID. Alerts use it to detect that an"
+        " address now belongs to a different machine. Absent if there is no machine ID, or it"
+        " cannot be read.",
         source="/etc/machine-id",
         samples=_host_info,
         labels=("machine",),
@@ -123,24 +123,26 @@ ROWS: tuple[Metric[Run], ...] = (
     ),
     Metric(
         "scrape_collector_status",
-        "1 for the status of the collector, the worst if several apply: ok, no_data, denied,"
-        " unsupported, timeout, error.",
+        "1 for the status of the collector. From best to worst: ok, no_data (what it reads is"
+        " absent, such as a module), unsupported (this kernel cannot answer), denied (a privilege"
+        " is missing), timeout, error. If several apply, the worst.",
         source="the exporter itself",
         samples=_status,
         labels=("collector", "status"),
     ),
     Metric(
         "source_status",
-        "1 for the status of a source of data that may fail while its collector succeeds. As for"
-        " collectors, or inconclusive.",
+        "1 for the status of a data source that may fail while its collector succeeds. The"
+        " statuses are those of netfilter_scrape_collector_status, and inconclusive (the answer"
+        " proves nothing).",
         source="the exporter itself",
         samples=_source_status,
         labels=("source", "status"),
     ),
     Metric(
         "series_omitted",
-        "Number of series left out of a metric that has one for each rule, chain or interface,"
-        " and serves at most 64. Absent if none is left out.",
+        "Number of series that were left out of the metric. Metrics that have one series for each"
+        " rule, chain or interface are limited to 64 series. Absent if none was left out.",
         source="the exporter itself",
         samples=_omitted,
         labels=("metric",),

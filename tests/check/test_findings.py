@@ -321,7 +321,7 @@ def test_a_rule_that_matches_all_of_a_later_one(healthy):
     assert "rule 1 of chain post (accept) matches the same packets first" in finding.summary
     assert finding.evidence["hidden"] == "post rule 2 (masquerade)"
     assert "without a match" not in finding.why
-    assert "# one of the two: delete rule 1 (accept):" in finding.remedy
+    assert "# do one of these: delete rule 1 (accept)," in finding.remedy
 
 
 def test_the_port_of_a_container_that_is_gone(healthy):

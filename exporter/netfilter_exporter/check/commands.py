@@ -205,7 +205,7 @@ def unhide(
         )
     return (
         *place.list_rules(),
-        comment(f"one of the two: delete rule {position} ({described}):"),
+        comment(f"do one of these: delete rule {position} ({described}),"),
         *place.delete_rule(),
         comment("or put the NAT rules before it:"),
         *place.insert_rule(),

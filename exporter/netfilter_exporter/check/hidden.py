@@ -48,8 +48,8 @@ _ENDS_FOR_ALL = (
     "A rule without a match matches every packet. The kernel never evaluates the rules after it."
 )
 _ENDS_FOR_THEM = (
-    "The earlier rule matches every packet that they match. For those packets the kernel skips"
-    " the later rules of the chain."
+    "The earlier rule matches every packet that the NAT rules match. For those packets the kernel"
+    " skips the later rules of the chain."
 )
 
 

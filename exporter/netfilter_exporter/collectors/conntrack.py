@@ -50,8 +50,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "conntrack_entries",
-            "Number of tracked connections in this network namespace. Entries remain when"
-            " tracking ends, so they do not prove it.",
+            "Number of tracked connections in this network namespace. Entries remain after"
+            " tracking stops, so they do not prove that connections are tracked.",
             source=f"/proc/{SYSCTL}count",
             samples=value(conntrack_entries),
         ),

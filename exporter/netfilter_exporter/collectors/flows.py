@@ -100,16 +100,17 @@ COLLECTOR = Collector(
             "Estimated number of new flows since the exporter started. scope: outbound (from a"
             " private network behind this host to a global address) or private (to another private"
             " network). translated: source, destination, both or none. replied: yes, no, or"
-            " unknown if the flow ended early or its protocol needs no reply. Misses refused"
-            " connections, and flows that end between two samples.",
+            " unknown if the flow ended early or its protocol needs no reply. Does not count"
+            " connections that the server refuses, nor flows that begin and end between two"
+            " samples.",
             source=_SOURCE,
             samples=_new,
             labels=("family", "scope", "translated", "replied"),
         ),
         Metric(
             "flow_births_sampled_total",
-            "Number of new flows in samples that were observed long enough to know whether they"
-            " got a reply. The estimates rest on them.",
+            "Number of new sampled flows that were watched long enough to see whether they got a"
+            " reply. netfilter_flows_new_total is estimated from them.",
             source=_SOURCE,
             samples=_sampled,
             labels=("family", "scope"),

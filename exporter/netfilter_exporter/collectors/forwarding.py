@@ -24,7 +24,7 @@ from netfilter_exporter.rules.families import Family
 
 COUNTERS = {
     "forwarded": (
-        "Datagrams forwarded, since Linux 6.7 with those that the FORWARD hook drops.",
+        "Datagrams forwarded. Since Linux 6.7 this includes those that the FORWARD hook drops.",
         "/proc/net/snmp Ip ForwDatagrams; /proc/net/snmp6 Ip6OutForwDatagrams",
     ),
     "in_address_errors": (
@@ -32,11 +32,11 @@ COUNTERS = {
         "/proc/net/snmp Ip InAddrErrors; /proc/net/snmp6 Ip6InAddrErrors",
     ),
     "out_requests": (
-        "Datagrams sent by this host itself, before Linux 6.7 with forwarded ones.",
+        "Datagrams sent by this host itself. Before Linux 6.7 this includes forwarded ones.",
         "/proc/net/snmp Ip OutRequests; /proc/net/snmp6 Ip6OutRequests",
     ),
     "out_transmitted": (
-        "Datagrams passed to an interface, own and forwarded. Absent before Linux 6.6.y.",
+        "Datagrams passed to an interface, own and forwarded. Absent before late releases of 6.6.",
         "/proc/net/snmp Ip OutTransmits; /proc/net/snmp6 Ip6OutTransmits",
     ),
     "reverse_path_filtered": (
@@ -137,9 +137,9 @@ COLLECTOR = Collector(
         ),
         Metric(
             "forward_blocked",
-            "1 for an incoming interface from which a base chain drops all new TCP and UDP flows,"
-            " although rules serve it: by policy, by a rule, or by a queue that no program reads."
-            " Absent otherwise.",
+            "1 for an incoming interface whose new TCP and UDP flows are all dropped by a base"
+            " chain, although a rule elsewhere accepts or translates them. They are dropped by"
+            " policy, by a rule, or by a queue that no program reads. Absent otherwise.",
             source="NFT_MSG_GETRULE; IPT_SO_GET_ENTRIES; /proc/net/netfilter/nfnetlink_queue;"
             " RTM_GETROUTE; RTM_GETADDR",
             samples=_blocked,
@@ -148,8 +148,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "bridge_netfilter",
-            "Whether all bridges pass bridged packets to the rules of the family (1) or not (0),"
-            " as without br_netfilter.",
+            "Whether all bridges pass bridged packets to the rules of the family (1) or not (0)."
+            " 0 if br_netfilter is not loaded.",
             source="/proc/sys/net/bridge/bridge-nf-call-iptables, bridge-nf-call-ip6tables",
             samples=_bridge_netfilter,
             of=(bridge_netfilter,),

@@ -105,8 +105,9 @@ COLLECTOR = Collector(
         ),
         Metric(
             "module_info",
-            "1 for the state of a module: loaded, builtin, merged (an old name; the code is in"
-            " the module provided_by), available, blocked, unsigned, absent, unknown.",
+            "1 for the state of a module: loaded, builtin, merged (an old module name; the code"
+            " is now in the module that the label provided_by names), available, blocked,"
+            " unsigned, absent, unknown.",
             source="/proc/modules, /lib/modules/RELEASE, the kernel's configuration, modprobe.d",
             samples=_module_info,
             of=(kernel_modules,),
@@ -141,8 +142,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "capability_blocked",
-            "Whether modprobe.d or the kernel command line blocks a module that the capability"
-            " requires and that is not loaded (1) or not (0).",
+            "1 if modprobe.d or the kernel command line blocks a module that the capability"
+            " requires and that is not loaded yet, else 0.",
             source="/etc/modprobe.d and its like, /proc/cmdline",
             samples=_capability_blocked,
             of=(capabilities_blocked,),

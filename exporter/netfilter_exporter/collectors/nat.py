@@ -218,8 +218,9 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_rules",
-            "Number of translating rules reachable from a NAT hook, in user chains too, without"
-            " dormant tables. A rule of an inet table counts in each family that it can translate.",
+            "Number of translating rules in chains that a NAT hook leads to, user chains"
+            " included, dormant tables excluded. Shadowed rules count. A rule of an inet table"
+            " counts in each family that it can translate.",
             source=_RULES,
             samples=_rules,
             of=(rulesets,),
@@ -264,8 +265,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_table_translating_rules",
-            "Number of translating rules of a table that are reachable from a hook, shadowed ones"
-            " included. Absent without any.",
+            "Number of translating rules of a table in chains that the hook leads to. Shadowed"
+            " rules count. Absent if there are none.",
             source=_RULES,
             samples=_translating_rules,
             of=(rulesets,),
@@ -285,7 +286,7 @@ COLLECTOR = Collector(
         Metric(
             "nat_hidden_exemptions",
             "Number of rules that exempt packets from translation and have no effect, because an"
-            " earlier rule translates all of these packets. Absent without any.",
+            " earlier rule translates all of these packets. Absent if there are none.",
             source=_RULES,
             samples=_numbered_tables(lambda facts: facts.hidden_exemptions),
             of=(rulesets,),
@@ -294,8 +295,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_undecided_rules",
-            "Number of translating rules that may be shadowed by an earlier rule. Unknown,"
-            " because the exporter cannot read a match of the earlier rule.",
+            "Number of translating rules that an earlier rule may shadow. The exporter cannot"
+            " decide it, because it cannot read a match of the earlier rule.",
             source=_RULES,
             samples=_tables(lambda facts: facts.undecided),
             of=(rulesets,),
@@ -314,8 +315,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_missing_interface",
-            "1 for an absent interface that a translating rule, or the jump to it, names. For a"
-            " set: only if all of its interfaces are absent.",
+            "1 for an interface that does not exist but is named by a translating rule, or by the"
+            " jump to the chain of that rule. For a set: only if none of its interfaces exists.",
             source=f"{_RULES}; if_nameindex(3)",
             samples=_missing_interfaces,
             of=(rulesets, interfaces, unmatched),
@@ -324,11 +325,11 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_unmatchable_rules",
-            "Number of translating rules that no packet can match, by reason: empty_set (also"
-            " served as 0), missing_interface, bridge_port (the interface is a port of a bridge or"
-            " bond), missing_address (a rule for incoming traffic matches a destination that the"
-            " host does not have), route_localnet (the rule sends packets to 127.0.0.0/8 and the"
-            " kernel drops them). Covers the first 256 rules of each table.",
+            "Number of translating rules that no packet can match, by reason: empty_set (this"
+            " series is present also at 0), missing_interface, bridge_port (the interface is a"
+            " port of a bridge or bond), missing_address (a rule for incoming traffic matches a"
+            " destination that the host does not have), route_localnet (the rule sends packets to"
+            " 127.0.0.0/8 and the kernel drops them). Covers the first 256 rules of each table.",
             source=f"{_RULES}; NFT_MSG_GETSETELEM; IPSET_CMD_LIST; RTM_GETROUTE",
             samples=_unmatchable,
             of=(rulesets, unmatched),
@@ -337,9 +338,9 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_missing_address",
-            "1 for an SNAT address inside the network of an interface that neither this host nor"
-            " a known neighbor has. Absent otherwise, if proxy ARP answers for it, if VRRP runs"
-            " there, and if unknown.",
+            "1 for an SNAT address that is in the network of one of this host's interfaces, but"
+            " that neither this host nor a known neighbor has. Absent otherwise. Also absent if"
+            " proxy ARP answers for the address, if VRRP runs on that interface, and if unknown.",
             source=f"{_RULES}; RTM_GETROUTE; RTM_GETNEIGH",
             samples=_missing_addresses,
             of=(unmatched,),
@@ -348,10 +349,11 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_uncovered_egress",
-            "Whether no source-translating rule can match what leaves by an interface (1), or one"
-            " can (0). Only for interfaces that lead from private networks to the internet, if"
-            " such rules exist. If a rule covers one interface of the family, others are absent."
-            " Absent if the rules are only for private networks.",
+            "1 if no rule that translates sources can match the packets that leave through the"
+            " interface, 0 if one can. Only for interfaces that lead from private networks to the"
+            " internet, if such rules exist. If rules cover one of them, the series of the others"
+            " are absent: an uncovered second uplink is not detected. Absent if the rules are only"
+            " for private networks.",
             source=f"{_RULES}; RTM_GETROUTE; RTM_GETADDR",
             samples=_uncovered_egress,
             of=(unmatched,),
@@ -360,9 +362,9 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_split_zone",
-            "1 for an interface to a private network whose packets get a conntrack zone that"
-            " packets from the uplink do not get, or the reverse: replies match no entry. Only if"
-            " rules translate sources. Absent otherwise, and if unknown.",
+            "1 for an interface to a private network whose packets are in another conntrack zone"
+            " than packets from the uplink, so that replies match no entry. Only if rules"
+            " translate sources. Absent otherwise, and if unknown.",
             source=f"{_RULES}; RTM_GETROUTE; RTM_GETADDR",
             samples=_split_zone,
             of=(split_zones,),
@@ -382,8 +384,8 @@ COLLECTOR = Collector(
         Metric(
             "nat_matchable_source_rules",
             "Number of rules that translate the source of outgoing packets and that some packet"
-            " may match. A set that packets or timeouts change counts as filled. Absent without"
-            " such rules, and if a ruleset could not be read.",
+            " may match. A dynamic set (one that packets or timeouts change) counts as not empty."
+            " Absent if there are no such rules, and if a ruleset could not be read.",
             source=f"{_RULES}; NFT_MSG_GETSETELEM",
             samples=_matchable_sources,
             of=(unmatched,),

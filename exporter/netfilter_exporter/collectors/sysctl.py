@@ -66,8 +66,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "sysctl_present",
-            "Whether this kernel has the sysctl now (1) or not (0). Covers names from guides and"
-            " old scripts, and every name in netfilter_sysctl_wanted.",
+            "Whether this kernel has the sysctl now (1) or not (0). Covers names that old guides"
+            " and scripts still use, and every name in netfilter_sysctl_wanted.",
             source="/proc/sys/net",
             samples=_present,
             labels=("name",),
@@ -75,7 +75,8 @@ COLLECTOR = Collector(
         ),
         Metric(
             "sysctl_wanted",
-            "Value that sysctl.d, in the order of systemd-sysctl, or the configuration sets.",
+            "Value that the configuration sets, or that the sysctl.d files set, read in the order"
+            " of systemd-sysctl.",
             source=_ASKED,
             samples=_wanted,
             of=(sysctl_comparisons,),
@@ -84,9 +85,9 @@ COLLECTOR = Collector(
         ),
         Metric(
             "sysctl_mismatch",
-            "Whether the current value differs from the wanted one (1) or not (0). A value above"
-            " that of sysctl.d is not a mismatch for limits, buckets and forwarding. Absent if this"
-            " kernel does not have the sysctl.",
+            "Whether the current value differs from the wanted one (1) or not (0). For limits,"
+            " buckets and forwarding, a current value above that of sysctl.d is not a mismatch."
+            " Absent if this kernel does not have the sysctl.",
             source=_ASKED,
             samples=_mismatch,
             of=(sysctl_comparisons,),

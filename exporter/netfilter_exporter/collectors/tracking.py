@@ -34,10 +34,10 @@ COLLECTOR = Collector(
     metrics=(
         Metric(
             "conntrack_tracking",
-            "Whether packets are proven to be tracked (1) or proven not to be (0). 0 also if a"
-            " notrack rule without a match exempts all received packets. 1 also if neither the"
-            " list of hooks nor the probe is available and an active translating rule requires"
-            " tracking. Absent if unknown: see netfilter_source_status.",
+            "Whether packets are proven to be tracked (1) or proven not to be (0). Also 0 if a"
+            " notrack rule without a match exempts all received packets. If neither the list of"
+            " hooks nor the probe is available, an active translating rule, which registers"
+            " tracking, counts as proof. Absent if unknown: see netfilter_source_status.",
             source="nfnetlink_hook, or a datagram on loopback looked up with IPCTNL_MSG_CT_GET, or"
             " NAT rules",
             samples=_tracking,
