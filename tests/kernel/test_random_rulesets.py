@@ -2,12 +2,16 @@
 
 import pytest
 
+from netfilter_exporter.kernel.nft import tables
 from netfilter_exporter.rules.covers import NO_COVERS, Covers
 from netfilter_exporter.rules.families import Family
+from netfilter_exporter.rules.incoming import Incoming
+from netfilter_exporter.rules.zones import zoned
 from support import inside, oracle, random_rules
 from support.namespace import Failed
 
 SEEDS = range(120)
+FEW_SEEDS = range(40)
 
 
 def counted(*rulesets):
@@ -91,3 +95,38 @@ def test_nft_rules(namespace):
         assert counted(namespace.call(without_covers, "nftables")) == expected, (
             f"seed {seed}\n{text}"
         )
+
+
+@pytest.mark.parametrize(
+    ("load", "make"),
+    [
+        (("iptables-nft-restore", "-w"), lambda seed: random_rules.iptables(seed, 4)),
+        (("nft", "-f", "-"), lambda seed: f"flush ruleset\n{random_rules.nft(seed)}"),
+    ],
+    ids=["iptables-nft", "nft"],
+)
+def test_a_table_has_the_same_facts_chain_after_chain(namespace, load, make):
+    """Whether it is read as a whole or as far as packets come, which large ones are."""
+    for seed, text in accepted(lambda text: namespace.run(*load, stdin=text), make, FEW_SEEDS):
+        assert namespace.call(differences) == [], f"seed {seed}\n{text}"
+
+
+def differences():
+    """Return which facts are others where each table counts as large; in a namespace."""
+    whole, reached = (_facts_where(many) for many in (1 << 60, 0))
+    return [name for name, value in whole.items() if reached[name] != value]
+
+
+def _facts_where(many):
+    """Return the facts by name, of whole tables what they say."""
+    tables.MANY = many
+    inside.host.cache_clear()
+    facts = vars(inside.ruleset("nftables"))
+    passage, zoning = facts.pop("passage"), facts.pop("zoning")
+    incoming = [Incoming(family, "eth0", 2) for family in Family]
+    return {
+        **facts,
+        "blocks": [passage.block(each, None) for each in incoming],
+        "accepts": passage.accepts,
+        "zoned": [zoned(zoning, each) for each in incoming],
+    }

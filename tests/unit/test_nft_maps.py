@@ -39,7 +39,7 @@ def listing(flags=FIXED):
 
 def named(*names, table=TABLE):
     """Return chains of these names, whose handles are 1, 2, ..."""
-    return [(table, bytes([n]), name, None) for n, name in enumerate(names, 1)]
+    return [(table, bytes([n]), name, b"", None) for n, name in enumerate(names, 1)]
 
 
 CHAINS = named("a", "b")
@@ -50,10 +50,18 @@ def readings(*answers, handles=(1, 1), rules=(RULE, RULE), chains=(CHAINS, CHAIN
     connection, script = connect(*answers)
     maps = Maps()
     found = [
-        maps.read(connection, [Use(TABLE, rule, "m")], {TABLE: handle}, listed, Names())[0][KEY]
+        read(maps, connection, [Use(TABLE, rule, "m")], {TABLE: handle}, listed)[0][KEY]
         for handle, rule, listed in zip(handles, rules, chains)
     ]
     return found, [request.type for request in script.requests]
+
+
+def read(maps, connection, uses, tables, chains=CHAINS):
+    """Return where the maps lead that rules use, and whether that lasts."""
+    reading = maps.begin(connection, tables, lambda: chains, Names())
+    list(reading.follow(uses))
+    maps.end(reading)
+    return reading.found, reading.lasting
 
 
 def targets(message, parse=None):
@@ -137,7 +145,7 @@ def test_elements_that_expire_do_not_last(flags):
     connection, _ = connect(*answers)
     maps = Maps()
     for _ in range(2):
-        found, lasting = maps.read(connection, [Use(TABLE, RULE, "m")], {TABLE: 1}, CHAINS, Names())
+        found, lasting = read(maps, connection, [Use(TABLE, RULE, "m")], {TABLE: 1})
         assert (found, lasting) == ({KEY: ("a",)}, False)
 
 
@@ -165,7 +173,7 @@ def test_a_map_that_two_rules_use_is_read_once_a_reading():
     """As that of kube-proxy's services is, which two chains look into."""
     connection, script = connect(listing(0), leads_to("a"))
     uses = [Use(TABLE, 1, "m"), Use(TABLE, 2, "m")]
-    assert Maps().read(connection, uses, {TABLE: 1}, CHAINS, Names()) == ({KEY: ("a",)}, True)
+    assert read(Maps(), connection, uses, {TABLE: 1}) == ({KEY: ("a",)}, True)
     assert [request.type for request in script.requests] == [NFT_MSG_GETSET, NFT_MSG_GETSETELEM]
 
 
@@ -174,7 +182,7 @@ def test_maps_of_two_tables_are_told_apart():
     other = nft.INET, "t"
     connection, _ = connect(listing(0), leads_to("a"), leads_to("b"))
     uses = [Use(TABLE, 1, "m"), Use(other, 1, "m")]
-    found, _ = Maps().read(connection, uses, {}, CHAINS, Names())
+    found, _ = read(Maps(), connection, uses, {})
     assert found == {(TABLE, "m"): ("a",), (other, "m"): ("b",)}
 
 
@@ -183,5 +191,5 @@ def test_what_is_gone_is_forgotten():
     connection, script = connect(listing(), leads_to("a"), listing(), leads_to("a"))
     maps = Maps()
     for uses in ([Use(TABLE, RULE, "m")], [], [Use(TABLE, RULE, "m")]):
-        maps.read(connection, uses, {TABLE: 1}, CHAINS, Names())
+        read(maps, connection, uses, {TABLE: 1})
     assert [request.type for request in script.requests] == [NFT_MSG_GETSET, NFT_MSG_GETSETELEM] * 2

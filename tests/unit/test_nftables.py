@@ -82,8 +82,8 @@ def test_any_bytes_make_a_table_a_chain_or_an_error(content):
     """No bytes make anything but what is looked for, or a ReadError."""
     outcome(parse_table, content)
     found = outcome(lambda m: parse_chain(m).make(m), content)
-    if not isinstance(found, str) and found[3]:
-        assert found[3].hook is None or found[3].hook in Hook
+    if not isinstance(found, str) and found[-1]:
+        assert found[-1].hook is None or found[-1].hook in Hook
 
 
 @given(st.lists(corpus.mutated(RULES), max_size=8), st.lists(st.sampled_from(RULES), max_size=8))
@@ -158,7 +158,7 @@ def test_more_shapes_than_are_remembered_are_parsed():
 )
 def test_a_base_chain_has_its_hook(message, hook, priority, drops):
     """A hook is one of the five of IPv4 and IPv6, or none: others are numbered differently."""
-    chain = parse_chain(memoryview(message)).make(memoryview(message))[3]
+    chain = parse_chain(memoryview(message)).make(memoryview(message))[-1]
     assert (chain.hook, chain.priority, chain.drops) == (hook, priority, drops)
 
 

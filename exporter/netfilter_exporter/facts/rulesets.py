@@ -7,9 +7,14 @@ from typing import Callable, NamedTuple
 
 from netfilter_exporter.facts.modules import forced_unload, kernel_modules, netfilter
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept, source
-from netfilter_exporter.kernel import files
 from netfilter_exporter.kernel.errors import NoData, ReadError, raise_worst
-from netfilter_exporter.kernel.rulesets import NO_RULES, LegacyReader, Nftables, NftablesReader
+from netfilter_exporter.kernel.rulesets import (
+    NO_RULES,
+    LegacyReader,
+    Nftables,
+    NftablesReader,
+    life,
+)
 from netfilter_exporter.rules.families import Backend, Family
 from netfilter_exporter.rules.reachability import RulesetFacts
 
@@ -44,7 +49,7 @@ def nftables(snapshot: Snapshot) -> Nftables:
 @fact
 def _life(snapshot: Snapshot) -> int:
     """Distinguishes one life of nf_tables from the next, whose generations begin at 1 again."""
-    return files.inode(snapshot.paths.sys("module/nf_tables"))
+    return life(snapshot.paths)
 
 
 def generation(snapshot: Snapshot) -> tuple[int, int]:

@@ -8,8 +8,10 @@ import gc
 from collections.abc import Iterator, Sequence
 from typing import Callable, NamedTuple, NoReturn
 
+from netfilter_exporter.kernel import files
 from netfilter_exporter.kernel.background import READING_TIMEOUT, Background
 from netfilter_exporter.kernel.errors import NoData, ReadError
+from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER
 from netfilter_exporter.kernel.nft import tables as nftables
@@ -70,6 +72,11 @@ def _refuse(what: str) -> NoReturn:
     )
 
 
+def life(paths: Paths) -> int:
+    """Return what distinguishes one life of nf_tables from the next."""
+    return files.inode(paths.sys("module/nf_tables"))
+
+
 class NftablesReader:
     """Remembers the facts of the last generation."""
 
@@ -124,11 +131,17 @@ def _holds(last: Nftables, generation: int, began: float) -> bool:
 
 def _read(system: System, maps: Maps) -> Nftables:
     """Read the ruleset over a separate connection; a scrape has passed the gate."""
+    module = life(system.paths)
+
+    def gate() -> None:
+        if life(system.paths) != module:
+            raise ReadError("nftables: nf_tables was unloaded while its rules were being read")
+
     began = system.clock()
     transport = system.netlink(NETLINK_NETFILTER)
     connection = Connection(transport, began + READING_TIMEOUT, system.clock)
     with contextlib.closing(connection), _no_collection():
-        reading = nftables.read_tables(connection, maps)
+        reading = nftables.read_tables(connection, maps, gate)
         facts = analyze(reading.tables)
     seconds = system.clock() - began
     return Nftables(reading.generation, facts, reading.lasting, reading.current_at, seconds)

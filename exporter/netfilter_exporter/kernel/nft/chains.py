@@ -19,9 +19,11 @@ from netfilter_exporter.kernel.nft.uapi import (
     NFTA_HOOK_HOOKNUM,
     NFTA_HOOK_PRIORITY,
 )
-from netfilter_exporter.kernel.parser_cache import Parsed, unpacker
+from netfilter_exporter.kernel.parser_cache import Parsed, Picker
 from netfilter_exporter.rules.families import FAMILIES_OF, HOOKS
 from netfilter_exporter.rules.model import Chain
+
+_OF_USER_CHAIN = (NFTA_CHAIN_HANDLE, NFTA_CHAIN_NAME, NFTA_CHAIN_USE)
 
 
 def parse_use(payload: memoryview) -> int:
@@ -45,15 +47,18 @@ def parse_chain(payload: memoryview, names: Names | None = None) -> Parsed[Parse
         base = parse_base(payload)
         name = text(payload[values[NFTA_CHAIN_NAME]])
         handle = bytes(payload[values[NFTA_CHAIN_HANDLE]])
-        return Parsed(lambda _: (table, handle, name, base), ())
+        use = bytes(payload[values.get(NFTA_CHAIN_USE, slice(0, 0))])
+        return Parsed(lambda _: (table, handle, name, use, base), ())
     ignored = [place for type_, place in values.items() if type_ != NFTA_CHAIN_TABLE]
-    both = sorted((NFTA_CHAIN_HANDLE, NFTA_CHAIN_NAME), key=lambda type_: values[type_].start)
-    pick = unpacker(len(payload), [values[type_] for type_ in both])
-    at, name_at = both.index(NFTA_CHAIN_HANDLE), both.index(NFTA_CHAIN_NAME)
+    picker = Picker(len(payload), [values[type_] for type_ in _OF_USER_CHAIN if type_ in values])
+    pick = picker.unpack
+    handle_at, name_at = (picker.at(values[type_]) for type_ in _OF_USER_CHAIN[:2])
+    use_at = picker.at(values[NFTA_CHAIN_USE]) if NFTA_CHAIN_USE in values else None
 
     def make(message: memoryview) -> ParsedChain:
         picked = pick(message)
-        return table, picked[at], known[picked[name_at]], None
+        use = b"" if use_at is None else picked[use_at]
+        return table, picked[handle_at], known[picked[name_at]], use, None
 
     return Parsed(make, ignored)
 

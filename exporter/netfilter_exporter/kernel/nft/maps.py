@@ -56,8 +56,9 @@ from netfilter_exporter.rules.model import Chain
 TableKey = tuple[int, str]  #: nfproto and name
 MapKey = tuple[TableKey, str]  #: table and name
 Targets = tuple[str, ...]  #: the chains that a map leads to
-#: Table, handle, name, and more of a base chain, None for a user chain: plain, there are many.
-ParsedChain = tuple[TableKey, bytes, str, Optional[Chain]]
+#: Table, handle, name, the number of its rules and of what leads to it, and more of a base chain,
+#: None for a user chain: plain, there are many.
+ParsedChain = tuple[TableKey, bytes, str, bytes, Optional[Chain]]
 
 
 class Use(NamedTuple):
@@ -83,7 +84,7 @@ class _Known(NamedTuple):
 
 
 class Maps:
-    """Reads maps, and remembers those that cannot change; for one life of nf_tables.
+    """Remembers where maps lead that cannot change; for one life of nf_tables.
 
     An element leads to a chain, not to a name: what is remembered are the handles of chains.
     """
@@ -91,46 +92,82 @@ class Maps:
     def __init__(self) -> None:
         self._known: dict[tuple[int, Use], _Known] = {}  #: by handle of the table
 
-    def read(
+    def begin(
         self,
         connection: Connection,
-        uses: Iterable[Use],
         tables: Mapping[TableKey, int],
-        chains: Iterable[ParsedChain],
+        chains: Callable[[], Iterable[ParsedChain]],
         names: Names,
-    ) -> tuple[dict[MapKey, Targets], bool]:
-        """Return where the maps that rules use lead, and whether that lasts while no rule changes.
+    ) -> MapReading:
+        """Return what reads the maps of one reading of the ruleset.
 
-        `tables` are the handles of the tables, `chains` all chains, `names` those of this reading.
+        `tables` are the handles of the tables, `chains` returns all chains, and `names` are those
+        of this reading.
         """
-        lives = {(tables.get(use.table, 0), use): (use.table, use.map) for use in uses}
-        name_of = {(table, handle): name for table, handle, name, _ in chains}
-        parse = ParserCache(functools.partial(parse_element, names=names))
-        found: dict[MapKey, Targets] = {}
-        known = self._known
-        new = [life for life in lives if life not in known]
-        if new:
-            sets = _read_sets(connection)
-            handles = {(table, name): handle for (table, handle), name in name_of.items()}
-        for life in new:
-            key = lives[life]
-            one = sets.get(key)
-            if key not in found:
-                found[key] = _read_targets(connection, key, parse)
-            of_key = tuple(handles.get((key[0], name), b"") for name in found[key])
-            fixed = one is not None and one.fixed and all(of_key)
-            known[life] = _Known(one is None or one.expires, of_key if fixed else None)
-        for life, key in lives.items():
-            if key not in found:
-                remembered = known[life].handles
-                found[key] = (
-                    _read_targets(connection, key, parse)
-                    if remembered is None
-                    else tuple(name_of[key[0], handle] for handle in remembered)
-                )
-        lasting = not any(known[life].expires for life in lives)
-        self._known = {life: known[life] for life in lives if life[0]}
-        return found, lasting
+        return MapReading(self._known, connection, tables, chains, names)
+
+    def end(self, reading: MapReading) -> None:
+        """Remember the maps of a reading, and no others."""
+        self._known = {life: known for life, known in reading.known.items() if life[0]}
+
+
+class MapReading:
+    """Reads the maps that rules use."""
+
+    def __init__(
+        self,
+        remembered: Mapping[tuple[int, Use], _Known],
+        connection: Connection,
+        tables: Mapping[TableKey, int],
+        chains: Callable[[], Iterable[ParsedChain]],
+        names: Names,
+    ) -> None:
+        self.found: dict[MapKey, Targets] = {}
+        self.known: dict[tuple[int, Use], _Known] = {}
+        self._remembered = remembered
+        self._connection = connection
+        self._tables = tables
+        self._chains = chains
+        self._parse = ParserCache(functools.partial(parse_element, names=names))
+
+    @property
+    def lasting(self) -> bool:
+        """Whether all that was found lasts while no rule changes."""
+        return not any(known.expires for known in self.known.values())
+
+    def follow(self, uses: Iterable[Use]) -> Iterator[str]:
+        """Yield the chains that the maps of these rules lead to."""
+        for use in uses:
+            key = use.table, use.map
+            life = self._tables.get(use.table, 0), use
+            remembered = self._remembered.get(life)
+            listed = None if remembered else self._sets.get(key)
+            if key not in self.found:
+                self.found[key] = self._targets(key, remembered)
+            self.known[life] = remembered or self._new(key, listed)
+            yield from self.found[key]
+
+    def _targets(self, key: MapKey, remembered: _Known | None) -> Targets:
+        if remembered is None or remembered.handles is None:
+            return _read_targets(self._connection, key, self._parse)
+        return tuple(self._name_of[key[0], handle] for handle in remembered.handles)
+
+    def _new(self, key: MapKey, one: ParsedSet | None) -> _Known:
+        of_key = tuple(self._handles.get((key[0], name), b"") for name in self.found[key])
+        fixed = one is not None and one.fixed and all(of_key)
+        return _Known(one is None or one.expires, of_key if fixed else None)
+
+    @functools.cached_property
+    def _sets(self) -> Mapping[MapKey, ParsedSet]:
+        return _read_sets(self._connection)
+
+    @functools.cached_property
+    def _name_of(self) -> Mapping[tuple[TableKey, bytes], str]:
+        return {(table, handle): name for table, handle, name, *_ in self._chains()}
+
+    @functools.cached_property
+    def _handles(self) -> Mapping[tuple[TableKey, str], bytes]:
+        return {(table, name): handle for (table, handle), name in self._name_of.items()}
 
 
 def _read_sets(connection: Connection) -> dict[MapKey, ParsedSet]:

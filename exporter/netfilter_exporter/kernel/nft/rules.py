@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from typing import Callable, Optional
+from typing import Callable, NamedTuple, Optional
 
 from netfilter_exporter.kernel.errors import Malformed
 from netfilter_exporter.kernel.names import Names
@@ -22,7 +23,7 @@ from netfilter_exporter.kernel.nft.uapi import (
     NFTA_RULE_USERDATA,
     NFTNL_UDATA_RULE_COMMENT,
 )
-from netfilter_exporter.kernel.parser_cache import Parsed, Picker
+from netfilter_exporter.kernel.parser_cache import Parsed, ParserCache, Picker
 from netfilter_exporter.kernel.rule_parts import with_names
 from netfilter_exporter.rules.model import Chain, Rule
 
@@ -37,22 +38,39 @@ _RULE_READ = {NFTA_RULE_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS}
 _join = b"".join
 
 
-def read_rules(
-    connection: Connection,
-    table: TableKey,
-    bases: Mapping[str, Chain],
-    names: Names,
-    parse: Callable[[memoryview], ParsedRule],
-) -> RuleCollector:
-    """Return the chains of a table, filled with their rules; `bases` are its base chains."""
-    request = nfgenmsg(table[0]) + pack_name(NFTA_RULE_TABLE, table[1])
-    found = connection.dump_into(
-        "nftables GETRULE",
-        NFT_MSG_GETRULE,
-        request,
-        lambda: RuleCollector(table, bases, names, parse),
-    )
-    return found.finish()
+class TableRules(NamedTuple):
+    """Chains of a table, filled with their rules, and the verdict maps that these use."""
+
+    chains: dict[str, Chain]
+    uses: list[Use]
+
+
+class RuleReader:
+    """Reads the rules of one reading of the ruleset."""
+
+    def __init__(self, connection: Connection, names: Names) -> None:
+        self._connection = connection
+        self._names = names
+        self._parse = ParserCache(functools.partial(parse_rule, names=names))
+
+    def read(
+        self, table: TableKey, bases: Mapping[str, Chain], chain: str | None = None
+    ) -> TableRules:
+        """Return the rules of a table, or of one of its chains.
+
+        `bases` are base chains. A kernel that does not know the filter gives all chains.
+        """
+        request = nfgenmsg(table[0]) + pack_name(NFTA_RULE_TABLE, table[1])
+        if chain is not None:
+            request += pack_name(NFTA_RULE_CHAIN, chain)
+        found = self._connection.dump_into(
+            "nftables GETRULE",
+            NFT_MSG_GETRULE,
+            request,
+            lambda: RuleCollector(table, bases, self._names, self._parse),
+        )
+        found.finish()
+        return TableRules(found.chains, found.uses)
 
 
 class RuleCollector:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import collections
 import errno
 import functools
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.kernel.names import Names
@@ -31,7 +32,8 @@ from netfilter_exporter.kernel.nft.maps import (
     Targets,
     Use,
 )
-from netfilter_exporter.kernel.nft.rules import parse_rule, read_rules
+from netfilter_exporter.kernel.nft.reached import MANY, read_reached
+from netfilter_exporter.kernel.nft.rules import RuleReader
 from netfilter_exporter.kernel.nft.uapi import (
     NFT_MSG_GETCHAIN,
     NFT_MSG_GETGEN,
@@ -82,16 +84,20 @@ def read_generation(connection: Connection) -> int:
     return be32(nfnetlink_map(answer)[NFTA_GEN_ID])
 
 
-def read_tables(connection: Connection, maps: Maps) -> Reading:
+def read_tables(
+    connection: Connection, maps: Maps, gate: Callable[[], None] = lambda: None
+) -> Reading:
     """Return the ruleset; of a table that says nothing about NAT or tracking, without the rules.
 
+    `gate` raises where asking may load a module by now: a large ruleset takes seconds.
     Where the generation is another one afterwards, two readings in a row have to be the same.
     """
     before: tuple[list[Table], bool] | None = None
     for _ in range(_ATTEMPTS):
+        gate()
         generation = read_generation(connection)
         try:
-            found = _read_once(connection, maps)
+            found = _read_once(connection, maps, gate)
         except NetlinkError as error:
             if error.errno != errno.ENOENT or read_generation(connection) == generation:
                 raise
@@ -109,29 +115,55 @@ def has_rules(connection: Connection) -> bool:
     return any(connection.dump("nftables GETCHAIN", NFT_MSG_GETCHAIN, everything, parse_use))
 
 
-def _read_once(connection: Connection, maps: Maps) -> tuple[list[Table], bool]:
+def _read_once(
+    connection: Connection, maps: Maps, gate: Callable[[], None]
+) -> tuple[list[Table], bool]:
     """Return the tables, and whether they stay as they are while the generation does."""
     everything = nfgenmsg(NFPROTO_UNSPEC)
     names = Names()
     tables = connection.dump("nftables GETTABLE", NFT_MSG_GETTABLE, everything, parse_table)
-    parse = ParserCache(functools.partial(parse_chain, names=names))
-    listed = connection.dump("nftables GETCHAIN", NFT_MSG_GETCHAIN, everything, parse)
-    chains = base_chains(listed)
+    list_chains = functools.partial(_list_chains, connection, names)
+    listed = list_chains()
+    chains, sizes = base_chains(listed), _sizes(listed)
     uses: list[Use] = []
-    parse_of_rules = ParserCache(functools.partial(parse_rule, names=names))
-    for key in [key for key, bases in chains.items() if _are_of_interest(bases)]:
-        found = read_rules(connection, key, chains[key], names, parse_of_rules)
-        chains[key], uses = found.chains, uses + found.uses
+    reader = RuleReader(connection, names)
     lives = {table.key: table.handle for table in tables}
-    targets, lasting = maps.read(connection, uses, lives, listed if uses else (), names)
+    if sum(sizes.values()) < MANY:
+        reading = maps.begin(connection, lives, lambda: listed, names)
+    else:  # they take a good part of the memory, and where there is no map nobody asks
+        reading = maps.begin(connection, lives, list_chains, names)
+        listed = []
+    for key in [key for key, bases in chains.items() if _are_of_interest(bases)]:
+        if sizes[key] < MANY:
+            found = reader.read(key, chains[key])
+        else:
+            found = read_reached(reader, key, chains[key], reading, gate)
+        chains[key] = found.chains
+        uses += found.uses
+    collections.deque(reading.follow(uses), maxlen=0)
+    maps.end(reading)
     families = {
         key: read_families(connection, key, use.family_at)
         for use in uses
         if use.family_at is not None
         for key in [(use.table, use.map)]
     }
-    lasting = lasting and all(table.lasting for table in tables)
-    return build(tables, chains, targets, families), lasting
+    lasting = reading.lasting and all(table.lasting for table in tables)
+    return build(tables, chains, reading.found, families), lasting
+
+
+def _list_chains(connection: Connection, names: Names) -> list[ParsedChain]:
+    parse = ParserCache(functools.partial(parse_chain, names=names))
+    everything = nfgenmsg(NFPROTO_UNSPEC)
+    return connection.dump("nftables GETCHAIN", NFT_MSG_GETCHAIN, everything, parse)
+
+
+def _sizes(listed: Iterable[ParsedChain]) -> Mapping[TableKey, int]:
+    """Return the number of rules of each table, together with what leads to its chains."""
+    sizes: Counter[TableKey] = collections.Counter()
+    for key, _, _, use, _ in listed:
+        sizes[key] += int.from_bytes(use, "big")
+    return sizes
 
 
 def _are_of_interest(bases: Mapping[str, Chain]) -> bool:
@@ -148,13 +180,13 @@ def parse_table(payload: memoryview) -> ParsedTable:
     return ParsedTable(key, bool(flags & NFT_TABLE_F_DORMANT), handle, lasting)
 
 
-def base_chains(listed: Iterable[ParsedChain]) -> dict[TableKey, dict[str, Chain]]:
+def base_chains(listed: Iterable[ParsedChain]) -> dict[TableKey, Mapping[str, Chain]]:
     """Return the base chains of each table by name."""
     chains: dict[TableKey, dict[str, Chain]] = collections.defaultdict(dict)
-    for key, _, name, base in listed:
+    for key, _, name, _, base in listed:
         if base:
             chains[key][name] = base
-    return chains
+    return {**chains}
 
 
 def build(
