@@ -16,7 +16,7 @@ from netfilter_exporter.kernel.nft.uapi import (
     NFT_SET_CONSTANT,
     NFT_SET_TIMEOUT,
 )
-from netfilter_exporter.kernel.parser_cache import ParserCache
+from netfilter_exporter.kernel.parser_cache import parser_cache
 from support import corpus, nft
 from support.script import connect, done, dumped
 
@@ -66,7 +66,7 @@ def read(maps, connection, uses, tables, chains=CHAINS):
 
 def targets(message, parse=None):
     """Return the chains that the elements in a message lead to."""
-    parse = parse or ParserCache(parse_element)
+    parse = parse or parser_cache(parse_element)
     return [parse(element) for element in elements(memoryview(message))]
 
 
@@ -82,7 +82,7 @@ def test_any_bytes_make_a_result_or_an_error(content):
 @given(st.lists(corpus.mutated([ELEMENTS]), max_size=8))
 def test_recognising_an_element_is_as_good_as_parsing_it(messages):
     """Whatever came before, an element has the result that it has alone."""
-    parse = ParserCache(parse_element)
+    parse = parser_cache(parse_element)
     for message in (ELEMENTS, *messages, ELEMENTS):
         alone = together = None
         with contextlib.suppress(ReadError):
@@ -96,7 +96,7 @@ def test_sets_of_one_shape_are_told_apart():
     """What was seen of one set is not taken for what another one says."""
     sets = [nft.set_(name, FIXED) for name in ("a", "b", "cc", "d")]
     sets.append(nft.set_("e", 0))
-    parse = ParserCache(parse_set)
+    parse = parser_cache(parse_set)
     found = [parse(memoryview(each)) for each in sets]
     assert [(each.key[1], each.fixed) for each in found] == [
         ("a", True),

@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from netfilter_exporter.kernel.nft.rules import parse_rule
-from netfilter_exporter.kernel.parser_cache import ParserCache
+from netfilter_exporter.kernel.parser_cache import parser_cache
 from netfilter_exporter.kernel.rule_parts import opaque_bytes
 from netfilter_exporter.kernel.xtables.entry import LAYOUTS, parse_entry
 from netfilter_exporter.rules.detail import NatTarget, Queue, RuleDetail
@@ -309,7 +309,7 @@ def test_the_target_of_xtables(backend):
 
 def test_rules_of_a_form_have_their_own_values():
     """A thousand addresses are one form, and each rule knows its own."""
-    parse = ParserCache(parse_rule)
+    parse = parser_cache(parse_rule)
     forms = set()
     for number in range(1000):
         address = struct.pack(">I", (10 << 24) + number)

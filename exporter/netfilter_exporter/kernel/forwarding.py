@@ -14,7 +14,7 @@ from netfilter_exporter.kernel.errors import Malformed, NoData
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.netlink.attributes import attribute_places
 from netfilter_exporter.kernel.netlink.connection import Connection
-from netfilter_exporter.kernel.parser_cache import Parsed, ParserCache
+from netfilter_exporter.kernel.parser_cache import Parsed, parser_cache
 from netfilter_exporter.rules.families import Family
 
 RTM_GETNETCONF = 82
@@ -46,7 +46,7 @@ def read_interfaces(connection: Connection, family: Family) -> dict[int, Interfa
     Of rp_filter the value that is in effect: the larger one of the interface's and of all.
     """
     request = struct.pack("=B3x", family.nfproto)
-    dumped = connection.dump("RTM_GETNETCONF", RTM_GETNETCONF, request, ParserCache(parse_netconf))
+    dumped = connection.dump("RTM_GETNETCONF", RTM_GETNETCONF, request, parser_cache(parse_netconf))
     found = {each.ifindex: each for each in dumped}
     of_all = found[NETCONFA_IFINDEX_ALL].rp_filter if NETCONFA_IFINDEX_ALL in found else 0
     return {

@@ -18,7 +18,7 @@ from typing import Callable, Generic, TypeVar
 
 T = TypeVar("T")
 
-#: ParserCache that are remembered of messages of one size; the others are parsed.
+#: Layouts that are remembered of messages of one size; the others are parsed.
 LIMIT = 16
 
 
@@ -38,17 +38,16 @@ class Parsed(Generic[T]):
     ignored: Iterable[slice]
 
 
-class ParserCache(Generic[T]):
-    """A parser that recognises what it has parsed before; lives for one reading."""
+def parser_cache(parse: Callable[[memoryview], Parsed[T]]) -> Callable[[memoryview], T]:
+    """Return a parser that recognises what it has parsed before; it lives for one reading.
 
-    def __init__(self, parse: Callable[[memoryview], Parsed[T]]) -> None:
-        self._parse = parse
-        self._known: dict[int, list[tuple[Unpack, tuple[bytes, ...], Callable[[memoryview], T]]]]
-        self._known = collections.defaultdict(list)
+    It raises what `parse` raises. A closure: to call one costs less than to call an object.
+    """
+    known_of: dict[int, list[tuple[Unpack, tuple[bytes, ...], Callable[[memoryview], T]]]]
+    known_of = collections.defaultdict(list)
 
-    def __call__(self, message: memoryview) -> T:
-        """Return the result of the message; raises what the parser raises."""
-        known = self._known[len(message)]
+    def recognise(message: memoryview) -> T:
+        known = known_of[len(message)]
         for entry in known:
             unpack, read, make = entry
             if unpack(message) == read:
@@ -56,11 +55,13 @@ class ParserCache(Generic[T]):
                     place = known.index(entry)
                     known[place - 1], known[place] = entry, known[place - 1]
                 return make(message)
-        parsed = self._parse(message)
+        parsed = parse(message)
         if len(known) < LIMIT:
             unpack = unpacker_of_others(len(message), parsed.ignored)
             known.append((unpack, unpack(message), parsed.make))
         return parsed.make(message)
+
+    return recognise
 
 
 class Picker:

@@ -14,6 +14,7 @@ are since v4.16: before it, every map is read again.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Callable, NamedTuple, Optional
 
@@ -50,7 +51,7 @@ from netfilter_exporter.kernel.nft.uapi import (
     NFTA_VERDICT_CHAIN,
 )
 from netfilter_exporter.kernel.nft.verdicts import parse_verdict
-from netfilter_exporter.kernel.parser_cache import Parsed, ParserCache, unpacker
+from netfilter_exporter.kernel.parser_cache import Parsed, parser_cache, unpacker
 from netfilter_exporter.rules.model import Chain
 
 TableKey = tuple[int, str]  #: nfproto and name
@@ -128,7 +129,7 @@ class MapReading:
         self._connection = connection
         self._tables = tables
         self._chains = chains
-        self._parse = ParserCache(functools.partial(parse_element, names=names))
+        self._parse = parser_cache(functools.partial(parse_element, names=names))
 
     @property
     def lasting(self) -> bool:
@@ -171,26 +172,27 @@ class MapReading:
 
 
 def _read_sets(connection: Connection) -> dict[MapKey, ParsedSet]:
-    sets = connection.dump("nftables GETSET", NFT_MSG_GETSET, nfgenmsg(0), ParserCache(parse_set))
+    sets = connection.dump("nftables GETSET", NFT_MSG_GETSET, nfgenmsg(0), parser_cache(parse_set))
     return {each.key: each for each in sets}
+
+
+@functools.lru_cache(maxsize=16)
+def _of_table(table: TableKey) -> bytes:
+    """Return how requests for the elements of a table's sets begin: there are thousands."""
+    return nfgenmsg(table[0]) + pack_name(NFTA_SET_ELEM_LIST_TABLE, table[1])
 
 
 def _read_targets(
     connection: Connection, key: MapKey, parse: Callable[[memoryview], str]
 ) -> Targets:
-    (family, table), name = key
-    request = (
-        nfgenmsg(family)
-        + pack_name(NFTA_SET_ELEM_LIST_TABLE, table)
-        + pack_name(NFTA_SET_ELEM_LIST_SET, name)
-    )
+    request = _of_table(key[0]) + pack_name(NFTA_SET_ELEM_LIST_SET, key[1])
     found = connection.dump(
         "nftables GETSETELEM",
         NFT_MSG_GETSETELEM,
         request,
-        lambda message: [parse(element) for element in elements(message)],
+        lambda message: [*map(parse, elements(message))],
     )
-    return tuple(dict.fromkeys(chain for chains in found for chain in chains if chain))
+    return tuple(dict.fromkeys(filter(None, itertools.chain.from_iterable(found))))
 
 
 def parse_set(payload: memoryview) -> Parsed[ParsedSet]:
@@ -210,12 +212,12 @@ def parse_set(payload: memoryview) -> Parsed[ParsedSet]:
     )
 
 
-def elements(payload: memoryview) -> Iterator[memoryview]:
-    """Yield the elements in an NFT_MSG_NEWSETELEM."""
+def elements(payload: memoryview) -> list[memoryview]:
+    """Return the elements in an NFT_MSG_NEWSETELEM."""
     for type_, start, end in attribute_places(payload, NFGENMSG.size, len(payload)):
         if type_ == NFTA_SET_ELEM_LIST_ELEMENTS:
-            return (element for _, element in attributes(payload[start:end]))
-    return iter(())
+            return [element for _, element in attributes(payload[start:end])]
+    return []
 
 
 def parse_element(element: memoryview, names: Names | None = None) -> Parsed[str]:

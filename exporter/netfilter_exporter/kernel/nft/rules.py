@@ -23,7 +23,7 @@ from netfilter_exporter.kernel.nft.uapi import (
     NFTA_RULE_USERDATA,
     NFTNL_UDATA_RULE_COMMENT,
 )
-from netfilter_exporter.kernel.parser_cache import Parsed, ParserCache, Picker
+from netfilter_exporter.kernel.parser_cache import Parsed, Picker, parser_cache
 from netfilter_exporter.kernel.rule_parts import with_names
 from netfilter_exporter.rules.model import Chain, Rule
 
@@ -51,7 +51,7 @@ class RuleReader:
     def __init__(self, connection: Connection, names: Names) -> None:
         self._connection = connection
         self._names = names
-        self._parse = ParserCache(functools.partial(parse_rule, names=names))
+        self._parse = parser_cache(functools.partial(parse_rule, names=names))
 
     def read(
         self, table: TableKey, bases: Mapping[str, Chain], chain: str | None = None
@@ -111,14 +111,14 @@ class RuleCollector:
         """Close the chain that is being filled."""
         if self._chain is not None:
             name = self._names[self._chain]
-            before = self.chains.get(name)
             rules, values = self._rules, _join(self._values)
-            if before is not None:
+            before = self.chains.get(name)
+            if before is None:
+                self.chains[name] = Chain(rules, values=values)
+            else:
                 rules, values = before.rules + rules, before.values + values
                 self.chains[name] = before._replace(rules=rules, values=values)
-            else:
-                self.chains[name] = Chain(rules, values=values)
-        self._chain, self._rules, self._values = None, [], []
+            self._chain, self._rules, self._values = None, [], []
         return self
 
     def __eq__(self, other: object) -> bool:

@@ -46,7 +46,7 @@ from netfilter_exporter.kernel.nft.uapi import (
     NFTA_TABLE_HANDLE,
     NFTA_TABLE_NAME,
 )
-from netfilter_exporter.kernel.parser_cache import ParserCache
+from netfilter_exporter.kernel.parser_cache import parser_cache
 from netfilter_exporter.rules.families import FAMILIES_OF, NFPROTO_UNSPEC, Backend, Family
 from netfilter_exporter.rules.model import Chain, Table
 
@@ -153,7 +153,7 @@ def _read_once(
 
 
 def _list_chains(connection: Connection, names: Names) -> list[ParsedChain]:
-    parse = ParserCache(functools.partial(parse_chain, names=names))
+    parse = parser_cache(functools.partial(parse_chain, names=names))
     everything = nfgenmsg(NFPROTO_UNSPEC)
     return connection.dump("nftables GETCHAIN", NFT_MSG_GETCHAIN, everything, parse)
 

@@ -22,7 +22,7 @@ from netfilter_exporter.kernel.errors import (
 )
 from netfilter_exporter.kernel.files import Paths, read_bytes
 from netfilter_exporter.kernel.netlink.attributes import text
-from netfilter_exporter.kernel.parser_cache import ParserCache, unpacker_of_others
+from netfilter_exporter.kernel.parser_cache import parser_cache, unpacker_of_others
 from netfilter_exporter.kernel.xtables.entry import (
     LAYOUTS,
     OFFSETS,
@@ -128,7 +128,7 @@ def parse_table(content: memoryview, info: Info, family: Family, name: str) -> T
     entries = list(_entries(content, layout))
     headers = [(data, end) for _, data, end, is_header in entries if is_header]
     names = {end: text(content[data:end]) for data, end in headers[:-1]}
-    parse = ParserCache(functools.partial(parse_entry, layout=layout, names=names))
+    parse = parser_cache(functools.partial(parse_entry, layout=layout, names=names))
     bases = {
         info.hook_entry[hook]: (hook, info.underflow[hook])
         for hook in Hook
