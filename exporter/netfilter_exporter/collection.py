@@ -28,8 +28,9 @@ _log = logging.getLogger(__name__)
 #: Seconds for one collector, and for all of them: Prometheus waits ten by default.
 COLLECTOR_TIMEOUT = 3.0
 PAGE_TIMEOUT = 8.0
-#: Seconds, and part of its time, that a page waits at most for what is read in the background.
-PATIENCE, PATIENT_SHARE = 2.5, 0.75
+#: Seconds, and part of its time, that a page waits at most for what is read in the background, and
+#: seconds for the collector that waited to go on without it.
+PATIENCE, PATIENT_SHARE, AFTER_WAITING = 5.0, 0.75, 0.5
 
 _LEVELS = {
     Status.ERROR: logging.ERROR,
@@ -185,7 +186,8 @@ class Gathering:
             return max(self._latest() - now, 0) if self._pending else None
 
     def _latest(self) -> float:
-        return min(self._began + COLLECTOR_TIMEOUT, self._page_end)
+        waits_until = self._run.snapshot.waits_until + AFTER_WAITING
+        return min(max(self._began + COLLECTOR_TIMEOUT, waits_until), self._page_end)
 
     def work(self, worker: _Worker) -> bool:
         """Run what is pending; return False where `worker` was left behind meanwhile."""

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,11 @@ CHANGES = {
     "iptables-nft": ("iptables-nft", "-t", "nat", "-A", "POSTROUTING"),
     "legacy": ("iptables-legacy", "-t", "nat", "-A", "POSTROUTING"),
 }
+#: Of those, what nft(8) adds.
+ADDED = {
+    "nft": "add rule ip kube-proxy nat-postrouting counter",
+    "iptables-nft": "add rule ip nat POSTROUTING counter",
+}
 _RECORDED = "6.1/nat-nft"
 _LOADED = 250  #: lines of /proc/modules on a server: cards, file systems, netfilter
 
@@ -38,6 +44,46 @@ def ruled(backend: str, rules: int) -> Iterator[str]:
     with machine.namespace(f"{backend}-{rules}") as name:
         machine.run(*machine.within(name, *load), given=make(rules))
         yield name
+
+
+class Changes(threading.Thread):
+    """Changes a ruleset at intervals, over one nft(8) that stays."""
+
+    def __init__(self, name: str, command: str, every: float) -> None:
+        super().__init__(daemon=True)
+        self.made = 0
+        self._command = command
+        self._every = every
+        self._stop_changes = threading.Event()
+        self._nft = subprocess.Popen(
+            machine.within(name, "nft", "-i"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def run(self) -> None:
+        with self._nft as nft:
+            assert nft.stdin
+            while not self._stop_changes.wait(self._every):
+                nft.stdin.write(self._command + "\n")
+                nft.stdin.flush()
+                self.made += 1
+
+    def end(self) -> None:
+        self._stop_changes.set()
+        self.join()
+
+
+@contextlib.contextmanager
+def changing(name: str, backend: str, every: float) -> Iterator[Changes]:
+    """Add a rule every so many seconds."""
+    changes = Changes(name, ADDED[backend], every)
+    changes.start()
+    try:
+        yield changes
+    finally:
+        changes.end()
 
 
 @contextlib.contextmanager

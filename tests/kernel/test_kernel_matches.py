@@ -141,7 +141,7 @@ def details(backend):
             info, entries = read_entries(xtables, "nat")
             tables = [parse_table(entries, info, Family.IPV4, "nat")]
         else:
-            tables = read_tables(snapshot.connection(NETLINK_NETFILTER), Maps()).tables
+            tables = read_tables(lambda _: snapshot.connection(NETLINK_NETFILTER), Maps()).tables
     finally:
         snapshot.close()
     return [

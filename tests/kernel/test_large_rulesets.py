@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -84,6 +85,9 @@ table ip kube-proxy {{
     mark and 0x4000 == 0 return; masquerade fully-random; }}
 }}
 """
+
+
+POSTROUTING = BaseChain(Family.IPV4, "nat", "POSTROUTING", Hook.POSTROUTING)
 
 
 def test_twenty_thousand_iptables_rules(namespace):
@@ -174,27 +178,55 @@ def test_a_busy_set_hides_no_rule(namespace):
     rules = "\n".join(f"tcp dport {port} masquerade" for port in range(1, 8001))
     chain = f"chain c {{ type nat hook postrouting priority 100; {rules}\n}};"
     namespace.run("nft", "-f", "-", stdin=f"table ip t {{ set s {{ type mark; }}; {chain} }}")
-    command = ("nsenter", f"--net=/run/netns/{namespace.name}", "nft", "-i")
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as busy:
-        ended = threading.Event()
-        thread = threading.Thread(target=change_elements, args=(busy.stdin, ended))
-        thread.start()
-        try:
-            before = namespace.call(inside.generation)
-            counts = {namespace.call(count_masquerades) for _ in range(10)}
-            assert namespace.call(inside.generation) > before + 10
-        finally:
-            ended.set()
-            thread.join()
-            busy.stdin.close()
+    with changes(namespace, 0.02, b"add element ip t s { 1 }\ndelete element ip t s { 1 }\n"):
+        before = namespace.call(inside.generation)
+        counts = {namespace.call(count_masquerades) for _ in range(10)}
+        assert namespace.call(inside.generation) > before + 10
     assert counts == {8000}
 
 
-def change_elements(stdin, ended):
-    """Add and delete an element, fifty times a second."""
-    while not ended.wait(0.02):
-        stdin.write(b"add element ip t s { 1 }\ndelete element ip t s { 1 }\n")
-        stdin.flush()
+@contextlib.contextmanager
+def changes(namespace, seconds, commands):
+    """Give commands to an nft at intervals; yield a list that grows by one each time."""
+    made = []
+    command = ("nsenter", f"--net=/run/netns/{namespace.name}", "nft", "-i")
+
+    def change():
+        while not ended.wait(seconds):
+            made.append(1)
+            nft.stdin.write(commands)
+            nft.stdin.flush()
+
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as nft:
+        ended = threading.Event()
+        thread = threading.Thread(target=change)
+        thread.start()
+        try:
+            yield made
+        finally:
+            ended.set()
+            thread.join()
+            nft.stdin.close()
+
+
+def test_rules_that_change_faster_than_they_can_be_read(namespace):
+    """Each reading has them all, though two of them are added in the time that it takes."""
+    namespace.run("iptables-nft-restore", "-w", stdin=kubernetes_iptables())
+    seconds = namespace.call(seconds_of_a_reading)
+    with changes(namespace, seconds / 2, b"add rule ip nat POSTROUTING counter\n") as made:
+        for _ in range(3):
+            before = len(made)
+            facts = namespace.call(inside.ruleset, "nftables")
+            assert facts.rules[Family.IPV4, Action.DNAT] == SERVICES
+            added = facts.chain_rules[POSTROUTING] - 1
+            assert max(before - 1, 0) <= added <= len(made)
+
+
+def seconds_of_a_reading():
+    """Return the seconds of a reading; in a namespace."""
+    began = time.monotonic()
+    inside.ruleset("nftables")
+    return time.monotonic() - began
 
 
 def count_masquerades():

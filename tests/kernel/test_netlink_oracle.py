@@ -29,7 +29,7 @@ def ours():
     """Return the number of rules by families, table and chain; runs inside the namespace."""
     snapshot = inside.host().snapshot(timeout=60.0)
     try:
-        tables = read_tables(snapshot.connection(NETLINK_NETFILTER), Maps()).tables
+        tables = read_tables(lambda _: snapshot.connection(NETLINK_NETFILTER), Maps()).tables
     finally:
         snapshot.close()
     return {

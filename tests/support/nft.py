@@ -94,13 +94,15 @@ def chain(
     policy: int = ACCEPT,
     family: int = IP,
     type_: str = "nat",
+    called: str = "c",
+    use: int = 0,
 ) -> bytes:
     """Return the payload of an NFT_MSG_NEWCHAIN."""
-    body = name(1, "t") + pack(2, bytes(8)) + name(3, "c")
+    body = name(1, "t") + pack(2, bytes(8)) + name(3, called)
     if hook is not None:
         body += nest(4, number(1, hook), number(2, priority))
         body += number(5, policy) + name(7, type_)
-    return nfgenmsg(family) + body + number(6, 0)
+    return nfgenmsg(family) + body + number(6, use)
 
 
 def handle(type_: int, value: int) -> bytes:

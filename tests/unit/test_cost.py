@@ -164,7 +164,9 @@ def test_rules_and_flows_add_no_files(watch, fake_host, monkeypatch):
     table = nat_table(BOTH, post=post, mark=[Rule(verdict=Verdict.RETURN)], **users)
     monkeypatch.setattr(nftables, "read_generation", lambda _: 77)
     monkeypatch.setattr(
-        nftables, "read_tables", lambda asked, *_: Reading(77, [table], True, asked.now())
+        nftables,
+        "read_tables",
+        lambda connect, *_: Reading(77, [table], True, connect(False).now(), True),
     )
     count = "proc/sys/net/netfilter/nf_conntrack_count"
     fake_host("6.18/nat-nft").path(count).write_text("1000000\n")

@@ -3,7 +3,6 @@
 import pytest
 
 from netfilter_exporter.kernel.errors import NoData
-from netfilter_exporter.kernel.names import Names
 from netfilter_exporter.kernel.netlink.attributes import text
 from netfilter_exporter.kernel.netlink.messages import nfnetlink_map
 from netfilter_exporter.kernel.nft import reached
@@ -31,9 +30,9 @@ EMPTY = [done()]
 def read(*answers, gate=lambda: None):
     """Return what is read of a table, and the chains that were asked for."""
     connection, script = connect(*answers)
-    names = Names()
-    maps = Maps().begin(connection, {TABLE: 1}, tuple, names)
-    found = read_reached(RuleReader(connection, names), TABLE, BASES, maps, gate)
+    reader = RuleReader(connection)
+    maps = Maps().begin(connection, {TABLE: 1}, tuple, reader.names)
+    found = read_reached(reader, TABLE, BASES, maps, gate)
     asked = [nfnetlink_map(memoryview(r.payload)) for r in script.requests if is_of_rules(r)]
     return found, [text(each[NFTA_RULE_CHAIN]) if NFTA_RULE_CHAIN in each else "" for each in asked]
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfilter_exporter.kernel.errors import Denied, ReadError, Status
+from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import NLM_F_DUMP_INTR, NetlinkError
 from netfilter_exporter.kernel.nft import tables as nftables
 from netfilter_exporter.kernel.nft.chains import parse_chain
@@ -177,7 +178,7 @@ def test_a_reading_is_put_together():
     ]
     elements = [dumped(nft.elements(nft.verdict(nft.GOTO, "user"))), done()]
     connection, script = connect(generation(7), *reading(*rules, elements=elements), generation(7))
-    number, (table,), *_ = nftables.read_tables(connection, Maps())
+    number, (table,), *_ = nftables.read_tables(lambda _: connection, Maps())
     assert (number, table.name, table.families, table.dormant) == (7, "t", IPV4, False)
     assert table.maps == {"m": ("user",)}
     assert {name: chain.hook for name, chain in table.chains.items()} == {
@@ -213,7 +214,7 @@ def test_rules_that_forwarded_packets_do_not_meet_are_not_asked_for(base, asked)
     rules = [[dumped(nft.rule()), done()]] if asked else []
     answers = [[dumped(nft.table()), done()], [dumped(base), done()], *rules]
     connection, script = connect(generation(1), *answers, generation(1))
-    nftables.read_tables(connection, Maps())
+    nftables.read_tables(lambda _: connection, Maps())
     requests = [request for request in script.requests if request.type == NFT_MSG_GETRULE]
     assert [request.payload for request in requests] == [
         nft.nfgenmsg(nft.IP) + nft.name(1, "t")
@@ -244,7 +245,7 @@ def test_a_ruleset_that_changes_meanwhile_is_read_again():
         *reading(),
         generation(2),
     )
-    number, (table,), *_ = nftables.read_tables(connection, Maps())
+    number, (table,), *_ = nftables.read_tables(lambda _: connection, Maps())
     assert (number, table.chains["c"].rules) == (2, [])
 
 
@@ -258,7 +259,7 @@ def test_a_map_that_goes_with_its_rule_is_a_change():
         *reading(nft.rule(nft.immediate(nft.ACCEPT))),
         generation(2),
     )
-    number, (table,), *_ = nftables.read_tables(connection, Maps())
+    number, (table,), *_ = nftables.read_tables(lambda _: connection, Maps())
     assert (number, table.chains["c"].rules) == (2, [Rule(verdict=Verdict.ACCEPT)])
 
 
@@ -270,20 +271,75 @@ def test_a_map_that_is_missing_without_a_change_is_an_error():
         generation(1),
     )
     with pytest.raises(NetlinkError, match="GETSETELEM"):
-        nftables.read_tables(connection, Maps())
+        nftables.read_tables(lambda _: connection, Maps())
+
+
+def look(number, *rules, chains, after=None):
+    """Return the answers to a look at a table with these chains, of which some are read."""
+    listed = [dumped(nft.table()), done()], [dumped(*chains), done()]
+    dumps = ([dumped(*each), done()] for each in rules)
+    return [generation(number), *listed, *dumps, generation(after or number)]
+
+
+def jump(chain="c", to="a"):
+    return nft.rule(nft.immediate(nft.JUMP, to), chain=chain)
+
+
+def chains(use):
+    """Return a base chain with so many rules, and a user chain."""
+    return nft.chain(Hook.POSTROUTING, use=use), nft.chain(called="a", use=2)
 
 
 def test_a_ruleset_that_never_rests_is_given_up():
-    """After four readings it is an error that says so."""
+    """After eight looks at what looks different it is an error that says so."""
     answers = [
         part
-        for n in range(9)
-        for part in (generation(2 * n), *reading(*[nft.rule()] * n), generation(2 * n + 1))
+        for n in range(10)
+        for part in look(2 * n, [nft.rule()] * n, chains=[chains(n)[0]], after=2 * n + 1)
     ]
     connection, script = connect(*answers)
-    with pytest.raises(ReadError, match="changed during each of 4 readings"):
-        nftables.read_tables(connection, Maps())
-    assert len(script.requests) == 4 * 5
+    with pytest.raises(ReadError, match="changed during each of 8 looks"):
+        nftables.read_tables(lambda _: connection, Maps())
+    assert len(script.requests) == (2 + 8) * 5
+
+
+def test_of_a_ruleset_that_changes_all_the_time_what_looks_different_is_read_again():
+    """Chains that look the same are not: so it is done before the next change."""
+    masquerade = nft.rule(nft.masquerade(), chain="a")
+    hasty = [part for n in (1, 3) for part in look(n, [jump()] * n, chains=chains(n), after=n + 1)]
+    first = look(5, [jump()] * 5, [masquerade], chains=chains(5), after=6)
+    second = look(6, [jump()] * 6, chains=chains(6))
+    connection, _ = connect(*hasty, *first, *second)
+    found = nftables.read_tables(lambda _: connection, Maps())
+    (table,) = found.tables
+    assert (found.generation, found.exact) == (6, False)
+    assert {name: len(chain.rules) for name, chain in table.chains.items()} == {"c": 6, "a": 1}
+
+
+def test_a_policy_that_changes_meanwhile_is_seen():
+    """It is listed with its chain, whose rules need not be read for it."""
+    hasty = [
+        part
+        for n in (1, 3)
+        for part in look(n, [nft.rule()] * n, chains=[nft.chain(Hook.FORWARD)], after=n + 1)
+    ]
+    drops = nft.chain(Hook.FORWARD, policy=nft.DROP)
+    first = look(5, [nft.rule()], chains=[nft.chain(Hook.FORWARD)], after=6)
+    connection, _ = connect(*hasty, *first, *look(6, chains=[drops]))
+    (table,) = nftables.read_tables(lambda _: connection, Maps()).tables
+    assert (table.chains["c"].drops, len(table.chains["c"].rules)) == (True, 1)
+
+
+def test_a_reading_is_begun_again_at_the_first_change():
+    """Else its end would be spoiled by the next one."""
+    interrupted = [dumped(nft.rule(), flags=NLM_F_DUMP_INTR)]
+    tables, listed, _ = reading()
+    _, script = connect(
+        generation(1), tables, listed, interrupted, *look(2, [nft.rule()], chains=chains(1))
+    )
+    hasty = Connection(script, 8.0, lambda: 0.0, hasty=True)
+    found = nftables.read_tables(lambda _: hasty, Maps())
+    assert (found.generation, found.exact, len(script.requests)) == (2, True, 4 + 5)
 
 
 def test_what_two_readings_agree_on_is_so():
@@ -293,7 +349,7 @@ def test_what_two_readings_agree_on_is_so():
         part for n in range(9) for part in (generation(n), *reading(rule), generation(n + 1))
     ]
     connection, script = connect(*answers)
-    number, (table,), *_ = nftables.read_tables(connection, Maps())
+    number, (table,), *_ = nftables.read_tables(lambda _: connection, Maps())
     assert (number, len(table.chains["c"].rules), len(script.requests)) == (1, 1, 2 * 5)
 
 
@@ -302,7 +358,7 @@ def test_an_interrupted_dump_of_rules_is_repeated():
     first = [dumped(nft.rule(), nft.rule()), done(NLM_F_DUMP_INTR)]
     tables, chains, rules = reading(nft.rule())
     connection, _ = connect(generation(1), tables, chains, first, rules, generation(1))
-    _, (table,), *_ = nftables.read_tables(connection, Maps())
+    _, (table,), *_ = nftables.read_tables(lambda _: connection, Maps())
     assert len(table.chains["c"].rules) == 1
 
 
@@ -310,5 +366,5 @@ def test_a_reading_without_the_capability_is_denied():
     """The status is that of a missing capability."""
     connection, _ = connect([wire.error(errno.EPERM)])
     with pytest.raises(NetlinkError) as caught:
-        nftables.read_tables(connection, Maps())
+        nftables.read_tables(lambda _: connection, Maps())
     assert caught.value.status is Status.DENIED is Denied.status

@@ -40,6 +40,10 @@ MASQUERADE = xt.Rule(bytes(24), xt="MASQUERADE")
 LOG = xt.Rule(bytes(24), xt="LOG")
 
 
+def patiently():
+    return 30.0
+
+
 # -- nftables ------------------------------------------------------------------------------------
 
 
@@ -79,7 +83,7 @@ class Nft:
 
     def read(self, module=1, patience=30.0, **how):
         connection = Connection(self.script, 1e9, self.clock)
-        return self.reader.read(self.system, connection, module, patience, **how)
+        return self.reader.read(self.system, connection, module, lambda: patience, **how)
 
 
 def test_one_generation_is_read_once():
@@ -260,26 +264,26 @@ def test_a_table_that_is_the_same_is_parsed_once(kernel, monkeypatch):
     """Its entries are compared; packets that it counted make no difference."""
     made = analysed(monkeypatch)
     reader = LegacyReader(Family.IPV4)
-    first = reader.read(kernel.system, 30)
+    first = reader.read(kernel.system, patiently)
     kernel.tables["nat"] = xt.table(Family.IPV4, base={4: [MASQUERADE._replace(packets=7)]})
-    assert reader.read(kernel.system, 30) is first
+    assert reader.read(kernel.system, patiently) is first
     assert (made, kernel.open) == ([1], 0)
 
 
 def test_a_table_of_other_numbers_is_read_again(kernel):
     """A rule more or less changes them."""
     reader = LegacyReader(Family.IPV4)
-    reader.read(kernel.system, 30)
+    reader.read(kernel.system, patiently)
     kernel.tables["nat"] = xt.table(Family.IPV4, base={4: [MASQUERADE] * 3})
-    assert rules(reader.read(kernel.system, 30)) == 3
+    assert rules(reader.read(kernel.system, patiently)) == 3
 
 
 def test_a_replacement_of_the_same_size_is_seen_at_once(kernel):
     """GET_INFO says the same, and the entries do not."""
     reader = LegacyReader(Family.IPV4)
-    assert rules(reader.read(kernel.system, 30)) == 1
+    assert rules(reader.read(kernel.system, patiently)) == 1
     kernel.tables["nat"] = xt.table(Family.IPV4, base={4: [LOG]})
-    assert rules(reader.read(kernel.system, 30)) == 0
+    assert rules(reader.read(kernel.system, patiently)) == 0
 
 
 def test_a_replacement_of_a_large_table_is_seen_in_time(kernel):
@@ -287,24 +291,24 @@ def test_a_replacement_of_a_large_table_is_seen_in_time(kernel):
     many = SMALL // 100
     kernel.tables["nat"] = xt.table(Family.IPV4, base={4: [MASQUERADE] * many})
     reader = LegacyReader(Family.IPV4)
-    reader.read(kernel.system, 30)
+    reader.read(kernel.system, patiently)
     kernel.tables["nat"] = xt.table(Family.IPV4, base={4: [LOG] * many})
     asked = len(kernel.asked)
     kernel.now = LEGACY_AGE - 1
-    assert rules(reader.read(kernel.system, 30)) == many
+    assert rules(reader.read(kernel.system, patiently)) == many
     assert kernel.asked[asked:] == [(IPT_SO_GET_INFO, "nat")]
     kernel.now = LEGACY_AGE + 1
-    assert rules(reader.read(kernel.system, 30)) == 0
+    assert rules(reader.read(kernel.system, patiently)) == 0
 
 
 def test_a_table_that_appears_is_read(kernel):
     """With all the others, so that all facts are of one time."""
     reader = LegacyReader(Family.IPV4)
-    reader.read(kernel.system, 30)
+    reader.read(kernel.system, patiently)
     notrack = xt.Rule(b"\1\0\0\0" + bytes(24), xt="CT")
     kernel.tables["raw"] = xt.table(Family.IPV4, "raw", base={0: [notrack]})
     kernel.list_names("raw", "nat")
-    facts = reader.read(kernel.system, 30)
+    facts = reader.read(kernel.system, patiently)
     assert (facts.notrack[Family.IPV4], rules(facts)) == (1, 1)
 
 
@@ -312,26 +316,26 @@ def test_a_table_that_appears_is_read(kernel):
 def test_no_table_is_asked_for_that_is_not_listed(kernel, names):
     """Asking would create it; and others tell nothing about NAT."""
     kernel.list_names(*names)
-    assert LegacyReader(Family.IPV4).read(kernel.system, 30) == RulesetFacts()
+    assert LegacyReader(Family.IPV4).read(kernel.system, patiently) == RulesetFacts()
     assert (kernel.asked, kernel.open) == ([], 0)
 
 
 def test_tables_that_went_are_forgotten(kernel):
     """A table that comes back with the same numbers is read again."""
     reader = LegacyReader(Family.IPV4)
-    reader.read(kernel.system, 30)
+    reader.read(kernel.system, patiently)
     kernel.list_names()
-    assert rules(reader.read(kernel.system, 30)) == 0
+    assert rules(reader.read(kernel.system, patiently)) == 0
     kernel.list_names("nat")
     kernel.tables["nat"] = xt.table(Family.IPV4, base={4: [LOG]})
-    assert rules(reader.read(kernel.system, 30)) == 0
+    assert rules(reader.read(kernel.system, patiently)) == 0
 
 
 def test_a_table_that_goes_while_it_is_read_does_not_stand_for_no_rules(kernel):
     """It was listed: that it cannot be had is a failure, and the other tables are not empty."""
     kernel.list_names("nat", "raw")
     with pytest.raises(ReadError) as caught:
-        LegacyReader(Family.IPV4).read(kernel.system, 30)
+        LegacyReader(Family.IPV4).read(kernel.system, patiently)
     assert not isinstance(caught.value, NoData)
     assert kernel.open == 0
 
@@ -339,13 +343,13 @@ def test_a_table_that_goes_while_it_is_read_does_not_stand_for_no_rules(kernel):
 def test_entries_are_not_read_after_a_forced_removal(kernel):
     """The kernel would follow a pointer into the module that went; the last reading still holds."""
     reader = LegacyReader(Family.IPV4)
-    assert rules(reader.read(kernel.system, 30)) == 1
+    assert rules(reader.read(kernel.system, patiently)) == 1
     kernel.now = LEGACY_AGE + 1
     asked = len(kernel.asked)
-    assert rules(reader.read(kernel.system, 30, forced=True)) == 1
+    assert rules(reader.read(kernel.system, patiently, forced=True)) == 1
     kernel.tables["nat"] = xt.table(Family.IPV4, base={4: [MASQUERADE] * 2})
     with pytest.raises(ReadError, match="force"):
-        reader.read(kernel.system, 30, forced=True)
+        reader.read(kernel.system, patiently, forced=True)
     assert {option for option, _ in kernel.asked[asked:]} == {IPT_SO_GET_INFO}
     assert kernel.open == 0
 
@@ -353,7 +357,7 @@ def test_entries_are_not_read_after_a_forced_removal(kernel):
 def test_an_empty_table_is_read_after_a_forced_removal(kernel):
     """Policies point into no module."""
     kernel.tables["nat"] = xt.table(Family.IPV4)
-    assert rules(LegacyReader(Family.IPV4).read(kernel.system, 30, forced=True)) == 0
+    assert rules(LegacyReader(Family.IPV4).read(kernel.system, patiently, forced=True)) == 0
 
 
 @pytest.mark.parametrize("forced_at_first", [False, True])

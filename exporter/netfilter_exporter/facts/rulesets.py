@@ -41,7 +41,7 @@ def nftables(snapshot: Snapshot) -> Nftables:
         snapshot.system,
         connection,
         _life(snapshot),
-        snapshot.patience(),
+        snapshot.patience,
         forced=forced_unload(snapshot),
     )
 
@@ -71,7 +71,7 @@ def legacy_ipv6(snapshot: Snapshot) -> RulesetFacts:
 
 def _legacy(snapshot: Snapshot, family: Family) -> RulesetFacts:
     reader = legacy_readers(snapshot.host)[family]
-    return reader.read(snapshot.system, snapshot.patience(), forced=forced_unload(snapshot))
+    return reader.read(snapshot.system, snapshot.patience, forced=forced_unload(snapshot))
 
 
 class Ruleset(NamedTuple):

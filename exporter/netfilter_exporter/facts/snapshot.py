@@ -131,7 +131,7 @@ class Snapshot:
         self.paths = host.system.paths
         self.deadline = deadline
         self._patience = patience
-        self._waits_until: float | None = None  #: since it has waited for the first time
+        self.waits_until = 0.0  #: when it ends to wait, once it has begun
         self.values: dict[Fact[Any], Any] = {}
         self.errors: dict[Fact[Any], ReadError] = {}  #: of the facts that could not be read
         #: By thread and protocol: a thread that was left behind in a dump still receives.
@@ -157,9 +157,9 @@ class Snapshot:
     def patience(self) -> float:
         """Return the seconds that are left to wait for readings that go on without this scrape."""
         now = self.system.clock()
-        if self._waits_until is None:
-            self._waits_until = min(now + self._patience, self.deadline)
-        return max(self._waits_until - now, 0.0)
+        if not self.waits_until:
+            self.waits_until = min(now + self._patience, self.deadline)
+        return max(self.waits_until - now, 0.0)
 
     def is_early(self) -> bool:
         """Return whether it went without something that is still being read."""

@@ -45,6 +45,7 @@ class Nftables(NamedTuple):
     generation: int
     facts: RulesetFacts
     lasting: bool  #: as long as the generation is the same
+    exact: bool  #: no rule is of another generation
     current_at: float  #: when the generation was seen to be this, on the system's clock
     seconds: float  #: that the reading took
 
@@ -99,14 +100,14 @@ class NftablesReader:
         system: System,
         connection: Connection,
         module: int,
-        patience: float,
+        patience: Callable[[], float],
         *,
         forced: bool = False,
     ) -> Nftables:
         """Return the ruleset; `module` distinguishes one life of nf_tables from the next.
 
-        Generations begin at 1 again when the module is loaded again. `patience`: see `Background`.
-        `forced`: see `_refuse`.
+        Generations begin at 1 again when the module is loaded again. `patience` returns that of
+        `Background`. `forced`: see `_refuse`.
         """
         if module != self._module:
             self.forget()
@@ -117,7 +118,7 @@ class NftablesReader:
         while last is None or not _holds(last, generation, began):
             if forced and nftables.has_rules(connection):
                 _refuse("nftables")
-            last = self._readings.read(functools.partial(_read, system, self._maps), patience)
+            last = self._readings.read(functools.partial(_read, system, self._maps), patience())
         return last
 
 
@@ -126,25 +127,29 @@ def _holds(last: Nftables, generation: int, began: float) -> bool:
     if last.current_at >= began:
         return True
     rests = last.seconds > _LONG and began - last.current_at < _REST * last.seconds
-    return last.generation == generation and (last.lasting or rests)
+    return last.exact and last.generation == generation and (last.lasting or rests)
 
 
 def _read(system: System, maps: Maps) -> Nftables:
-    """Read the ruleset over a separate connection; a scrape has passed the gate."""
+    """Read the ruleset over separate connections; a scrape has passed the gate."""
     module = life(system.paths)
 
     def gate() -> None:
         if life(system.paths) != module:
             raise ReadError("nftables: nf_tables was unloaded while its rules were being read")
 
+    def connect(hasty: bool) -> Connection:
+        transport = system.netlink(NETLINK_NETFILTER)
+        return Connection(transport, began + READING_TIMEOUT, system.clock, hasty=hasty)
+
     began = system.clock()
-    transport = system.netlink(NETLINK_NETFILTER)
-    connection = Connection(transport, began + READING_TIMEOUT, system.clock)
-    with contextlib.closing(connection), _no_collection():
-        reading = nftables.read_tables(connection, maps, gate)
+    with _no_collection():
+        reading = nftables.read_tables(connect, maps, gate)
         facts = analyze(reading.tables)
     seconds = system.clock() - began
-    return Nftables(reading.generation, facts, reading.lasting, reading.current_at, seconds)
+    return Nftables(
+        reading.generation, facts, reading.lasting, reading.exact, reading.current_at, seconds
+    )
 
 
 class Known(NamedTuple):
@@ -180,10 +185,12 @@ class LegacyReader:
     def _forget(self) -> None:
         self._readings: Background[_Legacy] = Background(self._what)
 
-    def read(self, system: System, patience: float, *, forced: bool = False) -> RulesetFacts:
+    def read(
+        self, system: System, patience: Callable[[], float], *, forced: bool = False
+    ) -> RulesetFacts:
         """Return what the tables that exist say: nothing where ip_tables is not loaded.
 
-        `patience`: see `Background`. `forced`: see `_refuse`.
+        `patience` returns that of `Background`. `forced`: see `_refuse`.
         """
         wanted = sorted(xtables.read_names(system.paths, self._family) & xtables.TABLES.keys())
         if not wanted:
@@ -196,7 +203,8 @@ class LegacyReader:
             while last is None or not self._holds(last, connection, wanted, began, forced=forced):
                 if forced and any(xtables.read_info(connection, name).has_rules for name in wanted):
                     _refuse(self._what)
-                last = self._readings.read(functools.partial(self._read, system, wanted), patience)
+                read = functools.partial(self._read, system, wanted)
+                last = self._readings.read(read, patience())
         except NoData as error:  # it was listed: that it cannot be had does not make it empty
             raise ReadError(f"{self._what}: a table went: {error}") from None
         else:

@@ -62,9 +62,19 @@ class Connection:
     """Requests and dumps over one `Transport`, within a deadline."""
 
     def __init__(
-        self, transport: Transport, deadline: float, clock: Callable[[], float] = time.monotonic
+        self,
+        transport: Transport,
+        deadline: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        hasty: bool = False,
     ) -> None:
+        """`hasty`: a dump that is interrupted raises `Interrupted` at once, and is still under way.
+
+        Close the connection then.
+        """
         self._transport = transport
+        self._hasty = hasty
         self._deadline = deadline
         self._clock = clock
         self._sequence = itertools.count(1)
@@ -128,6 +138,8 @@ class Connection:
                             add(parse(answer))
                         except Exception as error:  # the next dump gets EBUSY while this one runs
                             failure = error
+                if self._hasty and flags & NLM_F_DUMP_INTR:
+                    raise Interrupted(f"{what}: changed during the dump")
             if failure is not None:
                 raise failure
             if not flags & NLM_F_DUMP_INTR or parsed == before:

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Callable
 
-from netfilter_exporter.kernel.nft.maps import MapReading, TableKey
+from netfilter_exporter.kernel.nft.maps import MapReading, ParsedChain, TableKey
 from netfilter_exporter.kernel.nft.rules import RuleReader, TableRules
 from netfilter_exporter.rules.model import Chain
 
@@ -22,8 +22,40 @@ MANY = 50_000
 _ASKED = 256
 
 
+class ChainReader:
+    """Reads chains, each again only when it looks different: for a ruleset that never rests.
+
+    A chain looks the same while its handle is, and the number of its rules and of what leads to it.
+    """
+
+    def __init__(self, reader: RuleReader) -> None:
+        self.names = reader.names
+        self._reader = reader
+        self._looks: dict[tuple[TableKey, str], tuple[bytes, bytes]] = {}
+        self._known: dict[tuple[TableKey, str], tuple[tuple[bytes, bytes] | None, TableRules]] = {}
+
+    def look(self, listed: Iterable[ParsedChain]) -> None:
+        """Take in how all chains look now."""
+        self._looks = {(table, name): (handle, use) for table, handle, name, use, _ in listed}
+
+    def read(
+        self, table: TableKey, bases: Mapping[str, Chain], chain: str | None = None
+    ) -> TableRules:
+        """Return the rules of a table, or of one of its chains; see `RuleReader`."""
+        if chain is None:
+            return self._reader.read(table, bases)
+        looks, known = self._looks.get((table, chain)), self._known.get((table, chain))
+        if known is None or known[0] != looks:
+            known = looks, self._reader.read(table, bases, chain)
+            self._known[table, chain] = known
+        chains, uses = known[1]
+        for name, base in bases.items():  # its policy may be another
+            chains[name] = base._replace(rules=chains[name].rules, values=chains[name].values)
+        return TableRules(chains, uses)
+
+
 def read_reached(
-    reader: RuleReader,
+    reader: RuleReader | ChainReader,
     table: TableKey,
     bases: Mapping[str, Chain],
     maps: MapReading,

@@ -48,10 +48,10 @@ class TableRules(NamedTuple):
 class RuleReader:
     """Reads the rules of one reading of the ruleset."""
 
-    def __init__(self, connection: Connection, names: Names) -> None:
+    def __init__(self, connection: Connection) -> None:
+        self.names = Names()
         self._connection = connection
-        self._names = names
-        self._parse = parser_cache(functools.partial(parse_rule, names=names))
+        self._parse = parser_cache(functools.partial(parse_rule, names=self.names))
 
     def read(
         self, table: TableKey, bases: Mapping[str, Chain], chain: str | None = None
@@ -67,7 +67,7 @@ class RuleReader:
             "nftables GETRULE",
             NFT_MSG_GETRULE,
             request,
-            lambda: RuleCollector(table, bases, self._names, self._parse),
+            lambda: RuleCollector(table, bases, self.names, self._parse),
         )
         found.finish()
         return TableRules(found.chains, found.uses)

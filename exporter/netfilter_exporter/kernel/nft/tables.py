@@ -7,6 +7,7 @@ module: pass the gate first. Needs CAP_NET_ADMIN.
 from __future__ import annotations
 
 import collections
+import contextlib
 import errno
 import functools
 from collections import Counter
@@ -16,7 +17,7 @@ from typing import Callable, NamedTuple
 from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.kernel.names import Names
 from netfilter_exporter.kernel.netlink.attributes import be32, text
-from netfilter_exporter.kernel.netlink.connection import Connection
+from netfilter_exporter.kernel.netlink.connection import Connection, Interrupted
 from netfilter_exporter.kernel.netlink.messages import (
     NetlinkError,
     nfgenmsg,
@@ -32,7 +33,7 @@ from netfilter_exporter.kernel.nft.maps import (
     Targets,
     Use,
 )
-from netfilter_exporter.kernel.nft.reached import MANY, read_reached
+from netfilter_exporter.kernel.nft.reached import MANY, ChainReader, read_reached
 from netfilter_exporter.kernel.nft.rules import RuleReader
 from netfilter_exporter.kernel.nft.uapi import (
     NFT_MSG_GETCHAIN,
@@ -50,8 +51,10 @@ from netfilter_exporter.kernel.parser_cache import parser_cache
 from netfilter_exporter.rules.families import FAMILIES_OF, NFPROTO_UNSPEC, Backend, Family
 from netfilter_exporter.rules.model import Chain, Table
 
-#: Readings that a change of the ruleset may spoil before it is given up.
-_ATTEMPTS = 4
+#: Readings that are given up at the first change of the ruleset.
+_HASTY_ATTEMPTS = 2
+#: Looks at a ruleset that has changed during all of them.
+_LOOKS = 8
 
 
 class ParsedTable(NamedTuple):
@@ -68,6 +71,7 @@ class Reading(NamedTuple):
     tables: list[Table]
     lasting: bool  #: all of it is the same as long as the generation is
     current_at: float  #: when this was the generation, on the connection's clock
+    exact: bool  #: it is certain that no rule is of another generation
 
 
 def read_generation(connection: Connection) -> int:
@@ -84,29 +88,73 @@ def read_generation(connection: Connection) -> int:
     return be32(nfnetlink_map(answer)[NFTA_GEN_ID])
 
 
-def read_tables(
-    connection: Connection, maps: Maps, gate: Callable[[], None] = lambda: None
-) -> Reading:
+class Found(NamedTuple):
+    """What one look at the whole ruleset found."""
+
+    tables: list[Table]
+    lasting: bool  #: it stays as it is while the generation does
+
+
+#: Returns a connection that is hasty, or not.
+Connect = Callable[[bool], Connection]
+
+
+def read_tables(connect: Connect, maps: Maps, gate: Callable[[], None] = lambda: None) -> Reading:
     """Return the ruleset; of a table that says nothing about NAT or tracking, without the rules.
 
-    `gate` raises where asking may load a module by now: a large ruleset takes seconds.
-    Where the generation is another one afterwards, two readings in a row have to be the same.
+    A reading that a change spoils is begun again at once, when the next change may be far. If what
+    changes is something else, as dnsmasq adds elements to a set, two in a row are the same. Else
+    see `_read_restless`. `gate` raises where asking may load a module by now: a large ruleset takes
+    seconds.
     """
-    before: tuple[list[Table], bool] | None = None
-    for _ in range(_ATTEMPTS):
+    before: Found | None = None
+    for _ in range(_HASTY_ATTEMPTS):
+        with contextlib.closing(connect(True)) as connection, contextlib.suppress(Interrupted):
+            gate()
+            generation = read_generation(connection)
+            found = _found(connection, generation, RuleReader(connection), maps, gate)
+            asked_at = connection.now()
+            if found and (read_generation(connection) == generation or found == before):
+                return Reading(generation, *found, asked_at, exact=True)
+            before = found
+    with contextlib.closing(connect(False)) as connection:
+        return _read_restless(connection, maps, gate)
+
+
+def _read_restless(connection: Connection, maps: Maps, gate: Callable[[], None]) -> Reading:
+    """Return a ruleset that changes faster than it can be read.
+
+    Looks again and again, and reads again only chains that look different, which takes little time.
+    If even that is too long, two looks in a row have to find the same. Rules of a chain that were
+    replaced by as many others meanwhile may be missed: this is for one scrape.
+    """
+    reader = ChainReader(RuleReader(connection))
+    before: Found | None = None
+    for _ in range(_LOOKS):
         gate()
         generation = read_generation(connection)
-        try:
-            found = _read_once(connection, maps, gate)
-        except NetlinkError as error:
-            if error.errno != errno.ENOENT or read_generation(connection) == generation:
-                raise
-            continue  # a map went with the rule that named it
+        found = _found(connection, generation, reader, maps, gate)
         asked_at = connection.now()
-        if read_generation(connection) == generation or found == before:
-            return Reading(generation, *found, asked_at)
+        if found and (read_generation(connection) == generation or found == before):
+            return Reading(generation, *found, asked_at, exact=False)
         before = found
-    raise ReadError(f"nftables: the ruleset changed during each of {_ATTEMPTS} readings")
+    raise ReadError(f"nftables: the ruleset changed during each of {_LOOKS} looks")
+
+
+def _found(
+    connection: Connection,
+    generation: int,
+    reader: RuleReader | ChainReader,
+    maps: Maps,
+    gate: Callable[[], None],
+) -> Found | None:
+    """Return what is found; None where a map went meanwhile with the rule that named it."""
+    try:
+        return _read_once(connection, reader, maps, gate)
+    except NetlinkError as error:
+        if error.errno != errno.ENOENT or read_generation(connection) == generation:
+            raise
+        return None
 
 
 def has_rules(connection: Connection) -> bool:
@@ -116,25 +164,30 @@ def has_rules(connection: Connection) -> bool:
 
 
 def _read_once(
-    connection: Connection, maps: Maps, gate: Callable[[], None]
-) -> tuple[list[Table], bool]:
-    """Return the tables, and whether they stay as they are while the generation does."""
+    connection: Connection,
+    reader: RuleReader | ChainReader,
+    maps: Maps,
+    gate: Callable[[], None],
+) -> Found:
+    """Look at the whole ruleset."""
     everything = nfgenmsg(NFPROTO_UNSPEC)
-    names = Names()
     tables = connection.dump("nftables GETTABLE", NFT_MSG_GETTABLE, everything, parse_table)
-    list_chains = functools.partial(_list_chains, connection, names)
+    list_chains = functools.partial(_list_chains, connection, reader.names)
     listed = list_chains()
     chains, sizes = base_chains(listed), _sizes(listed)
+    many = MANY
+    if isinstance(reader, ChainReader):
+        reader.look(listed)
+        many = 0
     uses: list[Use] = []
-    reader = RuleReader(connection, names)
     lives = {table.key: table.handle for table in tables}
     if sum(sizes.values()) < MANY:
-        reading = maps.begin(connection, lives, lambda: listed, names)
+        reading = maps.begin(connection, lives, lambda: listed, reader.names)
     else:  # they take a good part of the memory, and where there is no map nobody asks
-        reading = maps.begin(connection, lives, list_chains, names)
+        reading = maps.begin(connection, lives, list_chains, reader.names)
         listed = []
     for key in [key for key, bases in chains.items() if _are_of_interest(bases)]:
-        if sizes[key] < MANY:
+        if sizes[key] < many:
             found = reader.read(key, chains[key])
         else:
             found = read_reached(reader, key, chains[key], reading, gate)
@@ -149,7 +202,7 @@ def _read_once(
         for key in [(use.table, use.map)]
     }
     lasting = reading.lasting and all(table.lasting for table in tables)
-    return build(tables, chains, reading.found, families), lasting
+    return Found(build(tables, chains, reading.found, families), lasting)
 
 
 def _list_chains(connection: Connection, names: Names) -> list[ParsedChain]:
