@@ -234,15 +234,16 @@ class LegacyReader:
         )
 
     def _read(self, system: System, names: Sequence[str]) -> _Legacy:
-        tables: list[Table] = []
-        known: dict[str, Known] = {}
         read_at = system.clock()
         connection = system.xtables(self._family)
         with contextlib.closing(connection), _no_collection():
-            for name in names:
-                info, entries = xtables.read_entries(connection, name)
-                tables.append(xtables.parse_table(entries, info, self._family, name))
-                small = info.size <= SMALL
-                recognises = xtables.recogniser(entries, self._family) if small else None
-                known[name] = Known(info, recognises)
-            return _Legacy(analyze(tables), known, read_at)
+            read = [self._read_table(connection, name) for name in names]
+            known = {name: of_table for name, (_, of_table) in zip(names, read)}
+            return _Legacy(analyze(table for table, _ in read), known, read_at)
+
+    def _read_table(self, connection: Xtables, name: str) -> tuple[Table, Known]:
+        """Read one table; its entries, some 300 bytes a rule, are gone at the end."""
+        info, entries = xtables.read_entries(connection, name)
+        small = info.size <= SMALL
+        recognises = xtables.recogniser(entries, self._family) if small else None
+        return xtables.parse_table(entries, info, self._family, name), Known(info, recognises)

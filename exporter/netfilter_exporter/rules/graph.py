@@ -78,6 +78,9 @@ class Graph:
         start = 1 << (reach.FAMILY_BITS[self.table.families] | reach.LOOPBACK | reach.LIVE)
         coming = {name: start << reach.WIDTH * number for number, name in enumerate(bases)}
         reached: Reached = {}
+        one_of: dict[
+            int, int
+        ] = {}  #: ways that are the same are one object, of which there are few
         while coming:
             arriving, coming = coming, {}
             for name, ways in arriving.items():
@@ -85,7 +88,8 @@ class Graph:
                 new = ways & ~before
                 if not new:
                     continue
-                reached[name] = before | new
+                all_ = before | new
+                reached[name] = one_of.setdefault(all_, all_)
                 if name not in self.summaries:
                     self.summaries[name] = self._summarize(name)
                 for target, passing in self.summaries[name].edges:

@@ -125,9 +125,12 @@ def parse_table(content: memoryview, info: Info, family: Family, name: str) -> T
     """Parse the entries of a table: chain after chain, each closed by a policy or a return."""
     layout = LAYOUTS[family]
     type_, priority = TABLES[name]
-    entries = list(_entries(content, layout))
-    headers = [(data, end) for _, data, end, is_header in entries if is_header]
-    names = {end: text(content[data:end]) for data, end in headers[:-1]}
+    # Gone over twice: to keep the places of all entries takes as much memory as their rules.
+    headers = (each for each in _entries(content, layout) if each[3])
+    names = {end: text(content[data:end]) for _, data, end, _ in headers}
+    if not names:
+        raise Malformed(f"legacy {name}: a table without the entry that ends it")
+    names.popitem()  # that entry
     parse = parser_cache(functools.partial(parse_entry, layout=layout, names=names))
     bases = {
         info.hook_entry[hook]: (hook, info.underflow[hook])
@@ -138,7 +141,7 @@ def parse_table(content: memoryview, info: Info, family: Family, name: str) -> T
     rules: list[Rule] = []
     values: list[bytes] = []
     hook, policy_at, user = Hook.PREROUTING, -1, ""
-    for start, _, end, is_header in entries:
+    for start, _, end, is_header in _entries(content, layout):
         if start in bases:
             hook, policy_at = bases[start]
         user = names.get(start, "" if start in bases else user)
@@ -153,8 +156,8 @@ def parse_table(content: memoryview, info: Info, family: Family, name: str) -> T
             values.append(own)
         elif user:
             chains[user] = Chain(rules, values=b"".join(values))
-    whole = headers and all(chains.get(user, Chain([])).rules for user in names.values())
-    if not whole or len(chains) != len(bases) + len(headers) - 1:
+    whole = all(chains.get(user, Chain([])).rules for user in names.values())
+    if not whole or len(chains) != len(bases) + len(names):
         raise Malformed(f"legacy {name}: a chain does not begin or end where it should")
     for chain_name in names.values():
         chains[chain_name].rules.pop()  # the return that closes a user chain
