@@ -18,6 +18,8 @@ LONG = 600  #: seconds of all tests together: more than --fast takes
 
 def pytest_addoption(parser):
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden")
+    between = "also what holds on both sides: kernels, Pythons and promtools in between"
+    parser.addoption("--every", action="store_true", help=between)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,8 +1,9 @@
 """Faults put into real kernels, and healthy hosts, each held against what must be seen of it.
 
-Every scenario is run on the newest kernel, and on the running one. Older kernels are booted for
-those in which kernels differ, and for all with --update-golden, which writes the table in the
-README.md of this folder.
+Every scenario that needs no boot is run on the running kernel. The oldest and the newest are booted
+for those that load modules or in which kernels differ, the ones in between for those in which
+kernels differ. With --every each is run on each kernel, and with --update-golden, which writes the
+table in the README.md of this folder.
 """
 
 import concurrent.futures
@@ -19,7 +20,7 @@ SUITES = (*kernels.SUITES, run.HERE)
 LAB = "lab"
 #: For all kernels on two cores, beside the other tests, and some patience.
 LONG = 5300
-OLDER = kernels.SUITES[:-1]
+OUTERMOST = {kernels.SUITES[0], kernels.SUITES[-1]}
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(LONG)]
 
@@ -85,14 +86,21 @@ def _show(config, text):
 
 def pytest_generate_tests(metafunc):
     """Choose the scenarios of each kernel."""
-    everything = metafunc.config.getoption("--update-golden")
+    option = metafunc.config.getoption
     chosen = [
         (suite, name)
         for suite in SUITES
         for name, scenario in load().items()
-        if everything or suite not in OLDER or scenario.depends
+        if option("--every") or option("--update-golden") or _is_run(scenario, suite)
     ]
     metafunc.parametrize(("suite", "name"), chosen)
+
+
+def _is_run(scenario, suite):
+    """Return whether it may say something there that it does not say elsewhere."""
+    if suite == run.HERE:
+        return True
+    return scenario.depends if suite in OUTERMOST else bool(scenario.differences)
 
 
 def test_the_fault_is_seen_and_nothing_else(lab, suite, name):

@@ -1,12 +1,14 @@
 """The unit tests on each Python from 3.9 that is found here, the web server's on the outermost.
 
 What a server needs of asyncio and ssl was there in the first version and is there in the last.
-Tests of properties take most of the time: they get few examples, and a property that holds on both
-holds in between.
+Tests of properties get few examples, and a property that holds on both holds in between. Two of the
+Pythons in between are left to --every. The newest also measures how much of the exporter the tests
+go through, which costs little there (sys.monitoring) and a half more before.
 The oldest Python has the oldest libraries that setup.cfg admits, the others the newest. The newest
 Python is Debian's where nothing else has it.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -17,10 +19,17 @@ from pathlib import Path
 
 import pytest
 
-from support import debian, debian_python, needs, wheel
+from support import debian, debian_python, wheel
 
-VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", debian_python.VERSION)
+VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
+NEWEST = debian_python.VERSION
+LEFT_OUT = {"3.10", "3.12"}  #: without --every
 UNIT, WEB = "tests/unit", "tests/web"
+NO_PROPERTIES = ("-m", "not hypothesis", UNIT)
+#: Neither root nor the network is needed for these.
+COVERING = (UNIT, WEB, "tests/golden", "tests/check")
+#: These drive processes of their own, which are not looked into, for long.
+APART = tuple(f"tests/check/test_{name}.py" for name in ("alert_rules", "exit_codes"))
 #: What those tests need, and no more: not every Python has wheels of the rest.
 PACKAGES = ("hypothesis", "pytest", "pytest-timeout", "trustme")
 
@@ -38,8 +47,8 @@ def interpreter(version):
     for path in candidates(version):
         if os.access(path, os.X_OK) and run(path, "-c", "import venv").returncode == 0:
             return path
-    if version == debian_python.VERSION:
-        with needs.packages(forced=False):
+    if version == NEWEST:
+        with contextlib.suppress(debian.UnavailableError):
             return debian_python.interpreter()
     return None
 
@@ -84,7 +93,8 @@ def environment(python, version, folder):
         succeed(python, "-m", "venv", "--without-pip", place)
         install_pip(version, place)
     built = wheel.wheel(folder)
-    succeed(inside, "-m", "pip", "install", f"{built}[auth]", *PACKAGES)
+    packages = (*PACKAGES, "coverage") if version == NEWEST else PACKAGES
+    succeed(inside, "-m", "pip", "install", f"{built}[auth]", *packages)
     # A wheel of the same version is not installed again without --force-reinstall.
     succeed(inside, "-m", "pip", "install", "--no-deps", "--force-reinstall", built)
     if version == VERSIONS[0]:
@@ -92,8 +102,30 @@ def environment(python, version, folder):
     return inside
 
 
+def run_tests(python, folder, *arguments, measure=()):
+    """Run pytest without what this run of tests set, by `measure` if there is one, and report."""
+    left_out = {"PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"}
+    if python != sys.executable:
+        left_out.add("PYTHONPATH")
+    variables = {name: value for name, value in os.environ.items() if name not in left_out}
+    variables["COVERAGE_FILE"] = f"{folder}/coverage"
+    pytest_command = (*measure, "-m", "pytest", "-q", "-p", "no:xdist", "--timeout=600")
+    pytest_command += ("-o", f"cache_dir={folder}/cache", "--hypothesis-profile=few")
+    with tempfile.TemporaryDirectory() as short:  # the path of a socket has 107 bytes at most
+        command = (*pytest_command, f"--basetemp={short}/t", *arguments)
+        succeed(python, *command, cwd=wheel.ROOT, env=variables)
+    if measure:
+        succeed(python, "-m", "coverage", "report", cwd=wheel.ROOT, env=variables)
+
+
+def pytest_generate_tests(metafunc):
+    if "version" in metafunc.fixturenames:
+        every = metafunc.config.getoption("--every")
+        chosen = [version for version in VERSIONS if every or version not in LEFT_OUT]
+        metafunc.parametrize("version", chosen)
+
+
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("version", VERSIONS)
 def test_unit_tests_pass(version, tmp_path):
     """What the package needs of Python, all supported versions have."""
     if version == "{}.{}".format(*sys.version_info):
@@ -102,12 +134,19 @@ def test_unit_tests_pass(version, tmp_path):
     if python is None:
         pytest.skip(f"no Python {version} here that can make environments")
     inside = environment(python, version, tmp_path)
-    left_out = ("PYTHONPATH", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT")
-    variables = {name: value for name, value in os.environ.items() if name not in left_out}
-    pytest_command = ("-m", "pytest", "-q", "-o", f"cache_dir={tmp_path}/cache", "-p", "no:xdist")
-    pytest_command += ("--hypothesis-profile=few",)
-    outermost = version in (VERSIONS[0], VERSIONS[-1])
-    chosen = ("-m", "not e2e", UNIT, WEB) if outermost else ("-m", "not hypothesis", UNIT)
-    with tempfile.TemporaryDirectory() as short:  # the path of a socket has 107 bytes at most
-        command = (*pytest_command, f"--basetemp={short}/t", *chosen)
-        succeed(inside, *command, cwd=wheel.ROOT, env=variables)
+    oldest = ("-m", "not e2e", UNIT, WEB)
+    run_tests(inside, tmp_path, *(oldest if version == VERSIONS[0] else NO_PROPERTIES))
+
+
+@pytest.mark.timeout(2400)
+def test_branches_are_covered(tmp_path):
+    """The newest Python passes them, and they go through as many branches as setup.cfg wants.
+
+    Where there is none, this Python measures it, without tests of properties: they go through the
+    same lines a hundred times. The report names what is left out.
+    """
+    python = interpreter(NEWEST)
+    chosen = ("-m", "not e2e") if python else ("-m", "not e2e and not hypothesis")
+    inside = environment(python, NEWEST, tmp_path) if python else sys.executable
+    chosen += (*COVERING, *(f"--ignore={path}" for path in APART))
+    run_tests(inside, tmp_path, *chosen, measure=("-m", "coverage", "run"))

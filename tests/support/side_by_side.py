@@ -11,11 +11,11 @@ BOOTED = "tests/deploy/test_booted.py"
 KERNEL = "tests/kernel/"
 GOLDEN = "tests/golden/test_golden.py"
 
-#: The lab and the programs, which wait most of the time, then what takes minutes.
+#: A booted guest, the lab and the programs, which wait most of the time, then what takes minutes.
 _ORDER = (
-    LAB,
+    *(BOOTED, LAB),
     "tests/programs/",
-    *("tests/pythons/", "tests/coverage/", "tests/lint/", "tests/deploy/", "tests/alerts/"),
+    *("tests/pythons/", "tests/lint/", "tests/deploy/", "tests/alerts/"),
     *("tests/grafana/", "tests/web/", KERNEL),
 )
 
