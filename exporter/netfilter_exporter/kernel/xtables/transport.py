@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import mmap
 import os
 import socket
 from typing import Callable, Protocol, cast
@@ -21,6 +22,14 @@ _LEVEL = {
 @functools.lru_cache(maxsize=1)
 def _getsockopt() -> Callable[..., int]:
     return cast("Callable[..., int]", ctypes.CDLL(None, use_errno=True).getsockopt)
+
+
+def forget(content: memoryview, end: int) -> None:
+    """Give back the memory of a large answer up to byte `end`; that part is zero from then on."""
+    if isinstance(content.obj, mmap.mmap):
+        whole = end & ~(mmap.PAGESIZE - 1)
+        if whole:
+            content.obj.madvise(mmap.MADV_DONTNEED, 0, whole)
 
 
 class Xtables(Protocol):
@@ -46,13 +55,15 @@ class XtablesSocket:
 
     def get(self, option: int, request: bytes, size: int) -> memoryview:
         """Return what the kernel put into a buffer of `size` bytes that begins with `request`."""
-        buffer = ctypes.create_string_buffer(request, size)
+        buffer = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        buffer[: len(request)] = request
+        place = ctypes.byref(ctypes.c_char.from_buffer(buffer))
         length = ctypes.c_uint32(size)
         descriptor = self._socket.fileno()
-        if _getsockopt()(descriptor, self._level, option, buffer, ctypes.byref(length)) != 0:
+        if _getsockopt()(descriptor, self._level, option, place, ctypes.byref(length)) != 0:
             number = ctypes.get_errno()
             raise from_oserror(OSError(number, os.strerror(number)), f"getsockopt {option}")
-        return memoryview(buffer).cast("B")[: length.value]
+        return memoryview(buffer)[: length.value]
 
     def close(self) -> None:
         self._socket.close()
