@@ -1,9 +1,11 @@
 """kernel/background.py: readings that nobody waits for to the end."""
 
 import threading
+import time
 
 import pytest
 
+from netfilter_exporter.kernel import background
 from netfilter_exporter.kernel.background import Background, StillReading
 from netfilter_exporter.kernel.errors import Denied, ReadError
 from support.serving import eventually
@@ -77,3 +79,17 @@ def test_an_error_that_nobody_waited_for_is_told_by_the_next():
 
 def alive(name):
     return any(thread.name == name for thread in threading.enumerate())
+
+
+def test_nobody_waits_for_a_reading_that_hangs(monkeypatch):
+    """One that is under way for longer than any may take: else each page would come late."""
+    monkeypatch.setattr(background, "READING_TIMEOUT", 0.0)
+    readings, until = Background("x"), threading.Event()
+    with pytest.raises(StillReading):
+        readings.read(slow(until, "rules"), 0.01)
+    began = time.monotonic()
+    with pytest.raises(StillReading):
+        readings.read(slow(until, "rules"), 20)
+    assert time.monotonic() - began < 10
+    until.set()
+    eventually(lambda: readings.last == "rules")

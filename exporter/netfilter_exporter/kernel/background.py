@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Callable, Generic, TypeVar
 
 from netfilter_exporter.kernel.errors import ReadError, TimedOut, defect
@@ -36,7 +37,7 @@ class Background(Generic[T]):
         reading before, which nobody may have waited for.
         """
         reading = self._begin(read)
-        reading.join(patience)
+        reading.join(0.0 if reading.is_overdue() else patience)
         if reading.found is None:
             raise reading.error or reading.error_before or StillReading(f"{self._what}: being read")
         return reading.found
@@ -63,8 +64,13 @@ class _Reading(threading.Thread, Generic[T]):
         self._kept = kept
         self._read = read
         self.error_before = error_before
+        self._ends_by = time.monotonic() + READING_TIMEOUT
         self.error: ReadError | None = None
         self.found: T | None = None
+
+    def is_overdue(self) -> bool:
+        """Return whether it hangs in the kernel: nobody need wait for it."""
+        return time.monotonic() > self._ends_by
 
     def run(self) -> None:
         try:
