@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime as dt
 import functools
 import os
+import platform
 import statistics
 import sys
 import tempfile
@@ -19,7 +21,6 @@ from typing import NamedTuple
 import looked
 import machine
 import measures
-import rows
 import worlds
 from measures import percentile, ratio
 from rows import TIMES, Row, row
@@ -243,9 +244,23 @@ def say(text: str) -> None:
 
 def table(bench: Bench, plan: Plan) -> str:
     """Return the rows as markdown."""
-    scrapes = f"{plan.rounds * 10} scrapes each. Ratios are medians of rounds in one run."
-    about = f"{rows.machine()}; {scrapes}"
-    return "\n".join([about, *bench.notes, "", *rows.markdown(bench.rows), ""])
+    about = (
+        f"{dt.datetime.now(dt.timezone.utc):%Y-%m-%d}, Linux {platform.release()},"
+        f" {os.cpu_count()} CPUs ({_cpu_name()}), Python {platform.python_version()};"
+        f" {plan.rounds * 10} scrapes each. Ratios are medians of rounds in one run."
+    )
+    lines = [about, *bench.notes, ""]
+    lines += ["| what | measured | target | |", "|---|---|---|---|"]
+    marks = {None: "", True: "holds", False: "**does not hold**"}
+    lines += [f"| {r.what} | {r.value} | {r.target} | {marks[r.holds]} |" for r in bench.rows]
+    return "\n".join([*lines, ""])
+
+
+def _cpu_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return " ".join(line.partition(":")[2].split())
+    return platform.machine()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -227,19 +227,6 @@ def test_translations_that_were_observed(fake_host, translated, proof, code, ver
     assert (made.not_checked == ()) is bool(translated)
 
 
-def test_untranslated_connections_of_a_host_without_rules(fake_host):
-    """Its role is unknown, as Docker's whose masquerade is lost: what was seen decides for people.
-
-    https://github.com/moby/moby/issues/41795
-    """
-    made = evaluate(Context(checks.scrape(fake_host("6.1/idle")), flows=checks.new_flows(lost=42)))
-    assert made.exit_code == 3
-    assert made.verdict.startswith(
-        "Cannot determine whether NAT works: no translating rule is loaded, and 0 of 42 new"
-        " outbound IPv4 connections translated, 0% answered. Requires a configured role"
-    )
-
-
 def test_no_proof_where_nat_is_not_wanted(run, tmp_path):
     """A host that must not translate has nothing to prove."""
     file = tmp_path / "none.yml"

@@ -13,7 +13,6 @@ PLACES = {
     "metrics": ROOT / "exporter/METRICS.md",
     "outcome": ROOT / "tests/kernel/README.md",
     "programs": ROOT / "tests/programs/README.md",
-    "scale": ROOT / "tests/bench/README.md",
     "silent": ROOT / "tests/kernel/README.md",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from netfilter_exporter.check.context import FAMILY, NEEDS_ROLE, Context
 from netfilter_exporter.check.findings import Finding, Severity, count
@@ -29,8 +29,7 @@ def _doubts(context: Context, *, require_proof: bool) -> Iterator[str]:
             yield f"not all rules could be read: {unread}"
     doing = context.doing_nat
     if not doing and context.undecided(Family.IPV4):
-        seen = "".join(f", and {outcome}" for outcome in _outcome(context, list(Family)))
-        yield f"no translating rule is loaded{seen}. {NEEDS_ROLE[Family.IPV4]}"
+        yield f"no translating rule is loaded. {NEEDS_ROLE[Family.IPV4]}"
     for family in doing:
         if error := context.unproven(family):
             yield f"tracking is not proven: {error}"
@@ -40,7 +39,7 @@ def _doubts(context: Context, *, require_proof: bool) -> Iterator[str]:
     if require_proof and doing and context.proof is not Proof.OBSERVED:
         yield "no translation was observed, and --require-proof requires one"
     if require_proof and doing and not _is_answered(context):
-        yield f"{', '.join(_outcome(context, doing))}, and --require-proof requires replies"
+        yield f"{', '.join(_outcome(context))}, and --require-proof requires replies"
 
 
 def verdict(context: Context, findings: Sequence[Finding], doubt: str) -> str:
@@ -67,7 +66,7 @@ def _faultless(context: Context) -> str:
     rules = ", ".join(_means(context, family) for family in doing)
     idle = [FAMILY[family] for family in doing if _is_idle(context, family)]
     but = f" {' and '.join(idle)} is not forwarded." if idle else ""
-    seen = ", ".join(_outcome(context, doing))
+    seen = ", ".join(_outcome(context))
     if context.proof is not Proof.OBSERVED:
         observed = f"But {seen}" if seen else "No translation was observed"
         return f"No fault found: {rules}{_tracking(context)}. {observed}.{but}"
@@ -102,10 +101,10 @@ def _tracking(context: Context) -> str:
     return ", tracking proven" if families else ""
 
 
-def _outcome(context: Context, families: Collection[Family]) -> Iterator[str]:
-    """Yield what became of new connections of `families`."""
+def _outcome(context: Context) -> Iterator[str]:
+    """Yield what became of new connections, of families that are translated here."""
     for family, seen in context.observed.items():
-        if seen.connections and family in families:
+        if seen.connections and family in context.doing_nat:
             connections = count(seen.connections, f"new outbound {FAMILY[family]} connection")
             replied = f"{seen.replied / seen.connections:.0%} answered"
             yield f"{seen.translated} of {connections} translated, {replied}"

@@ -23,6 +23,7 @@ class Host(Router):
     def __init__(self, root: Path) -> None:
         self.root = root
         self._guests: list[Peer] = []
+        self._at_end: list[Callable[[], object]] = []
         super().__init__("stage", emulated=False)
         self.sh("ip link set lo up")
         self.sh(f"ip route add default via {SERVER}", f"ip -6 route add default via {SERVER6}")
@@ -63,12 +64,26 @@ class Host(Router):
                 stdout=file,
                 stderr=file,
             )
-        end = time.monotonic() + _PATIENCE
-        while not ready():
-            if daemon.poll() is not None or time.monotonic() > end:
-                raise CommandFailed(f"{command}: {daemon.poll()}\n{log.read_text()[-4000:]}")
-            time.sleep(_PAUSE)
+        try:
+            self.until(lambda: daemon.poll() is not None or ready())
+        except CommandFailed as error:
+            raise CommandFailed(f"{command}: {error}\n{log.read_text()[-4000:]}") from error
+        if daemon.poll() is not None:
+            raise CommandFailed(f"{command}: {daemon.poll()}\n{log.read_text()[-4000:]}")
         return daemon
+
+    @staticmethod
+    def until(done: Callable[[], bool]) -> None:
+        """Wait until something is so."""
+        end = time.monotonic() + _PATIENCE
+        while not done():
+            if time.monotonic() > end:
+                raise CommandFailed(f"not so within {_PATIENCE} s")
+            time.sleep(_PAUSE)
+
+    def at_end(self, undo: Callable[[], object]) -> None:
+        """Have something done before the host ends, after a failure too."""
+        self._at_end.append(undo)
 
     def has(self, text: str) -> bool:
         """Tell whether a text is in the rules, as nft or iptables-legacy-save print them."""
@@ -106,13 +121,16 @@ class Host(Router):
         self._guests.append(Peer(name))
 
     def _kinds(self) -> dict[str, tuple[Callable[..., int], str, int]]:
-        """As the router's; guest: from the first guest to the server."""
+        """As the router's; guest, guest6: from the first guest to the server."""
         kinds = super()._kinds()
         if self._guests:
             kinds["guest"] = (self._guests[0].flows, SERVER, ECHO_PORT)
+            kinds["guest6"] = (self._guests[0].flows, SERVER6, ECHO_PORT)
         return kinds
 
     def close(self) -> None:
         for guest in self._guests:
             guest.close()
+        for undo in reversed(self._at_end):
+            undo()
         super().close()

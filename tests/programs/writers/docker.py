@@ -1,52 +1,34 @@
 from lab.scenario import Scenario
 from stage.program import Program
+from writers import _docker, _firewalld
 
-DAEMON = "dockerd --data-root /tmp/docker --storage-driver vfs"
+PUBLISHED = "-p 8080:7 -p 8080:7/udp"
 SECOND = "docker network create --subnet 172.30.0.0/24 -o com.docker.network.bridge.name=br1 second"
-MASQUERADE = """
-table ip gateway {
-  chain postrouting {
-    type nat hook postrouting priority srcnat;
-    ip saddr 10.0.1.0/24 oifname "wan" masquerade
-  }
-}
-"""
-
-
-def start(host):
-    """Start dockerd where net.ipv4.ip_forward is off, as after a boot."""
-    host.sysctl("net.ipv4.ip_forward", 0)
-    host.run(f"mount -t cgroup2 stage {host.root}/sys/fs/cgroup")
-    host.start(DAEMON, lambda: "docker0" in inspected(host))
-
-
-def inspected(host):
-    return host.program("docker network inspect bridge", check=False)
 
 
 def setup(host):
-    start(host)
+    _docker.start(host)
     host.program(SECOND)
-    host.guest("docker0", "172.17.0.2/16", "172.17.0.1")
+    _docker.container(host, PUBLISHED)
 
 
-def gateway(host):
-    host.nft(MASQUERADE)
+def firewalld(host):
+    _firewalld.start(host, "iptables")
 
 
 PROGRAM = Program(
-    packages=("docker.io", "docker-cli", "containerd", "runc"),
+    packages=_docker.PACKAGES,
     role="{ipv4: required, ipv6: none}",
     healthy=Scenario(
-        about="dockerd with its default bridge and a second one, and a host on the first.",
+        about="dockerd with its default bridge and a second one; a container publishes a port.",
         setup=setup,
-        works={"guest": (True, True)},
+        works={"guest": (True, True), "in": (True, True)},
     ),
     faults={
         "forward-drop": Scenario(
             about="dockerd starts on a LAN's gateway, and sets the policy of FORWARD to DROP.",
-            setup=gateway,
-            fault=start,
+            setup=_docker.gateway,
+            fault=_docker.start,
             works={"bulk": (True, True), "out": (True, False)},
             alerts=frozenset({"NetfilterForwardBlocked"}),
         ),
@@ -56,6 +38,20 @@ PROGRAM = Program(
             fault=lambda host: host.program("iptables -t nat -F"),
             works={"guest": (True, False)},
             alerts=frozenset({"NetfilterNatRulesGone"}),
+        ),
+        "firewalld-starts": Scenario(
+            about="firewalld starts behind Docker, whose rules it takes until Docker starts again.",
+            setup=setup,
+            fault=firewalld,
+            works={"guest": (True, False)},
+            alerts=frozenset({"NetfilterNatRulesGone"}),
+        ),
+        "last-container-stops": Scenario(
+            about="The container stops after a day, and its published port with it.",
+            setup=setup,
+            fault=lambda host: host.program("docker stop -t 0 web"),
+            works={"in": (True, False)},
+            alerts=frozenset({"NetfilterNatRulesLost"}),
         ),
     },
 )

@@ -36,8 +36,12 @@ def setup(host):
 
 
 def forwarding_off(host):
-    host.edit(f"{FILES}/lan.network", "IPv4Forwarding=yes", "IPv4Forwarding=no")
-    host.program("networkctl reload")
+    """Reload as `systemctl reload` does: networkctl does nothing in a chroot."""
+    for name in ("lan", "wan"):
+        host.edit(f"{FILES}/{name}.network", "IPv4Forwarding=yes", "IPv4Forwarding=no")
+    host.program("pkill -HUP -f systemd-networkd")
+    switches = "sysctl -n net.ipv4.conf.lan.forwarding net.ipv4.conf.wan.forwarding"
+    host.until(lambda: host.program(switches).split() == ["0", "0"])
 
 
 def flushed(host):
@@ -59,6 +63,13 @@ PROGRAM = Program(
         works={"out": (True, True)},
     ),
     faults={
+        "reload-forwarding-off": Scenario(
+            about="networkd reloads files that turn forwarding off, and keeps its masquerade.",
+            setup=setup,
+            fault=forwarding_off,
+            works={"out": (True, False)},
+            alerts=frozenset({"NetfilterNatForwardingDisabled"}),
+        ),
         "another-forwarding-off": Scenario(
             about="Another program turns net.ipv4.ip_forward off.",
             setup=setup,

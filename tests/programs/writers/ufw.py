@@ -47,7 +47,7 @@ PROGRAM = Program(
             alerts=frozenset({"NetfilterForwardBlocked"}),
         ),
         "disabled": Scenario(
-            about="ufw is disabled: NAT, which it does not know, stays; IPv6 is tracked no more.",
+            about="ufw is disabled, its IPv6 filter goes: on purpose or not, a warning for a day.",
             setup=setup,
             fault=lambda host: host.program("ufw disable"),
             works={"out": (True, True), "in": (True, True)},

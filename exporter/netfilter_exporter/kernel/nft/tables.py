@@ -51,9 +51,8 @@ from netfilter_exporter.kernel.parser_cache import parser_cache
 from netfilter_exporter.rules.families import FAMILIES_OF, NFPROTO_UNSPEC, Backend, Family
 from netfilter_exporter.rules.model import Chain, Table
 
-#: Readings that are given up at the first change of the ruleset, and seconds of one behind which
-#: there is no other: a change would spoil that, too.
-_HASTY_ATTEMPTS, _LONG = 2, 1.0
+#: Readings that are given up at the first change of the ruleset.
+_HASTY_ATTEMPTS = 2
 #: Looks at a ruleset that has changed during all of them.
 _LOOKS = 8
 
@@ -111,15 +110,12 @@ def read_tables(connect: Connect, maps: Maps, gate: Callable[[], None] = lambda:
     before: Found | None = None
     for _ in range(_HASTY_ATTEMPTS):
         with contextlib.closing(connect(True)) as connection, contextlib.suppress(Interrupted):
-            began = connection.now()
             gate()
             generation = read_generation(connection)
             found = _found(connection, generation, RuleReader(connection), maps, gate)
             asked_at = connection.now()
             if found and (read_generation(connection) == generation or found == before):
                 return Reading(generation, *found, asked_at, exact=True)
-            if asked_at - began > _LONG:
-                break
             before = found
     with contextlib.closing(connect(False)) as connection:
         return _read_restless(connection, maps, gate)

@@ -31,7 +31,7 @@ from netfilter_exporter.kernel.xtables.entry import (
     parse_entry,
     parse_verdict,
 )
-from netfilter_exporter.kernel.xtables.transport import Xtables, forget
+from netfilter_exporter.kernel.xtables.transport import Xtables
 from netfilter_exporter.rules.families import Backend, Family, Hook
 from netfilter_exporter.rules.model import Chain, Rule, Table, Verdict
 
@@ -52,7 +52,6 @@ TABLES = {
 _INFO = struct.Struct("=32sI5I5III")  # struct ipt_getinfo
 _GET_ENTRIES = struct.Struct("=32sI4x")  # struct ipt_get_entries, up to its entries
 _ATTEMPTS = 4
-_FORGOTTEN = 1 << 22  #: bytes of entries that are given back at once
 
 
 class Info(NamedTuple):
@@ -123,10 +122,7 @@ def recogniser(content: memoryview, family: Family) -> Callable[[memoryview], bo
 
 
 def parse_table(content: memoryview, info: Info, family: Family, name: str) -> Table:
-    """Parse the entries of a table: chain after chain, each closed by a policy or a return.
-
-    The memory of a large one is given back meanwhile: some 400 bytes a rule.
-    """
+    """Parse the entries of a table: chain after chain, each closed by a policy or a return."""
     layout = LAYOUTS[family]
     type_, priority = TABLES[name]
     # Gone over twice: to keep the places of all entries takes as much memory as their rules.
@@ -145,7 +141,7 @@ def parse_table(content: memoryview, info: Info, family: Family, name: str) -> T
     rules: list[Rule] = []
     values: list[bytes] = []
     hook, policy_at, user = Hook.PREROUTING, -1, ""
-    for start, _, end, is_header in _forgotten(content, layout):
+    for start, _, end, is_header in _entries(content, layout):
         if start in bases:
             hook, policy_at = bases[start]
         user = names.get(start, "" if start in bases else user)
@@ -166,16 +162,6 @@ def parse_table(content: memoryview, info: Info, family: Family, name: str) -> T
     for chain_name in names.values():
         chains[chain_name].rules.pop()  # the return that closes a user chain
     return Table(Backend.LEGACY, frozenset({family}), name, chains, {})
-
-
-def _forgotten(content: memoryview, layout: Layout) -> Iterator[tuple[int, int, int, bool]]:
-    """Yield what `_entries` does, and give back the memory of what was yielded before."""
-    forgotten = 0
-    for entry in _entries(content, layout):
-        if entry[0] - forgotten > _FORGOTTEN:
-            forgotten = entry[0]
-            forget(content, forgotten)
-        yield entry
 
 
 _ERROR = b"ERROR\0"  #: the target of the entry before a user chain, and of the last one

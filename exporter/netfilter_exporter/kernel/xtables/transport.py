@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import mmap
 import os
 import socket
 from typing import Callable, Protocol, cast
@@ -22,14 +21,6 @@ _LEVEL = {
 @functools.lru_cache(maxsize=1)
 def _getsockopt() -> Callable[..., int]:
     return cast("Callable[..., int]", ctypes.CDLL(None, use_errno=True).getsockopt)
-
-
-def forget(content: memoryview, end: int) -> None:
-    """Give back the memory of a large answer up to byte `end`; that part is zero from then on."""
-    if isinstance(content.obj, mmap.mmap):
-        whole = end & ~(mmap.PAGESIZE - 1)
-        if whole:
-            content.obj.madvise(mmap.MADV_DONTNEED, 0, whole)
 
 
 class Xtables(Protocol):
@@ -55,15 +46,13 @@ class XtablesSocket:
 
     def get(self, option: int, request: bytes, size: int) -> memoryview:
         """Return what the kernel put into a buffer of `size` bytes that begins with `request`."""
-        buffer = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        buffer[: len(request)] = request
-        place = ctypes.byref(ctypes.c_char.from_buffer(buffer))
+        buffer = ctypes.create_string_buffer(request, size)
         length = ctypes.c_uint32(size)
         descriptor = self._socket.fileno()
-        if _getsockopt()(descriptor, self._level, option, place, ctypes.byref(length)) != 0:
+        if _getsockopt()(descriptor, self._level, option, buffer, ctypes.byref(length)) != 0:
             number = ctypes.get_errno()
             raise from_oserror(OSError(number, os.strerror(number)), f"getsockopt {option}")
-        return memoryview(buffer)[: length.value]
+        return memoryview(buffer).cast("B")[: length.value]
 
     def close(self) -> None:
         self._socket.close()
