@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import mmap
 import os
 import struct
 import sys
@@ -145,18 +144,6 @@ def test_interfaces_that_a_rule_needs(family, made, interfaces, loopback):
 
 
 # -- bytes ---------------------------------------------------------------------------------------
-
-
-def test_memory_of_a_large_table_is_given_back_behind_the_parser(monkeypatch):
-    """What was parsed is gone, and nothing of it is missed."""
-    monkeypatch.setattr(xtables, "_FORGOTTEN", 1)
-    users = {f"user{n}": [xt.Rule(f"comment {n}".encode().ljust(32), xt="LOG")] for n in range(99)}
-    info, blob = xt.table(Family.IPV4, base={0: [xt.Rule(bytes(24), xt="LOG")]}, user=users)
-    buffer = mmap.mmap(-1, len(blob), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    buffer[:] = blob
-    whole = parse_table(memoryview(blob), info, Family.IPV4, "nat")
-    assert parse_table(memoryview(buffer), info, Family.IPV4, "nat") == whole
-    assert not any(buffer[: mmap.PAGESIZE])
 
 
 @given(corpus.mutated(ENTRIES), st.sampled_from(INFOS))
