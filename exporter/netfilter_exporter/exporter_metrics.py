@@ -102,7 +102,7 @@ ROWS: tuple[Metric[Run], ...] = (
     Metric(
         "exporter_host_network_namespace",
         "Whether the exporter runs in the initial network namespace (1) or in another (0), such"
-        " as a pod's: then no other metric describes the host. Absent with `network_namespace:"
+        " as a pod's. If 0, no other metric describes the host. Absent with `network_namespace:"
         " any`.",
         source="/proc/sys/net/core/netdev_budget, /proc/sys/net/nf_conntrack_max",
         samples=value(_host_network_namespace),
@@ -157,8 +157,8 @@ ROWS: tuple[Metric[Run], ...] = (
     ),
     Metric(
         "config_last_reload_successful",
-        "Whether the last reload of --config.file and --web.config.file succeeded (1) or not (0);"
-        " then the previous configuration stays in use. Absent in text file mode.",
+        "Whether the last reload of --config.file and --web.config.file succeeded (1) or not (0)."
+        " After a failed reload the previous configuration stays in use. Absent in text file mode.",
         source="the exporter itself",
         samples=value(_reload_successful),
     ),

@@ -36,7 +36,7 @@ COUNTERS = {
         "/proc/net/snmp Ip OutRequests; /proc/net/snmp6 Ip6OutRequests",
     ),
     "out_transmitted": (
-        "Datagrams passed to an interface, own and forwarded. Absent before late releases of 6.6.",
+        "Datagrams passed to an interface, own and forwarded. Absent before late 6.6 kernels.",
         "/proc/net/snmp Ip OutTransmits; /proc/net/snmp6 Ip6OutTransmits",
     ),
     "reverse_path_filtered": (
@@ -129,7 +129,7 @@ COLLECTOR = Collector(
         ),
         Metric(
             "forward_policy_drop",
-            "Whether the policy of a base chain at the forward hook is drop (1) or not (0).",
+            "Whether at least one base chain at the forward hook has policy drop (1) or none (0).",
             source="NFT_MSG_GETCHAIN; IPT_SO_GET_ENTRIES",
             samples=_policy_drop,
             of=(rulesets,),

@@ -116,7 +116,7 @@ COLLECTOR = Collector(
         Metric(
             "module_usable",
             "Whether the code of a module is in the kernel now (1) or not (0): loaded, built in,"
-            " or merged into a module that is. Absent if unknown.",
+            " or merged into a module that is loaded or built in. Absent if unknown.",
             source="as module_info",
             samples=_module_usable,
             of=(kernel_modules,),

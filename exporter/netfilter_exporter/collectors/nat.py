@@ -219,8 +219,8 @@ COLLECTOR = Collector(
         Metric(
             "nat_rules",
             "Number of translating rules in chains that a NAT hook leads to, user chains"
-            " included, dormant tables excluded. Shadowed rules count. A rule of an inet table"
-            " counts in each family that it can translate.",
+            " included, dormant tables excluded. Shadowed rules are counted too. A rule of an inet"
+            " table counts in each family that it can translate.",
             source=_RULES,
             samples=_rules,
             of=(rulesets,),
@@ -266,7 +266,7 @@ COLLECTOR = Collector(
         Metric(
             "nat_table_translating_rules",
             "Number of translating rules of a table in chains that the hook leads to. Shadowed"
-            " rules count. Absent if there are none.",
+            " rules are counted too. Absent if there are none.",
             source=_RULES,
             samples=_translating_rules,
             of=(rulesets,),
@@ -296,7 +296,7 @@ COLLECTOR = Collector(
         Metric(
             "nat_undecided_rules",
             "Number of translating rules that an earlier rule may shadow. The exporter cannot"
-            " decide it, because it cannot read a match of the earlier rule.",
+            " decide, because it does not understand a match of the earlier rule.",
             source=_RULES,
             samples=_tables(lambda facts: facts.undecided),
             of=(rulesets,),
@@ -351,9 +351,9 @@ COLLECTOR = Collector(
             "nat_uncovered_egress",
             "1 if no rule that translates sources can match the packets that leave through the"
             " interface, 0 if one can. Only for interfaces that lead from private networks to the"
-            " internet, if such rules exist. If rules cover one of them, the series of the others"
-            " are absent: an uncovered second uplink is not detected. Absent if the rules are only"
-            " for private networks.",
+            " internet, and only if rules that translate sources exist. If such rules cover one of"
+            " these interfaces, the others have no series: an uncovered second uplink is not"
+            " detected. Absent if such rules are only for packets to private networks.",
             source=f"{_RULES}; RTM_GETROUTE; RTM_GETADDR",
             samples=_uncovered_egress,
             of=(unmatched,),
