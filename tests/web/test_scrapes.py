@@ -52,7 +52,7 @@ def test_parallel_scrapes_share_a_collection(serve, gate):
         status, headers, body = server.get(**forms[number % 2])
         return status, gzip.decompress(body) if headers["Content-Encoding"] else body
 
-    threading.Timer(0.2, gate.open.set).start()
+    threading.Timer(1.0, gate.open.set).start()  # by then all have asked
     pages = at_once(20, scrape)
     assert gate.runs <= 2
     assert all(status == 200 and b"netfilter_test_gate" in body for status, body in pages)

@@ -66,7 +66,7 @@ def timer() -> Fact:
     for unit in (_TEXT, _TIMER):
         shutil.copy(_DEPLOY / unit, _UNITS)
     # An emulated CPU takes as many seconds for a start as a real one tenths.
-    write(f"{_UNITS}/{_TEXT}.d/emulated.conf", "[Service]\nTimeoutStartSec=180\n")
+    write(f"{_UNITS}/{_TEXT}.d/emulated.conf", "[Service]\nTimeoutStartSec=600\n")
     run(f"systemctl enable --now {_TIMER}")
     (_NODE_FOLDER / _PAGE.name).symlink_to(_PAGE)
     return {}

@@ -109,7 +109,7 @@ class Maps:
 
     def end(self, reading: MapReading) -> None:
         """Remember the maps of a reading, and no others."""
-        self._known = {life: known for life, known in reading.known.items() if life[0]}
+        self._known = reading.known
 
 
 class MapReading:
@@ -124,17 +124,13 @@ class MapReading:
         names: Names,
     ) -> None:
         self.found: dict[MapKey, Targets] = {}
-        self.known: dict[tuple[int, Use], _Known] = {}
+        self.known: dict[tuple[int, Use], _Known] = {}  #: of tables that have a handle
+        self.lasting = True  #: all that was found lasts while no rule changes
         self._remembered = remembered
         self._connection = connection
         self._tables = tables
         self._chains = chains
         self._parse = parser_cache(functools.partial(parse_element, names=names))
-
-    @property
-    def lasting(self) -> bool:
-        """Whether all that was found lasts while no rule changes."""
-        return not any(known.expires for known in self.known.values())
 
     def follow(self, uses: Iterable[Use]) -> Iterator[str]:
         """Yield the chains that the maps of these rules lead to."""
@@ -143,20 +139,26 @@ class MapReading:
             life = self._tables.get(use.table, 0), use
             remembered = self._remembered.get(life)
             listed = None if remembered else self._sets.get(key)
-            if key not in self.found:
-                self.found[key] = self._targets(key, remembered)
-            self.known[life] = remembered or self._new(key, listed)
-            yield from self.found[key]
+            targets = self.found.get(key)
+            if targets is None:
+                targets = self.found[key] = self._targets(key, remembered)
+            known = remembered or self._new(key[0], targets, listed)
+            if known.expires:
+                self.lasting = False
+            if life[0]:
+                self.known[life] = known
+            yield from targets
 
     def _targets(self, key: MapKey, remembered: _Known | None) -> Targets:
         if remembered is None or remembered.handles is None:
             return _read_targets(self._connection, key, self._parse)
         return tuple(self._name_of[key[0], handle] for handle in remembered.handles)
 
-    def _new(self, key: MapKey, one: ParsedSet | None) -> _Known:
-        of_key = tuple(self._handles.get((key[0], name), b"") for name in self.found[key])
-        fixed = one is not None and one.fixed and all(of_key)
-        return _Known(one is None or one.expires, of_key if fixed else None)
+    def _new(self, table: TableKey, targets: Targets, one: ParsedSet | None) -> _Known:
+        handle_of = self._handles.get
+        handles = [handle_of((table, name), b"") for name in targets]
+        fixed = one is not None and one.fixed and all(handles)
+        return _Known(one is None or one.expires, tuple(handles) if fixed else None)
 
     @functools.cached_property
     def _sets(self) -> Mapping[MapKey, ParsedSet]:
