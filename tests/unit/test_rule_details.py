@@ -255,6 +255,12 @@ def test_a_match_of_xtables(match, expected, decode):
             bytes(146) + struct.pack("=4H", 1, 1, 8, 0) + bytes(10),
             (ranged(Field.CT_STATE, [(8, 8)], negated=True),),
         ),
+        (
+            "conntrack",
+            3,
+            bytes(146) + struct.pack("=4H", 1, 0, 0x104, 0) + bytes(10),
+            (ranged(Field.CT_STATE, [(4, 4), (64, 64)]),),  # RELATED,UNTRACKED
+        ),
         ("set", 3, struct.pack("=H2B", 3, 1, 3) + bytes(44), (InIpset(3, 1, 2, True),)),
         (
             "iprange",

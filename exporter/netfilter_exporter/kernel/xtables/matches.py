@@ -104,7 +104,9 @@ def _bits(mask: int) -> Iterable[tuple[int, int]]:
     return ((bit, bit) for bit in range(mask.bit_length()) if mask >> bit & 1)
 
 
-_CT_STATES = 0x4F  # invalid, established, related, new, untracked: no XT_CONNTRACK_STATE_SNAT
+_CT_SEEN = 0x0F  # invalid, established, related, new: XT_STATE_* and XT_CONNTRACK_STATE_*
+#: XT_STATE_UNTRACKED, as in nftables. In xt_conntrack that bit is XT_CONNTRACK_STATE_SNAT.
+_CT_UNTRACKED, _XT_CONNTRACK_STATE_UNTRACKED = 0x40, 0x100
 #: match_flags, invert_flags and state_mask of struct xt_conntrack_mtinfo2 and 3.
 _CT_INFO = struct.Struct("=3H")
 _CT_INFO_AT = 146
@@ -123,8 +125,11 @@ def _conntrack(revision: int, message: memoryview, info: slice) -> Part:
     """Decode struct xt_conntrack_mtinfo3 (and 2): of it only the states have a field here."""
     at = info.start + _CT_INFO_AT
     flags, inverted, states = _CT_INFO.unpack_from(message, at)
-    if flags == _XT_CONNTRACK_STATE and not states & ~_CT_STATES:
-        (state,) = _state(states, negated=bool(inverted & _XT_CONNTRACK_STATE))
+    untracked = states & _XT_CONNTRACK_STATE_UNTRACKED
+    seen = states & ~_XT_CONNTRACK_STATE_UNTRACKED
+    if flags == _XT_CONNTRACK_STATE and not seen & ~_CT_SEEN:
+        wanted = seen | (_CT_UNTRACKED if untracked else 0)
+        (state,) = _state(wanted, negated=bool(inverted & _XT_CONNTRACK_STATE))
         rest = slice(info.start, at), slice(at + _CT_INFO.size, info.stop)
         return Part(MATCH, ignored=rest, matches=(known(state),))
     token = b"conntrack %d" % revision
@@ -134,7 +139,7 @@ def _conntrack(revision: int, message: memoryview, info: slice) -> Part:
 def _old_state(info: bytes) -> Decoded:
     """Decode struct xt_state_info."""
     (states,) = struct.unpack_from("=I", info)
-    return _state(states & _CT_STATES, negated=False)
+    return _state(states & (_CT_SEEN | _CT_UNTRACKED), negated=False)
 
 
 def _owner(info: bytes) -> Decoded:
