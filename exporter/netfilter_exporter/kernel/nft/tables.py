@@ -10,7 +10,6 @@ import collections
 import contextlib
 import errno
 import functools
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Callable, NamedTuple
 
@@ -213,7 +212,7 @@ def _list_chains(connection: Connection, names: Names) -> list[ParsedChain]:
 
 def _sizes(listed: Iterable[ParsedChain]) -> Mapping[TableKey, int]:
     """Return the number of rules of each table, together with what leads to its chains."""
-    sizes: Counter[TableKey] = collections.Counter()
+    sizes: collections.Counter[TableKey] = collections.Counter()
     for key, _, _, use, _ in listed:
         sizes[key] += int.from_bytes(use, "big")
     return sizes
