@@ -66,6 +66,7 @@ class Scenario:
     after: Expectations = dataclasses.field(default_factory=dict)
     #: The alerts that must fire, and no others.
     alerts: frozenset[str] = frozenset()
+    pages: bool = True  #: False: each of them is a ticket at most
     #: Those of them that fire on the healthy host too.
     standing: frozenset[str] = frozenset()
     #: Collectors that do not succeed after the fault, and the status of each.

@@ -135,15 +135,19 @@ def _is(value: float | None, expected: Expected) -> bool:
 def _superfluous(scenario: Scenario, firing: Firing) -> Iterator[str]:
     """Yield the alerts that fire and should not."""
     early = _names(firing.before) - scenario.standing
-    late = frozenset().union(*map(_names, firing.after)) - scenario.alerts
+    all_late = frozenset().union(*firing.after)
+    late = _names(all_late) - scenario.alerts
+    paging = frozenset() if scenario.pages else _pages(all_late) & scenario.alerts
     yield from (f"alert before the fault: {name}" for name in sorted(early))
     yield from (f"alert: {name}" for name in sorted(late))
+    yield from (f"alert that pages: {name}" for name in sorted(paging))
 
 
 def _absent(scenario: Scenario, firing: Firing) -> Iterator[str]:
     """Yield the alerts that should fire and do not, or not in time."""
     missing = scenario.alerts - _names(firing.after[-1])
-    late = (scenario.alerts & PROMPT) - _names(firing.after[0])
+    prompt = PROMPT if scenario.pages else frozenset()
+    late = (scenario.alerts & prompt) - _names(firing.after[0])
     later = (scenario.alerts & SEEN_BY_FLOWS) - _names(firing.after[_FOUR_MINUTES])
     yield from (f"no alert within four minutes: {name}" for name in sorted(later - missing))
     yield from (f"no alert: {name}" for name in sorted(missing))
@@ -152,6 +156,10 @@ def _absent(scenario: Scenario, firing: Firing) -> Iterator[str]:
 
 def _names(alerts: Iterable[Alert]) -> frozenset[str]:
     return frozenset(alert.name for alert in alerts)
+
+
+def _pages(alerts: Iterable[Alert]) -> frozenset[str]:
+    return frozenset(alert.name for alert in alerts if alert.severity == "critical")
 
 
 def _failing(pages: Iterable[Page], expected: Mapping[str, str]) -> Iterator[str]:
