@@ -34,4 +34,4 @@ def rows(text: str) -> list[tuple[str, str]]:
 
 
 def _version(program: Program, versions: Mapping[str, str]) -> str:
-    return versions[program.packages[0]] if program.packages else program.source
+    return program.source or versions[program.packages[0]]

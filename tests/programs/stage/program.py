@@ -24,7 +24,8 @@ class Program:
     healthy: Scenario  #: without a fault
     role: str  #: the value of `nat` that its user would configure
     packages: tuple[str, ...] = ()  #: of Debian; the first one's version is shown
-    source: str = ""  #: of a shape: the program's version, and where it is published how they look
+    #: Of a shape: the program's version, and where it is published how they look. Shown instead.
+    source: str = ""
     faults: Mapping[str, Scenario] = dataclasses.field(default_factory=dict)
 
     @property
