@@ -14,6 +14,7 @@ from netfilter_exporter.config.model import Config
 from netfilter_exporter.config.reload import Reloader
 from netfilter_exporter.config.reload_status import ReloadStatus
 from netfilter_exporter.facts.flows import flow_sampler, settings
+from netfilter_exporter.facts.rulesets import nftables_reader
 from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.flags import Flags
 from netfilter_exporter.kernel.system import System
@@ -50,6 +51,7 @@ class Daemon:
         reload_status = ReloadStatus()
         web_file.reload_status = reload_status
         self._host = Host(System(chosen.paths), config, reload_status, sandbox)
+        nftables_reader(self._host).listen_up_to(chosen.listen_max_rules)
         self._gatherer = Gatherer(self._host, chosen.options | config.collectors)
         self._scrapes = Scrapes(
             self._gatherer,
@@ -101,4 +103,5 @@ class Daemon:
         self._scrapes.stop()
         if self._sampler:
             self._sampler.close()
+        nftables_reader(self._host).forget()
         return self._guard.hashing

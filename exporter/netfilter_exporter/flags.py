@@ -18,6 +18,8 @@ from netfilter_exporter.web.listen import Address, parse_address
 T = TypeVar("T")
 
 DEFAULT_ADDRESS = ":10042"
+#: With more, replacing the whole ruleset would take more than 64 MB of the host while we listen.
+LISTEN_MAX_RULES = 2500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Flags:
     collectors: tuple[str, ...]  #: names of those that are on
     options: frozenset[str]  #: of the rows that are opt-in
     flows: Flows  #: interval and size of the sample
+    listen_max_rules: int
     paths: Paths
     listen_addresses: tuple[Address, ...]
     systemd_socket: bool
@@ -51,6 +54,7 @@ def parse(argv: Sequence[str] | None, collectors: Mapping[str, Collector]) -> Fl
         collectors=tuple(name for name in collectors if args.collectors.get(name, args.by_default)),
         options=frozenset(args.options),
         flows=flow_flags.flows(args),
+        listen_max_rules=args.listen_max_rules,
         paths=Paths(args.procfs, args.sysfs, args.rootfs)
         if args.config_check
         else path_flags.paths(parser, args),
@@ -116,6 +120,7 @@ def _parser(collectors: Mapping[str, Collector]) -> argparse.ArgumentParser:
     _add_web(parser.add_argument_group("web"))
     _add_collectors(parser.add_argument_group("collectors"), collectors)
     flow_flags.add_flows(parser.add_argument_group("sample of the flow table"))
+    _add_nft(parser.add_argument_group("nftables"))
     _add_config(parser.add_argument_group("configuration"))
     _add_textfile(parser.add_argument_group("text file"))
     path_flags.add_paths(parser.add_argument_group("paths"))
@@ -222,6 +227,19 @@ def _add_collectors(group: argparse._ArgumentGroup, collectors: Mapping[str, Col
                 const=option,
                 help=text,
             )
+
+
+def _add_nft(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--nft.listen-max-rules",
+        dest="listen_max_rules",
+        metavar="N",
+        type=_argument(_count),
+        default=LISTEN_MAX_RULES,
+        help="maximum number of rules with which the exporter listens to changes of nftables and"
+        " reads only what changed, 0 to never listen; while anything listens, replacing the"
+        " ruleset takes 22 KB of kernel memory per rule (default: %(default)s)",
+    )
 
 
 def _add_config(group: argparse._ArgumentGroup) -> None:

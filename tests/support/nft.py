@@ -96,9 +96,10 @@ def chain(
     type_: str = "nat",
     called: str = "c",
     use: int = 0,
+    numbered: int = 0,
 ) -> bytes:
-    """Return the payload of an NFT_MSG_NEWCHAIN."""
-    body = name(1, "t") + pack(2, bytes(8)) + name(3, called)
+    """Return the payload of an NFT_MSG_NEWCHAIN; `numbered` is its handle."""
+    body = name(1, "t") + handle(2, numbered) + name(3, called)
     if hook is not None:
         body += nest(4, number(1, hook), number(2, priority))
         body += number(5, policy) + name(7, type_)

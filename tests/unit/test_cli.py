@@ -34,6 +34,7 @@ def test_defaults():
     assert chosen.listen_addresses == (Address("", 10042),)
     assert chosen.telemetry_path == "/metrics"
     assert (chosen.max_requests, chosen.exporter_metrics) == (40, True)
+    assert chosen.listen_max_rules == 2500
     assert not chosen.lifecycle
     assert chosen.paths == Paths("/proc", "/sys", "/")
     assert (chosen.log_level, chosen.log_format) == ("info", "logfmt")

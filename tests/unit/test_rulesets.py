@@ -146,6 +146,21 @@ def test_a_ruleset_without_rules_is_read_after_a_forced_removal():
     assert count(Nft(generation(6), unused, *reading(6, 0)).read(forced=True)) == 0
 
 
+def test_what_listens_leaves_with_the_module():
+    """Its socket would stay in a group of nf_tables, and says nothing of the next life."""
+    kernel = Nft(generation(5), *reading(5, 1), generation(5))
+    joined = []
+    kernel.system = dataclasses.replace(
+        kernel.system, listen=lambda *where: joined.append((*where, Script([]))) or joined[-1][-1]
+    )
+    kernel.reader.listen_up_to(1)
+    kernel.read()
+    ((protocol, group, news),) = joined
+    assert (protocol, group, news.closed) == (12, 7, False)
+    kernel.reader.forget()
+    assert news.closed
+
+
 def held_up(until):
     """Return the answers to a reading, the second of which waits for an event."""
     answers = reading(5, 1)

@@ -20,7 +20,8 @@ from netfilter_exporter.rules.reachability import RulesetFacts
 
 
 @kept
-def _nftables_reader(_: Host) -> NftablesReader:
+def nftables_reader(_: Host) -> NftablesReader:
+    """Return what reads nftables; a process that reads more than once lets it listen."""
     return NftablesReader()
 
 
@@ -32,7 +33,7 @@ def legacy_readers(_: Host) -> dict[Family, LegacyReader]:
 @source(10)
 def nftables(snapshot: Snapshot) -> Nftables:
     """The nftables ruleset; NoData where nf_tables is absent, and so every rule of it."""
-    reader = _nftables_reader(snapshot.host)
+    reader = nftables_reader(snapshot.host)
     if kernel_modules(snapshot).usable("nf_tables") is False:
         reader.forget()
         raise NoData("nf_tables is not loaded")

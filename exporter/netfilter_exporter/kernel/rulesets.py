@@ -14,8 +14,10 @@ from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER
+from netfilter_exporter.kernel.netlink.transport import Transport
 from netfilter_exporter.kernel.nft import tables as nftables
-from netfilter_exporter.kernel.nft.maps import Maps
+from netfilter_exporter.kernel.nft.kept import KeptRuleset
+from netfilter_exporter.kernel.nft.uapi import NFNLGRP_NFTABLES
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.kernel.xtables import tables as xtables
 from netfilter_exporter.kernel.xtables.transport import Xtables
@@ -82,13 +84,23 @@ class NftablesReader:
     """Remembers the facts of the last generation."""
 
     def __init__(self) -> None:
-        self.forget()
+        self._few = 0
         self._module = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._readings: Background[Nftables] = Background("nftables")
+        self._kept = KeptRuleset(self._few)
+
+    def listen_up_to(self, rules: int) -> None:
+        """Listen to changes while there are at most so many rules; 0: never."""
+        self._few = rules
+        self.forget()
 
     def forget(self) -> None:
         """Drop what is remembered, and a reading under way: nf_tables is gone."""
-        self._readings: Background[Nftables] = Background("nftables")
-        self._maps = Maps()
+        self._kept.close()
+        self._begin()
 
     @property
     def last(self) -> Nftables | None:
@@ -118,7 +130,7 @@ class NftablesReader:
         while last is None or not _holds(last, generation, began):
             if forced and nftables.has_rules(connection):
                 _refuse("nftables")
-            last = self._readings.read(functools.partial(_read, system, self._maps), patience())
+            last = self._readings.read(functools.partial(_read, system, self._kept), patience())
         return last
 
 
@@ -130,7 +142,7 @@ def _holds(last: Nftables, generation: int, began: float) -> bool:
     return last.exact and last.generation == generation and (last.lasting or rests)
 
 
-def _read(system: System, maps: Maps) -> Nftables:
+def _read(system: System, kept: KeptRuleset) -> Nftables:
     """Read the ruleset over separate connections; a scrape has passed the gate."""
     module = life(system.paths)
 
@@ -142,10 +154,12 @@ def _read(system: System, maps: Maps) -> Nftables:
         transport = system.netlink(NETLINK_NETFILTER)
         return Connection(transport, began + READING_TIMEOUT, system.clock, hasty=hasty)
 
+    def join() -> Transport:
+        return system.listen(NETLINK_NETFILTER, NFNLGRP_NFTABLES)
+
     began = system.clock()
     with _no_collection():
-        reading = nftables.read_tables(connect, maps, gate)
-        facts = analyze(reading.tables)
+        reading, facts = kept.read(connect, join, gate)
     seconds = system.clock() - began
     return Nftables(
         reading.generation, facts, reading.lasting, reading.exact, reading.current_at, seconds

@@ -37,6 +37,7 @@ class System:
 
     paths: Paths = dataclasses.field(default_factory=Paths)
     netlink: Callable[[int], Transport] = NetlinkSocket
+    listen: Callable[[int, int], Transport] = NetlinkSocket  #: protocol and group
     xtables: Callable[[Family], Xtables] = XtablesSocket
     loopback: Callable[[Family], Loopback] = LoopbackPair
     interfaces: Callable[[], Mapping[str, int]] = read_interfaces

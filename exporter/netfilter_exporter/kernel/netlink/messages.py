@@ -42,11 +42,11 @@ class NetlinkError(ReadError):
 
 
 def messages_of(
-    datagram: memoryview, wanted: int, what: str
+    datagram: memoryview, wanted: int | None, what: str
 ) -> Iterator[tuple[int, int, memoryview]]:
     """Yield (type, flags, payload) for each message of a datagram that answers request `wanted`.
 
-    The others are left over from a request that was given up.
+    The others are left over from a request that was given up. None: every message.
     """
     offset, end = 0, len(datagram)
     unpack, size = HEADER.unpack_from, HEADER.size
@@ -57,7 +57,7 @@ def messages_of(
         after = offset + length
         if length < size or after > end:
             raise Malformed(f"{what}: a message claims {length} of {end - offset} bytes")
-        if sequence == wanted and type_ != NLMSG_NOOP:
+        if (sequence == wanted or wanted is None) and type_ != NLMSG_NOOP:
             yield type_, flags, datagram[offset + size : after]
         offset = (after + 3) & ~3
 

@@ -31,10 +31,12 @@ class Transport(Protocol):
 class NetlinkSocket:
     """A netlink socket of the running kernel.
 
-    Opening NETLINK_NETFILTER loads nfnetlink where that is a module: ask a gate first.
+    Opening NETLINK_NETFILTER loads nfnetlink where that is a module, and joining a group loads
+    what sends to it (nfnetlink_bind, v6.18): ask a gate first.
     """
 
-    def __init__(self, protocol: int) -> None:
+    def __init__(self, protocol: int, group: int = 0) -> None:
+        """`group` is the one to join, to receive what the kernel sends to it."""
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
         except OSError as error:
@@ -42,6 +44,15 @@ class NetlinkSocket:
                 raise Unsupported(f"netlink protocol {protocol}: not in this kernel") from None
             raise from_oserror(error, f"netlink protocol {protocol}") from None
         self._buffer = bytearray(_BUFFER)
+        if group:
+            self._join(group)
+
+    def _join(self, group: int) -> None:
+        try:
+            self._socket.bind((0, 1 << group - 1))
+        except OSError as error:
+            self.close()
+            raise from_oserror(error, "netlink bind") from None
 
     def send(self, datagram: bytes) -> None:
         try:

@@ -30,6 +30,8 @@ from netfilter_exporter.rules.match import Field
 
 _WORD = 4  # NFT_REG32_SIZE
 
+MapFamilies = Mapping[str, "frozenset[Family]"]  #: that come to each chain of a map
+
 
 def family_place(form: Form) -> int | None:
     """Return where in the key of its map a rule compares the family; None: it does not.
@@ -54,7 +56,7 @@ def padded_size(field: Field) -> int:
     return (field.size + _WORD - 1) // _WORD * _WORD
 
 
-def read_families(connection: Connection, key: MapKey, at: int) -> Mapping[str, frozenset[Family]]:
+def read_families(connection: Connection, key: MapKey, at: int) -> MapFamilies:
     """Return the families that come to each chain of a map; its keys have them at byte `at`."""
     (family, table), name = key
     request = (

@@ -151,7 +151,7 @@ class MapReading:
 
     def _targets(self, key: MapKey, remembered: _Known | None) -> Targets:
         if remembered is None or remembered.handles is None:
-            return _read_targets(self._connection, key, self._parse)
+            return read_targets(self._connection, key, self._parse)
         return tuple(self._name_of[key[0], handle] for handle in remembered.handles)
 
     def _new(self, table: TableKey, targets: Targets, one: ParsedSet | None) -> _Known:
@@ -184,9 +184,18 @@ def _of_table(table: TableKey) -> bytes:
     return nfgenmsg(table[0]) + pack_name(NFTA_SET_ELEM_LIST_TABLE, table[1])
 
 
-def _read_targets(
+def read_set(connection: Connection, key: MapKey) -> ParsedSet:
+    """Return what is said of one set or map; raises `NetlinkError` with ENOENT: there is none."""
+    (family, table), name = key
+    request = nfgenmsg(family) + pack_name(NFTA_SET_TABLE, table) + pack_name(NFTA_SET_NAME, name)
+    answer = connection.ask("nftables GETSET", NFT_MSG_GETSET, request)
+    return parse_set(answer).make(answer)
+
+
+def read_targets(
     connection: Connection, key: MapKey, parse: Callable[[memoryview], str]
 ) -> Targets:
+    """Return the chains that the elements of a map lead to."""
     request = _of_table(key[0]) + pack_name(NFTA_SET_ELEM_LIST_SET, key[1])
     found = connection.dump(
         "nftables GETSETELEM",

@@ -46,11 +46,14 @@ class TableRules(NamedTuple):
 
 
 class RuleReader:
-    """Reads the rules of one reading of the ruleset."""
+    """Reads the rules of one reading of the ruleset, and of its increments.
+
+    Of those, rules that do the same are one object too.
+    """
 
     def __init__(self, connection: Connection) -> None:
+        self.connection = connection  #: another one for an increment
         self.names = Names()
-        self._connection = connection
         self._parse = parser_cache(functools.partial(parse_rule, names=self.names))
 
     def read(
@@ -63,7 +66,7 @@ class RuleReader:
         request = nfgenmsg(table[0]) + pack_name(NFTA_RULE_TABLE, table[1])
         if chain is not None:
             request += pack_name(NFTA_RULE_CHAIN, chain)
-        found = self._connection.dump_into(
+        found = self.connection.dump_into(
             "nftables GETRULE",
             NFT_MSG_GETRULE,
             request,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import errno
 import functools
 from collections.abc import Iterable, Mapping
@@ -23,7 +24,7 @@ from netfilter_exporter.kernel.netlink.messages import (
     nfnetlink_map,
 )
 from netfilter_exporter.kernel.nft.chains import parse_chain, parse_use
-from netfilter_exporter.kernel.nft.map_families import read_families
+from netfilter_exporter.kernel.nft.map_families import MapFamilies, read_families
 from netfilter_exporter.kernel.nft.maps import (
     MapKey,
     Maps,
@@ -47,7 +48,7 @@ from netfilter_exporter.kernel.nft.uapi import (
     NFTA_TABLE_NAME,
 )
 from netfilter_exporter.kernel.parser_cache import parser_cache
-from netfilter_exporter.rules.families import FAMILIES_OF, NFPROTO_UNSPEC, Backend, Family
+from netfilter_exporter.rules.families import FAMILIES_OF, NFPROTO_UNSPEC, Backend
 from netfilter_exporter.rules.model import Chain, Table
 
 #: Readings that are given up at the first change of the ruleset.
@@ -63,6 +64,14 @@ class ParsedTable(NamedTuple):
     lasting: bool  #: it does not go with the process that owns it, which adds no generation
 
 
+class Basis(NamedTuple):
+    """What a reading in increments goes on from, besides the tables."""
+
+    reader: RuleReader
+    newest: Mapping[TableKey, bytes]  #: the handle of the newest chain of each table
+    rules: int  #: of all tables
+
+
 class Reading(NamedTuple):
     """The tables that an IPv4 or IPv6 packet can meet, of one generation."""
 
@@ -71,6 +80,7 @@ class Reading(NamedTuple):
     lasting: bool  #: all of it is the same as long as the generation is
     current_at: float  #: when this was the generation, on the connection's clock
     exact: bool  #: it is certain that no rule is of another generation
+    basis: Basis | None = None  #: of one that is lasting and exact, of rules that are few enough
 
 
 def read_generation(connection: Connection) -> int:
@@ -87,34 +97,43 @@ def read_generation(connection: Connection) -> int:
     return be32(nfnetlink_map(answer)[NFTA_GEN_ID])
 
 
-class Found(NamedTuple):
-    """What one look at the whole ruleset found."""
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What one look at the whole ruleset found; two are equal if packets meet the same."""
 
     tables: list[Table]
     lasting: bool  #: it stays as it is while the generation does
+    newest: Mapping[TableKey, bytes] = dataclasses.field(compare=False)  #: as in `Basis`
+    rules: int = dataclasses.field(compare=False)  #: likewise, what leads to unread chains included
 
 
 #: Returns a connection that is hasty, or not.
 Connect = Callable[[bool], Connection]
 
 
-def read_tables(connect: Connect, maps: Maps, gate: Callable[[], None] = lambda: None) -> Reading:
+def read_tables(
+    connect: Connect, maps: Maps, gate: Callable[[], None] = lambda: None, few: int = 0
+) -> Reading:
     """Return the ruleset; of a table that says nothing about NAT or tracking, without the rules.
 
     A reading that a change spoils is begun again at once, when the next change may be far. If what
     changes is something else, as dnsmasq adds elements to a set, two in a row are the same. Else
     see `_read_restless`. `gate` raises where asking may load a module by now: a large ruleset takes
-    seconds.
+    seconds. Of at most `few` rules it has a basis for increments.
     """
     before: Found | None = None
     for _ in range(_HASTY_ATTEMPTS):
         with contextlib.closing(connect(True)) as connection, contextlib.suppress(Interrupted):
             gate()
             generation = read_generation(connection)
-            found = _found(connection, generation, RuleReader(connection), maps, gate)
+            reader = RuleReader(connection)
+            found = _found(connection, generation, reader, maps, gate)
             asked_at = connection.now()
             if found and (read_generation(connection) == generation or found == before):
-                return Reading(generation, *found, asked_at, exact=True)
+                tables, lasting = found.tables, found.lasting
+                kept = few and found.lasting and found.rules <= few
+                basis = Basis(reader, found.newest, found.rules) if kept else None
+                return Reading(generation, tables, lasting, asked_at, exact=True, basis=basis)
             before = found
     with contextlib.closing(connect(False)) as connection:
         return _read_restless(connection, maps, gate)
@@ -135,7 +154,7 @@ def _read_restless(connection: Connection, maps: Maps, gate: Callable[[], None])
         found = _found(connection, generation, reader, maps, gate)
         asked_at = connection.now()
         if found and (read_generation(connection) == generation or found == before):
-            return Reading(generation, *found, asked_at, exact=False)
+            return Reading(generation, found.tables, found.lasting, asked_at, exact=False)
         before = found
     raise ReadError(f"nftables: the ruleset changed during each of {_LOOKS} looks")
 
@@ -169,11 +188,10 @@ def _read_once(
     gate: Callable[[], None],
 ) -> Found:
     """Look at the whole ruleset."""
-    everything = nfgenmsg(NFPROTO_UNSPEC)
-    tables = connection.dump("nftables GETTABLE", NFT_MSG_GETTABLE, everything, parse_table)
+    tables = list_tables(connection)
     list_chains = functools.partial(_list_chains, connection, reader.names)
     listed = list_chains()
-    chains, sizes = base_chains(listed), _sizes(listed)
+    chains, sizes, newest = base_chains(listed), _sizes(listed), _newest(listed)
     many = MANY
     if isinstance(reader, ChainReader):
         reader.look(listed)
@@ -185,12 +203,13 @@ def _read_once(
     else:  # they take a good part of the memory, and where there is no map nobody asks
         reading = maps.begin(connection, lives, list_chains, reader.names)
         listed = []
-    for key in [key for key, bases in chains.items() if _are_of_interest(bases)]:
+    for key in [key for key, bases in chains.items() if are_of_interest(bases)]:
         if sizes[key] < many:
             found = reader.read(key, chains[key])
         else:
             found = read_reached(reader, key, chains[key], reading, gate)
         chains[key] = found.chains
+        sizes[key] = sum([len(chain.rules) for chain in found.chains.values()])
         uses += found.uses
     collections.deque(reading.follow(uses), maxlen=0)
     maps.end(reading)
@@ -201,7 +220,14 @@ def _read_once(
         for key in [(use.table, use.map)]
     }
     lasting = reading.lasting and all(table.lasting for table in tables)
-    return Found(build(tables, chains, reading.found, families), lasting)
+    built = build(tables, chains, reading.found, families)
+    return Found(built, lasting, newest, sum(sizes.values()))
+
+
+def list_tables(connection: Connection) -> list[ParsedTable]:
+    """Return all tables, those of other families included."""
+    everything = nfgenmsg(NFPROTO_UNSPEC)
+    return connection.dump("nftables GETTABLE", NFT_MSG_GETTABLE, everything, parse_table)
 
 
 def _list_chains(connection: Connection, names: Names) -> list[ParsedChain]:
@@ -210,7 +236,16 @@ def _list_chains(connection: Connection, names: Names) -> list[ParsedChain]:
     return connection.dump("nftables GETCHAIN", NFT_MSG_GETCHAIN, everything, parse)
 
 
-def _sizes(listed: Iterable[ParsedChain]) -> Mapping[TableKey, int]:
+def _newest(listed: Iterable[ParsedChain]) -> Mapping[TableKey, bytes]:
+    """Return the handle of the newest chain of each table: handles go up."""
+    newest: dict[TableKey, bytes] = {}
+    for key, handle, *_ in listed:
+        if handle > newest.get(key, b""):
+            newest[key] = handle
+    return newest
+
+
+def _sizes(listed: Iterable[ParsedChain]) -> dict[TableKey, int]:
     """Return the number of rules of each table, together with what leads to its chains."""
     sizes: collections.Counter[TableKey] = collections.Counter()
     for key, _, _, use, _ in listed:
@@ -218,8 +253,9 @@ def _sizes(listed: Iterable[ParsedChain]) -> Mapping[TableKey, int]:
     return sizes
 
 
-def _are_of_interest(bases: Mapping[str, Chain]) -> bool:
-    return any(chain.is_of_interest for chain in bases.values())
+def are_of_interest(chains: Mapping[str, Chain]) -> bool:
+    """Return whether the rules of a table with these chains are read."""
+    return any(chain.is_of_interest for chain in chains.values())
 
 
 def parse_table(payload: memoryview) -> ParsedTable:
@@ -245,7 +281,7 @@ def build(
     tables: Iterable[ParsedTable],
     chains: Mapping[TableKey, Mapping[str, Chain]],
     maps: Mapping[MapKey, Targets],
-    families: Mapping[MapKey, Mapping[str, frozenset[Family]]] | None = None,
+    families: Mapping[MapKey, MapFamilies] | None = None,
 ) -> list[Table]:
     """Put the answers of one reading together."""
     return [

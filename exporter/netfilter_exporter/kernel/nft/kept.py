@@ -1,0 +1,115 @@
+"""The nftables ruleset from one reading to the next: in increments where that is possible."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import Callable, NamedTuple
+
+from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.netlink.transport import Transport
+from netfilter_exporter.kernel.nft import tables as nftables
+from netfilter_exporter.kernel.nft.changes import Listener
+from netfilter_exporter.kernel.nft.increments import Increments, NoFilter
+from netfilter_exporter.kernel.nft.maps import Maps
+from netfilter_exporter.kernel.nft.tables import Basis, Connect, Reading
+from netfilter_exporter.rules.model import Table
+from netfilter_exporter.rules.reachability import RulesetFacts, analyze
+
+Gate = Callable[[], None]
+
+
+class _Kept(NamedTuple):
+    """A reading that can go on, and what its tables say."""
+
+    increments: Increments
+    tables: list[Table]
+    facts: RulesetFacts
+
+
+class KeptRuleset:
+    """The ruleset of one life of nf_tables, for one reading after the other."""
+
+    def __init__(self, few: int) -> None:
+        """`few` is the number of rules up to which it listens to changes; 0: never."""
+        self._few = few
+        self._maps = Maps()
+        self._kept: _Kept | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def close(self) -> None:
+        """Stop listening: where a reading is under way, as soon as it ends."""
+        with self._lock:
+            self._closed = True
+            kept, self._kept = self._kept, None
+        if kept:
+            kept.increments.close()
+
+    def read(
+        self, connect: Connect, join: Callable[[], Transport], gate: Gate
+    ) -> tuple[Reading, RulesetFacts]:
+        """Return the ruleset and what it says.
+
+        `join` returns a socket in NFNLGRP_NFTABLES; `gate` raises where asking, or joining, may
+        load a module.
+        """
+        with self._lock:
+            kept, self._kept = self._kept, None
+        found = self._read_increment(kept, connect, gate) if kept else None
+        if found is None:
+            del kept
+            found = self._read_all(connect, join, gate)
+        return found
+
+    def _read_increment(
+        self, kept: _Kept, connect: Connect, gate: Gate
+    ) -> tuple[Reading, RulesetFacts] | None:
+        """Return what was kept as it is now; None where all has to be read."""
+        increments, tables, facts = kept
+        try:
+            with contextlib.closing(connect(False)) as connection:
+                reading = increments.read(connection, gate)
+        except ReadError as error:
+            increments.close()
+            if isinstance(error, NoFilter):
+                self._few = 0
+            return None
+        if reading.tables is not tables:
+            facts = analyze(reading.tables)
+        self._keep(_Kept(increments, reading.tables, facts))
+        return reading, facts
+
+    def _read_all(
+        self, connect: Connect, join: Callable[[], Transport], gate: Gate
+    ) -> tuple[Reading, RulesetFacts]:
+        reading = nftables.read_tables(connect, self._maps, gate, self._few)
+        increments = None
+        if reading.basis:
+            with contextlib.suppress(ReadError):  # it may not listen: then all is read each time
+                gate()
+                increments = _begin(reading, reading.basis, connect, join())
+        facts = analyze(reading.tables)
+        if increments:
+            self._keep(_Kept(increments, reading.tables, facts))
+        return reading, facts
+
+    def _keep(self, kept: _Kept) -> None:
+        with self._lock:
+            if self._closed or kept.increments.rules > self._few:
+                kept.increments.close()
+            else:
+                self._kept = kept
+
+
+def _begin(
+    reading: Reading, basis: Basis, connect: Connect, joined: Transport
+) -> Increments | None:
+    """Go on from a reading, unless the ruleset has changed since: no message says how."""
+    generation = None
+    with contextlib.suppress(ReadError), contextlib.closing(connect(False)) as connection:
+        generation = nftables.read_generation(connection)
+    if generation == reading.generation:
+        return Increments(reading.tables, basis, Listener(joined, generation))
+    joined.close()
+    return None
