@@ -11,7 +11,9 @@ from stage.program import Program, load
 _ROW = re.compile(r"^\| ([\w-]+) \| [^|]* \| \*\*([\w-]+)\*\*: ", re.MULTILINE)
 
 
-def table(outcomes: Mapping[tuple[str, str], Outcome], versions: Mapping[str, str]) -> str:
+def table(
+    outcomes: Mapping[tuple[str, str], Outcome], versions: Mapping[str, Mapping[str, str]]
+) -> str:
     """Return the table in Markdown: a line for each state of each program."""
     lines = ["| program | version | state | alerts | outcome |", "|---|---|---|---|---|"]
     programs = load()
@@ -33,5 +35,5 @@ def rows(text: str) -> list[tuple[str, str]]:
     return _ROW.findall(text)
 
 
-def _version(program: Program, versions: Mapping[str, str]) -> str:
-    return program.source or versions[program.packages[0]]
+def _version(program: Program, versions: Mapping[str, Mapping[str, str]]) -> str:
+    return program.source or versions[program.suite][program.packages[0]]

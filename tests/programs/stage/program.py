@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from lab.scenario import Scenario
 
 HEALTHY = "healthy"
+STABLE = "trixie"
 #: New flows are sampled as often as the lab's pages come: see tests/kernel/scenarios/_flows.py.
 _CONFIG = "network_namespace: any\nflows: {interval: 1, cpu_permille: 1000}\n"
 
@@ -24,6 +25,7 @@ class Program:
     healthy: Scenario  #: without a fault
     role: str  #: the value of `nat` that its user would configure
     packages: tuple[str, ...] = ()  #: of Debian; the first one's version is shown
+    suite: str = STABLE  #: that the packages are of
     #: Of a shape: the program's version, and where it is published how they look. Shown instead.
     source: str = ""
     faults: Mapping[str, Scenario] = dataclasses.field(default_factory=dict)

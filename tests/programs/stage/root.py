@@ -12,7 +12,6 @@ from pathlib import Path
 
 from support import debian
 
-SUITE = "trixie"
 #: What any of the programs may start.
 _BASE = (
     "base-files",
@@ -51,9 +50,9 @@ _MODULES = "usr/lib/python3/dist-packages"
 _USERS = ("messagebus", "systemd-network", "dnsmasq", "libvirt-qemu", "kvm")
 
 
-def unpacked(packages: Iterable[str]) -> Path:
-    """Return the root with `packages` of the suite; raises `debian.UnavailableError`."""
-    found = debian.root(SUITE, (*_BASE, *packages))
+def unpacked(suite: str, packages: Iterable[str]) -> Path:
+    """Return the root with `packages` of a suite; raises `debian.UnavailableError`."""
+    found = debian.root(suite, (*_BASE, *packages))
     if not any((found / _MODULES).glob("*/__pycache__")):  # firewalld takes ten seconds without
         compile_all = ("python3", "-m", "compileall", "-q", f"/{_MODULES}")
         where = {"PATH": "/usr/bin"}  # and nothing that says where Python writes

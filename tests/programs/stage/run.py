@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,26 +41,37 @@ class Found(NamedTuple):
 
     outcomes: Mapping[State, Outcome]
     without: str  #: what fires on healthy hosts without a role, or nothing
-    versions: Mapping[str, str]  #: of Debian's packages
+    versions: Mapping[str, Mapping[str, str]]  #: of Debian's packages, by suite
     seconds: Mapping[State, float]
 
 
 def run(chosen: Sequence[State], folder: Path) -> Found:
     """Run states, and judge them; raises `debian.UnavailableError`."""
-    packages = {package for program in load().values() for package in program.packages}
-    unpacked = root.unpacked(packages)
+    programs = load()
+    roots = _unpacked({programs[name].suite for name, _ in chosen})
     with concurrent.futures.ThreadPoolExecutor(_JOBS) as pool:
-        ran = dict(zip(chosen, pool.map(lambda state: _run(unpacked, *state), chosen)))
+        ran = dict(zip(chosen, pool.map(lambda state: _run(roots, *state), chosen)))
     fired = firing.evaluate(_hosts(ran), folder)
     outcomes = {
-        (name, state): judge(load()[name].state(state), result, fired.get(_instance(name, state)))
+        (name, state): judge(programs[name].state(state), result, fired.get(_instance(name, state)))
         for (name, state), result in ran.items()
     }
     seconds = {state: result["seconds"] for state, result in ran.items()}
-    return Found(outcomes, _without(ran, folder), debian.versions(unpacked), seconds)
+    versions = {suite: debian.versions(unpacked) for suite, unpacked in roots.items()}
+    return Found(outcomes, _without(ran, folder), versions, seconds)
 
 
-def _run(unpacked: Path, name: str, state: str) -> dict[str, Any]:
+def _unpacked(suites: Iterable[str]) -> dict[str, Path]:
+    """Return the root of each suite, with the packages of all programs."""
+    programs = load().values()
+    return {
+        suite: root.unpacked(suite, chain(*(p.packages for p in programs if p.suite == suite)))
+        for suite in suites
+    }
+
+
+def _run(roots: Mapping[str, Path], name: str, state: str) -> dict[str, Any]:
+    unpacked = roots[load()[name].suite]
     path = os.pathsep.join(map(str, (*_FOLDERS, *filter(None, sys.path))))
     guest = (sys.executable, "-m", "stage.guest", str(unpacked), name, state)
     began = time.monotonic()

@@ -16,6 +16,29 @@ def firewalld(host):
     _firewalld.start(host, "iptables")
 
 
+def behind_firewalld(host):
+    firewalld(host)
+    setup(host)
+
+
+def reload(host):
+    """Reload firewalld, and wait: Docker hears of it over D-Bus, and writes its rules again."""
+    written = translating(host)
+    _firewalld.reload(host)
+    host.until(lambda: translating(host) == written)
+
+
+def translating(host):
+    """Return the rules that translate, in any order."""
+    rules = host.program("iptables -t nat -S").splitlines()
+    return sorted(rule for rule in rules if "MASQUERADE" in rule or "DNAT" in rule)
+
+
+def stopped(host):
+    host.program("pkill -x firewalld")
+    host.until(lambda: not translating(host))
+
+
 PROGRAM = Program(
     packages=_docker.PACKAGES,
     role="{ipv4: required, ipv6: none}",
@@ -45,6 +68,19 @@ PROGRAM = Program(
             fault=firewalld,
             works={"guest": (True, False)},
             alerts=frozenset({"NetfilterNatRulesGone"}),
+        ),
+        "firewalld-reload": Scenario(
+            about="firewalld reloads and takes Docker's rules; Docker 26 writes them in a second.",
+            setup=behind_firewalld,
+            fault=reload,
+            works={"guest": (True, True), "in": (True, True)},
+        ),
+        "firewalld-stopped": Scenario(
+            about="firewalld is stopped, and takes Docker's rules until Docker starts again.",
+            setup=behind_firewalld,
+            fault=stopped,
+            works={"guest": (True, False)},
+            alerts=frozenset({"NetfilterConntrackDisabled"}),
         ),
         "last-container-stops": Scenario(
             about="The container stops after a day, and its published port with it.",
