@@ -6,6 +6,7 @@ condition: a jump to a chain with ``-o wan -j ACCEPT`` hides what follows the ju
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 
 from netfilter_exporter.rules import duplicates
@@ -21,7 +22,7 @@ from netfilter_exporter.rules.termination import Termination
 #: Rules of a chain that are asked whether they end the way of what is sent there, and jumps of a
 #: table that are followed so: those beyond hide nothing.
 MOST_RULES = 64
-_MOST_JUMPS = 256
+_MOST_JUMPS = 128
 
 _NOTHING: frozenset[Field] = frozenset()
 _GOING_ON = frozenset({Verdict.ACCEPT, Verdict.QUEUE})
@@ -55,13 +56,12 @@ class ChainEnds:
     def _may_end(self, chain: str) -> bool:
         known = self._known_ends.get(chain)
         if known is None:
-            self._known_ends[chain] = False  # while it is asked
-            rules = self._table.rules(chain)
+            known = self._known_ends[chain] = False  # while it is asked
             # Most chains end with what ends the way, and only jump before it.
-            known = self._known_ends[chain] = any(
-                rule.verdict is not Verdict.RETURN and self.may_hide(rule)
-                for rule in reversed(rules)
-            )
+            for rule in reversed(self._table.rules(chain)):
+                if rule.verdict is not Verdict.RETURN and self.may_hide(rule):
+                    known = self._known_ends[chain] = True
+                    break
         return known
 
     def hiders(
@@ -128,6 +128,23 @@ class ChainEnds:
                 rule.maps for rule in self._table.rules(chain)
             )
         return self._going_on[chain]
+
+    def changes(self, rule: Rule, demands: Condition) -> bool:
+        """Return whether a rule, or what it leads to, may change what is demanded of a packet.
+
+        Jumps are followed only where some rule of the table changes such a field.
+        """
+        if not rule.targets and not rule.maps:
+            return demands.depends_on(rule.form.writes)
+        return demands.depends_on(self._written_anywhere) and demands.depends_on(self.writes(rule))
+
+    @functools.cached_property
+    def _written_anywhere(self) -> frozenset[Field] | None:
+        forms = {id(r.form): r.form for chain in self._table.chains.values() for r in chain.rules}
+        written: frozenset[Field] | None = _NOTHING
+        for form in forms.values():
+            written = _union(written, form.writes)
+        return written
 
     def writes(self, rule: Rule) -> frozenset[Field] | None:
         """Return the fields that a rule, and what it leads to, may change; None: any."""

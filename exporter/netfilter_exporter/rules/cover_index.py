@@ -8,7 +8,7 @@ it begins with the same bits. The others are compared one by one, a bounded numb
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
 from netfilter_exporter.rules.conditions import Condition, may_be_wider
 from netfilter_exporter.rules.detail import NatTarget
@@ -65,11 +65,11 @@ class CoverIndex:
         self._groups: dict[_Key, _Group] = {}
         self._full = False  #: some rule found no place
 
-    def forget(self, written: frozenset[Field] | None) -> None:
-        """Forget the rules that depend on fields which a packet may lack from now on."""
-        if written is None or written:
+    def forget(self, changed: Callable[[Condition], bool]) -> None:
+        """Forget the rules whose condition is `changed`: a packet may not fulfil it any more."""
+        if self._groups:
             groups = self._groups.items()
-            self._groups = {k: g for k, g in groups if not g.condition.depends_on(written)}
+            self._groups = {k: g for k, g in groups if not changed(g.condition)}
 
     def __bool__(self) -> bool:
         return bool(self._groups)

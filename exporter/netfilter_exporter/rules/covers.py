@@ -11,6 +11,7 @@ whether they demand the very same, by their bytes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ from netfilter_exporter.rules.shadows import ShadowingRule
 from netfilter_exporter.rules.termination import Termination
 
 #: Rules of a table that are read in full, besides those without their own number or name.
-MOST_READ = 512
+MOST_READ = 256
 
 _BEFORE = -1  #: the number of a rule of an earlier table
 _NO_FIELDS: frozenset[Field] = frozenset()
@@ -143,9 +144,8 @@ class _Scan:
     def add(self, number: int, rule: Rule, detail: RuleDetail) -> None:
         """Look at the next rule: what covers it, and what it covers."""
         ends = self._covers.ends
-        written = ends.writes(rule)
-        if written != _NO_FIELDS:
-            self._index.forget(written)
+        self._index.forget(functools.partial(ends.changes, rule))
+        if self._same and ends.writes(rule) != _NO_FIELDS:
             self._same.clear()
         hides = ends.may_hide(rule)
         if not hides and not _is_missed(rule):
@@ -161,11 +161,12 @@ class _Scan:
         if by is not None and not ends_jump:
             self._note(number, rule, detail, by[1])
         elif hides:
-            if of_form.comparable and rule.verdict is not Verdict.JUMP and written == _NO_FIELDS:
+            comparable = of_form.comparable and rule.verdict is not Verdict.JUMP
+            if comparable and ends.writes(rule) == _NO_FIELDS:
                 self._same[key] = number, rule, detail
             if demands is not None and demands.possible:
                 for hider in ends.hiders(self._name, number, rule, detail, demands):
-                    if not hider.demands.depends_on(written):
+                    if not ends.changes(rule, hider.demands):
                         self._index.add(number, hider)
 
     def _first_wider(
