@@ -4,9 +4,10 @@ import random
 
 import pytest
 
-from netfilter_exporter.rules import covers
+from netfilter_exporter.rules import chain_ends, covers
 from netfilter_exporter.rules.detail import Form, MatchReader, NatReader, NatTarget
 from netfilter_exporter.rules.families import BOTH, IPV4, IPV6, Backend, Family, Hook
+from netfilter_exporter.rules.graph import Graph
 from netfilter_exporter.rules.match import (
     Bits,
     Field,
@@ -380,3 +381,60 @@ def test_a_map_of_verdicts_may_be_hidden():
     (shadow,) = analyze([table]).shadows
     assert (shadow.chain, shadow.shadowing_rule[:2]) == ("user", ("post", 1))
     assert mapped.verdict is not Verdict.JUMP
+
+
+# -- what is remembered --------------------------------------------------------------------------
+
+
+def sized(chain):
+    """Return a chain whose rules have a value each, so that few of them are read in full."""
+    rules = [rule._replace(form=rule.form._replace(size=1)) for rule in chain.rules]
+    return chain._replace(rules=rules, values=bytes(len(rules)))
+
+
+def edited(dice, chain, rules):
+    """Return a chain with a rule of `rules` more, or one less, or in another order."""
+    made = list(chain.rules)
+    kind = dice.randrange(3)
+    if kind == 0:
+        made.insert(dice.randrange(len(made) + 1), dice.choice(rules))
+    elif kind == 1 and made:
+        del made[dice.randrange(len(made))]
+    else:
+        dice.shuffle(made)
+    return chain._replace(rules=made, values=bytes(len(made)))
+
+
+@pytest.mark.parametrize(("read", "jumps"), [(512, 256), (4, 2)], ids=["all", "few are compared"])
+def test_what_is_remembered_of_chains_changes_nothing(monkeypatch, read, jumps):
+    """Whichever chain is edited, all is found out that is found out without a memory."""
+    monkeypatch.setattr(covers, "MOST_READ", read)
+    monkeypatch.setattr(chain_ends, "_MOST_JUMPS", jumps)
+    for seed in range(100):
+        dice = random.Random(seed)
+        table = some_table(seed)[0]
+        table = table._replace(chains={name: sized(c) for name, c in table.chains.items()})
+        memory = {}
+        for _ in range(8):
+            assert vars(analyze([table], memory)) == vars(analyze([table])), seed
+            at = dice.randrange(len(CHAINS))
+            below = [r for name in CHAINS[at:] for r in table.chains[name].rules]
+            chain = edited(dice, table.chains[CHAINS[at]], below or [verdict("accept")])
+            table = table._replace(chains={**table.chains, CHAINS[at]: chain})
+
+
+def test_chains_that_are_the_same_are_not_looked_at_again(monkeypatch):
+    """But for those that lead to one that has changed."""
+    table = nat_table(post=[jump("a"), jump("b")], a=[jump("c")], b=[verdict("accept")], c=[])
+    memory = {}
+    analyze([table], memory)
+    looked = []
+    look_at = Graph._look_at
+    monkeypatch.setattr(Graph, "_look_at", lambda s, name: looked.append(name) or look_at(s, name))
+    for name, again in (("post", ["post"]), ("a", ["a", "post"]), ("c", ["a", "c", "post"])):
+        chain = table.chains[name]
+        changed = chain._replace(rules=[*chain.rules, Rule()])
+        table = table._replace(chains={**table.chains, name: changed})
+        looked.clear()
+        analyze([table], memory)
+        assert sorted(looked) == again

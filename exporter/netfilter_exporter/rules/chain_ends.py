@@ -7,7 +7,7 @@ condition: a jump to a chain with ``-o wan -j ACCEPT`` hides what follows the ju
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from netfilter_exporter.rules import duplicates
 from netfilter_exporter.rules.conditions import ANY, Condition, are_apart, both, condition
@@ -41,11 +41,21 @@ class ChainEnds:
         self._whole_hook = whole_hook
         self._table = table
         self._termination = termination
-        self._finals: dict[str, tuple[Hider, ...]] = {}
+        self.finals: dict[str, tuple[Hider, ...]] = {}  #: by chain, in the order of their finding
         self._written: dict[str, frozenset[Field] | None] = {}
         self._known_ends: dict[str, bool] = {}
-        self._jumps_left = _MOST_JUMPS
+        self.jumps_left = _MOST_JUMPS
         self._going_on: dict[str, bool] = {}
+
+    def go_on(self, before: ChainEnds, unchanged: Collection[str]) -> None:
+        """Take over what is known of chains that are unchanged, with all that they lead to.
+
+        But for `finals`, which depend on how many jumps were left.
+        """
+        written, ends, on = before._written, before._known_ends, before._going_on
+        self._written.update((name, written[name]) for name in unchanged if name in written)
+        self._known_ends.update((name, ends[name]) for name in unchanged if name in ends)
+        self._going_on.update((name, on[name]) for name in unchanged if name in on)
 
     def may_hide(self, rule: Rule) -> bool:
         """Return whether some packet may end its way at a rule."""
@@ -78,16 +88,16 @@ class ChainEnds:
                 continue
             if self._termination.ends(target) and not self._whole_hook:
                 yield Hider(place, demands, rule.families)
-            elif self._jumps_left > 0:
-                self._jumps_left -= 1
+            elif self.jumps_left > 0:
+                self.jumps_left -= 1
                 yield from _behind(rule, demands, self._ends_of(target))
 
     def _ends_of(self, chain: str) -> tuple[Hider, ...]:
         """Return the rules of a user chain, and behind it, at which a packet ends its whole way."""
-        known = self._finals.get(chain)
+        known = self.finals.get(chain)
         if known is None:
-            self._finals[chain] = ()  # while it is asked
-            known = self._finals[chain] = tuple(self._find_ends(chain))
+            self.finals[chain] = ()  # while it is asked
+            known = self.finals[chain] = tuple(self._find_ends(chain))
         return known
 
     def _find_ends(self, chain: str) -> Iterator[Hider]:

@@ -54,6 +54,16 @@ class ChainCovers(NamedTuple):
 #: The identity of a form, and what else decides how rules of it are read.
 _FormKey = tuple[int, bool, "frozenset[Family]"]
 
+
+class Progress(NamedTuple):
+    """What the chains that were compared so far have left for the next: it depends on them."""
+
+    rules_left: int
+    jumps_left: int
+    forms: tuple[_FormKey, ...]  #: that were met
+    ends: tuple[str, ...]  #: chains whose ends are known
+
+
 NO_COVERS = ChainCovers(compared=False)
 _NOTHING_FOUND = ChainCovers()
 
@@ -67,12 +77,33 @@ class Covers:
         self.ends = ChainEnds(table, termination)
         self.left = MOST_READ
         self._forms: dict[_FormKey, _FormDemands] = {}
+        self._progress: Progress | None = None
+
+    def progress(self) -> Progress:
+        """Return how far it has come."""
+        if self._progress is None:
+            self._progress = Progress(
+                self.left, self.ends.jumps_left, tuple(self._forms), tuple(self.ends.finals)
+            )
+        return self._progress
+
+    def go_on(self, before: Covers, begin: Progress, end: Progress) -> None:
+        """Go from `begin` on as `before` did with a chain that brought it to `end`."""
+        if begin == end:
+            return
+        self.left, self.ends.jumps_left = end.rules_left, end.jumps_left
+        for key in end.forms[len(begin.forms) :]:
+            self._forms[key] = before._forms[key]
+        for name in end.ends[len(begin.ends) :]:
+            self.ends.finals[name] = before.ends.finals[name]
+        self._progress = end
 
     def of_chain(self, name: str) -> ChainCovers:
         """Return what is covered in a chain."""
         rules = self.table.rules(name)
         if not self.earlier.get(name) and not self._is_in_question(rules):
             return NO_COVERS
+        self._progress = None
         scan = _Scan(self, name)
         for number, (rule, detail) in enumerate(zip(rules, self.table.details(name))):
             scan.add(number, rule, detail)

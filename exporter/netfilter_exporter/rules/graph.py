@@ -17,31 +17,13 @@ from netfilter_exporter.rules.earlier import Earlier
 from netfilter_exporter.rules.families import BOTH, Family
 from netfilter_exporter.rules.model import Rule, Table
 from netfilter_exporter.rules.reach import Reach
+from netfilter_exporter.rules.remembered import Memo, Remembered
 from netfilter_exporter.rules.shadows import Shadow, ShadowingRule, find_shadowing_rule
+from netfilter_exporter.rules.summaries import ChainSummary, Edge, RuleHit
 from netfilter_exporter.rules.termination import Termination
 
 #: For each chain the ways from each base chain to it: bit WIDTH * number of the base + ways.
 Reached = dict[str, int]
-
-
-class RuleHit(NamedTuple):
-    """A rule of interest: one that translates, or that keeps packets from being tracked."""
-
-    rule: Rule
-    passing: int  #: the ways that its matches let pass; without LIVE where it is hidden
-
-
-Edge = tuple[str, int]  #: the chain that a jump leads to, and the ways that it lets pass
-
-
-class ChainSummary(NamedTuple):
-    """What there is in a chain."""
-
-    size: int
-    hits: tuple[RuleHit, ...]
-    edges: list[Edge]
-    #: rules that need an interface: one that translates, or (with the target) a jump, and as `Edge`
-    needing: list[tuple[Rule, int, str | None]]
 
 
 class ChainClass(NamedTuple):
@@ -63,7 +45,15 @@ class ChainClass(NamedTuple):
 class Graph:
     """The chains of one table, looked at as they are reached."""
 
-    def __init__(self, table: Table, earlier: Earlier | None = None) -> None:
+    def __init__(
+        self,
+        table: Table,
+        earlier: Earlier | None = None,
+        known: Remembered | None = None,
+        *,
+        remembers: bool = False,
+    ) -> None:
+        """`known` is what is remembered of the table as it was."""
         self.table = table
         self.termination = Termination(table)
         self.covers: dict[str, ChainCovers] = {}  #: of chains in which something is covered
@@ -72,6 +62,23 @@ class Graph:
         self._covers = Covers(table, self.termination, earlier or {})
         #: By identity of their rules and the ways that these let pass: to compare rules is dear.
         self._hits: dict[tuple[tuple[int, int], ...], tuple[RuleHit, ...]] = {}
+        self._memos: dict[str, Memo] | None = {} if remembers else None
+        self._known = known
+        self._unchanged: set[str] = set()
+        if known:
+            self._go_on(known)
+
+    def _go_on(self, known: Remembered) -> None:
+        """Take over what holds of all chains that are unchanged."""
+        self._unchanged = known.unchanged(self.table, self._covers)
+        self._hits = known.hits
+        self.termination.go_on(known.termination, self._unchanged)
+        self._covers.ends.go_on(known.covers.ends, self._unchanged)
+
+    def remember(self) -> Remembered:
+        """Return what was found out, when all walks have ended."""
+        memos = self._memos or {}
+        return Remembered(self.table, memos, self.termination, self._covers, self._hits)
 
     def walk(self, bases: Iterable[str]) -> Reached:
         """Return the chains that packets of `bases` come to."""
@@ -196,6 +203,22 @@ class Graph:
         return None
 
     def _summarize(self, name: str) -> ChainSummary:
+        """Return what there is in a chain, from memory if that is the same."""
+        if self._memos is None:
+            return self._look_at(name)
+        begin = self._covers.progress()
+        memo = self._known.memos[name] if self._known and name in self._unchanged else None
+        if self._known and memo and memo.begin == begin:
+            self._covers.go_on(self._known.covers, begin, memo.end)
+            if memo.covers:
+                self.covers[name] = memo.covers
+        else:
+            summary = self._look_at(name)
+            memo = Memo(summary, self.covers.get(name), begin, self._covers.progress())
+        self._memos[name] = memo
+        return memo.summary
+
+    def _look_at(self, name: str) -> ChainSummary:
         """Look at a chain, once at all that have the same rules."""
         rules = self.table.rules(name)
         same = tuple(map(id, rules))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from netfilter_exporter.rules.detail import NatTarget, RuleDetail
 from netfilter_exporter.rules.families import Family, Hook
-from netfilter_exporter.rules.graph import ChainClass, Graph, RuleHit, is_of_interest
+from netfilter_exporter.rules.graph import ChainClass, Graph, is_of_interest
 from netfilter_exporter.rules.match import (
     Field,
     InIpset,
@@ -26,6 +26,7 @@ from netfilter_exporter.rules.match import (
     narrowed,
 )
 from netfilter_exporter.rules.model import Action, Rule, Table
+from netfilter_exporter.rules.summaries import RuleHit
 
 #: Translating rules of a table that are read in full: more of them may match anything.
 MOST_READ = 256

@@ -16,6 +16,7 @@ from netfilter_exporter.rules.graph import ChainClass, Graph, Reached
 from netfilter_exporter.rules.model import Action, Table
 from netfilter_exporter.rules.passage import Passage
 from netfilter_exporter.rules.preconditions import TablePreconditions, collect
+from netfilter_exporter.rules.remembered import Remembered
 from netfilter_exporter.rules.shadows import SHADOW_LIMIT, Shadow
 from netfilter_exporter.rules.translations import TranslationFacts
 
@@ -82,32 +83,52 @@ class RulesetFacts:
     exemptions: list[Shadow] = dataclasses.field(default_factory=list)
 
 
-def analyze(tables: Iterable[Table]) -> RulesetFacts:
-    """Return what the tables of one ruleset, all of one backend, say together."""
+#: What is remembered of each table, by families and name.
+Memory = dict[tuple["frozenset[Family]", str], Remembered]
+
+
+def analyze(tables: Iterable[Table], memory: Memory | None = None) -> RulesetFacts:
+    """Return what the tables of one ruleset, all of one backend, say together.
+
+    What `memory` has of an earlier state is not found out again where it is the same; it has this
+    state afterwards.
+    """
     facts = RulesetFacts()
     tables = list(tables)
+    before = dict(memory or {})
+    if memory is not None:
+        memory.clear()
     for table, earlier in zip(tables, find_earlier(tables)):
-        facts.passage.add(table)
-        graph = Graph(table, earlier)
-        bases = {name: chain.hook for name, chain in table.chains.items() if chain.hook is not None}
-        nat = {name: hook for name, hook in bases.items() if table.chains[name].translates}
-        reached = graph.walk(nat)
-        classes = graph.classes(reached)
-        _add_sizes(facts, graph, nat, reached)
-        if table.dormant:
-            _add_dormant(facts, table, classes)
-            continue
-        _add_translations(facts, table, classes)
-        facts.in_full.add(table, list(nat.values()), classes)
-        if nat:
-            facts.preconditions.append(collect(graph, nat, classes))
-        _add_unreachable(facts, graph, nat, classes)
-        _add_covers(facts, graph, reached)
-        _add_interfaces(facts, graph, reached)
-        _add_untracked(facts, graph, bases)
-        if any(hook is Hook.FORWARD and table.chains[n].drops for n, hook in bases.items()):
-            facts.forward_drops |= table.families
+        key = table.families, table.name
+        graph = Graph(table, earlier, before.get(key), remembers=memory is not None)
+        _analyze(facts, graph)
+        if memory is not None:
+            memory[key] = graph.remember()
     return facts
+
+
+def _analyze(facts: RulesetFacts, graph: Graph) -> None:
+    """Add what one table says."""
+    table = graph.table
+    facts.passage.add(table)
+    bases = {name: chain.hook for name, chain in table.chains.items() if chain.hook is not None}
+    nat = {name: hook for name, hook in bases.items() if table.chains[name].translates}
+    reached = graph.walk(nat)
+    classes = graph.classes(reached)
+    _add_sizes(facts, graph, nat, reached)
+    if table.dormant:
+        _add_dormant(facts, table, classes)
+        return
+    _add_translations(facts, table, classes)
+    facts.in_full.add(table, list(nat.values()), classes)
+    if nat:
+        facts.preconditions.append(collect(graph, nat, classes))
+    _add_unreachable(facts, graph, nat, classes)
+    _add_covers(facts, graph, reached)
+    _add_interfaces(facts, graph, reached)
+    _add_untracked(facts, graph, bases)
+    if any(hook is Hook.FORWARD and table.chains[n].drops for n, hook in bases.items()):
+        facts.forward_drops |= table.families
 
 
 def _add_interfaces(facts: RulesetFacts, graph: Graph, reached: Reached) -> None:

@@ -5,7 +5,7 @@ Deliberately conservative: a match may always fail, so only a rule without one e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from netfilter_exporter.rules.model import Rule, Table, Verdict
 
@@ -16,6 +16,11 @@ class Termination:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._ends: dict[str, bool] = {}
+
+    def go_on(self, before: Termination, unchanged: Collection[str]) -> None:
+        """Take over what is known of chains that are unchanged, with all that they lead to."""
+        known = before._ends
+        self._ends.update((name, known[name]) for name in unchanged if name in known)
 
     def hides(self, rule: Rule) -> bool:
         """Return whether no packet gets beyond a rule of its chain.

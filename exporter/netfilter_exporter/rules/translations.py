@@ -13,9 +13,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from netfilter_exporter.rules import duplicates, roles
 from netfilter_exporter.rules.detail import RuleDetail
 from netfilter_exporter.rules.families import Family, Hook
-from netfilter_exporter.rules.graph import ChainClass, RuleHit, is_of_interest
+from netfilter_exporter.rules.graph import ChainClass, is_of_interest
 from netfilter_exporter.rules.match import Match, excludes
 from netfilter_exporter.rules.model import Table
+from netfilter_exporter.rules.summaries import RuleHit
 
 MOST_READ = 256
 #: Conditions that are kept of a ruleset: more of them are taken for the worst.

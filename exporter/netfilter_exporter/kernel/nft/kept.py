@@ -14,7 +14,7 @@ from netfilter_exporter.kernel.nft.increments import Increments, NoFilter
 from netfilter_exporter.kernel.nft.maps import Maps
 from netfilter_exporter.kernel.nft.tables import Basis, Connect, Reading
 from netfilter_exporter.rules.model import Table
-from netfilter_exporter.rules.reachability import RulesetFacts, analyze
+from netfilter_exporter.rules.reachability import Memory, RulesetFacts, analyze
 
 Gate = Callable[[], None]
 
@@ -25,6 +25,7 @@ class _Kept(NamedTuple):
     increments: Increments
     tables: list[Table]
     facts: RulesetFacts
+    memory: Memory  #: of their analysis
 
 
 class KeptRuleset:
@@ -66,7 +67,7 @@ class KeptRuleset:
         self, kept: _Kept, connect: Connect, gate: Gate
     ) -> tuple[Reading, RulesetFacts] | None:
         """Return what was kept as it is now; None where all has to be read."""
-        increments, tables, facts = kept
+        increments, tables, facts, memory = kept
         try:
             with contextlib.closing(connect(False)) as connection:
                 reading = increments.read(connection, gate)
@@ -76,8 +77,8 @@ class KeptRuleset:
                 self._few = 0
             return None
         if reading.tables is not tables:
-            facts = analyze(reading.tables)
-        self._keep(_Kept(increments, reading.tables, facts))
+            facts = analyze(reading.tables, memory)
+        self._keep(kept._replace(tables=reading.tables, facts=facts))
         return reading, facts
 
     def _read_all(
@@ -90,8 +91,8 @@ class KeptRuleset:
                 gate()
                 increments = _begin(reading, reading.basis, connect, join())
         facts = analyze(reading.tables)
-        if increments:
-            self._keep(_Kept(increments, reading.tables, facts))
+        if increments:  # what its analysis finds out is remembered from the first change on
+            self._keep(_Kept(increments, reading.tables, facts, {}))
         return reading, facts
 
     def _keep(self, kept: _Kept) -> None:
