@@ -66,7 +66,7 @@ class CoverIndex:
         self._full = False  #: some rule found no place
 
     def forget(self, changed: Callable[[Condition], bool]) -> None:
-        """Forget the rules whose condition is `changed`: a packet may not fulfil it any more."""
+        """Forget the rules whose condition is `changed`: a packet may no longer fulfil it."""
         if self._groups:
             groups = self._groups.items()
             self._groups = {k: g for k, g in groups if not changed(g.condition)}
