@@ -1,0 +1,78 @@
+"""Takes samples at intervals, in a separate thread.
+
+A scrape reads the last sample and never waits for one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Generic, TypeVar
+
+from netfilter_exporter.kernel.errors import NoData, ReadError, TimedOut, defect
+
+T = TypeVar("T")
+
+#: A sample that is older than so many intervals, and this, says nothing of now.
+_STALE_INTERVALS, _STALE_SECONDS = 3, 10.0
+
+
+class Sampler(Generic[T]):
+    """Takes samples; what they are of is in `take`."""
+
+    def __init__(self, what: str, interval: float, cpu_share: float) -> None:
+        """`interval` is in seconds, and longer where samples take more than a share of a CPU."""
+        self._what = what
+        self._least_interval = interval
+        self._cpu_share = cpu_share
+        self._interval = interval
+        self._found: T | ReadError = NoData(f"{what}: no sample was taken yet")
+        self._found_at = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=what, daemon=True)
+
+    def take(self) -> T:
+        """Take one sample; raises `ReadError`."""
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        """Drop what the next sample would be compared with: one has failed."""
+
+    def start(self) -> None:
+        """Take the first sample, and others, in a thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take no more samples."""
+        self._stop.set()
+
+    def current(self) -> T:
+        """Return the last sample; raises the `ReadError` of one that failed."""
+        found = self._found
+        if isinstance(found, ReadError):
+            raise found.with_traceback(None)
+        age = time.monotonic() - self._found_at
+        if age > _STALE_INTERVALS * self._interval + _STALE_SECONDS:
+            raise TimedOut(f"{self._what}: the last sample was taken {age:.0f} s ago")
+        return found
+
+    def look(self) -> None:
+        """Take one sample, and keep it or the reason why there is none."""
+        began = time.thread_time()
+        try:
+            self._found = self.take()
+        except ReadError as error:
+            self.forget()
+            self._found = error
+        except Exception as error:  # a defect of ours must not end the samples
+            self.forget()
+            self._found = defect(self._what, error)
+        self._found_at = time.monotonic()
+        cost = time.thread_time() - began
+        self._interval = max(self._least_interval, cost / self._cpu_share)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            began = time.monotonic()
+            self.look()
+            self._stop.wait(max(began + self._interval - time.monotonic(), 0.0))
