@@ -14,9 +14,12 @@ from netfilter_exporter.config.model import Config
 from netfilter_exporter.config.reload import Reloader
 from netfilter_exporter.config.reload_status import ReloadStatus
 from netfilter_exporter.facts.flows import flow_sampler, settings
+from netfilter_exporter.facts.hits import hit_sampler, named
 from netfilter_exporter.facts.rulesets import nftables_reader
 from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.flags import Flags
+from netfilter_exporter.flows.sampler import FlowSampler
+from netfilter_exporter.hits.sampler import HitSampler
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.process import ROWS, START_TIME, ProcessReader
 from netfilter_exporter.sandbox.confine import Sandbox
@@ -29,8 +32,8 @@ from netfilter_exporter.web.scrapes import Scrapes
 from netfilter_exporter.web.server import Server
 from netfilter_exporter.web.web_file import WebFile
 
-#: The collector that needs samples.
-FLOWS = "flows"
+#: The collectors that need samples.
+FLOWS, NAT = "flows", "nat"
 
 _log = logging.getLogger(__name__)
 
@@ -66,14 +69,21 @@ class Daemon:
         self._server = Server(self._guard, tls=lambda: web_file.current().tls)
 
         self._sampler = flow_sampler(self._host) if FLOWS in chosen.collectors else None
-        self._configure_sampler(config)
+        self._hits = hit_sampler(self._host) if NAT in chosen.collectors else None
+        self._configure_samplers(config)
 
-    def _configure_sampler(self, config: Config) -> None:
+    @property
+    def _samplers(self) -> list[FlowSampler | HitSampler]:
+        return [sampler for sampler in (self._sampler, self._hits) if sampler]
+
+    def _configure_samplers(self, config: Config) -> None:
         if self._sampler:
             self._sampler.reconfigure(settings(config.flows, self._chosen.flows))
+        if self._hits:
+            self._hits.name(named(config))
 
     def _apply(self, config: Config) -> None:
-        self._configure_sampler(config)
+        self._configure_samplers(config)
         host = self._host.configured(config)
         self._gatherer.reconfigure(host, self._chosen.options | config.collectors)
 
@@ -89,8 +99,8 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._reloader.on_signal)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # which cli.py has held
         self._scrapes.start()
-        if self._sampler:
-            self._sampler.start()
+        for sampler in self._samplers:
+            sampler.start()
         for listener in listeners:
             _log.info("listening on %s", bound_address(listener))
         self._server.start(listeners)
@@ -101,7 +111,7 @@ class Daemon:
         self._guard.close()
         await self._server.stop()
         self._scrapes.stop()
-        if self._sampler:
-            self._sampler.close()
+        for sampler in self._samplers:
+            sampler.close()
         nftables_reader(self._host).forget()
         return self._guard.hashing

@@ -81,9 +81,19 @@ def comment(text: str) -> bytes:
     return pack(7, bytes([0, len(value)]) + value)
 
 
-def rule(*expressions: bytes, family: int = IP, chain: str = "c", userdata: bytes = b"") -> bytes:
-    """Return the payload of an NFT_MSG_NEWRULE."""
-    body = name(1, "t") + name(2, chain) + handle(3, 1) + nest(4, *expressions)
+def counter(packets: int = 0) -> bytes:
+    return expression("counter", handle(1, 100 * packets), handle(2, packets))
+
+
+def rule(
+    *expressions: bytes,
+    family: int = IP,
+    chain: str = "c",
+    userdata: bytes = b"",
+    number_: int = 1,
+) -> bytes:
+    """Return the payload of an NFT_MSG_NEWRULE; `number_` is its handle."""
+    body = name(1, "t") + name(2, chain) + handle(3, number_) + nest(4, *expressions)
     return nfgenmsg(family) + body + userdata
 
 

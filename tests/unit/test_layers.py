@@ -20,7 +20,7 @@ LAYERS = (
     {"rules"},
     {"kernel"},
     {"sandbox"},
-    {"flows"},
+    {"flows", "hits"},
     {"config"},
     {"facts"},
     {"collectors"},

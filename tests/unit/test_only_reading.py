@@ -15,6 +15,7 @@ import netfilter_exporter
 from netfilter_exporter import collectors
 from netfilter_exporter.collection import Gatherer
 from netfilter_exporter.facts.flows import flow_sampler
+from netfilter_exporter.facts.hits import hit_sampler
 from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel.conntrack.ctnetlink import IPCTNL_MSG_CT_DELETE
 from netfilter_exporter.kernel.netlink.messages import (
@@ -129,6 +130,7 @@ def test_what_is_on_the_wire_reads(fake_host, name):
     gatherer.gather(list(collectors.load().values()))
     gatherer.close()
     flow_sampler(host).look()
+    hit_sampler(host).look()
     assert sent
     deleting = {message for message in sent if message[1] == IPCTNL_MSG_CT_DELETE}
     assert {flags for _, _, flags in deleting} <= {NLM_F_REQUEST | NLM_F_ACK}

@@ -104,8 +104,8 @@ def test_a_policy_is_read(family):
         (xt.Rule(xt.DROP), Rule(verdict=Verdict.DROP)),
         (xt.Rule(xt.RETURN), Rule(verdict=Verdict.RETURN)),
         (xt.Rule(xt.ACCEPT, protocol=17), Rule(verdict=Verdict.ACCEPT, conditional=True)),
-        (MASQUERADE, Rule(action=Action.MASQUERADE, extension=True)),
-        (xt.Rule(bytes(24), xt="SNAT"), Rule(action=Action.SNAT, extension=True)),
+        (MASQUERADE, Rule(action=Action.MASQUERADE, extension=True, counted=True)),
+        (xt.Rule(bytes(24), xt="SNAT"), Rule(action=Action.SNAT, extension=True, counted=True)),
         (xt.Rule(bytes(24), xt="LOG"), Rule()),
         (xt.Rule(struct.pack("=HH24x", 1, 0), xt="CT"), Rule(notrack=True)),
         (

@@ -114,6 +114,7 @@ def not_checked(context: Context) -> Iterator[str]:
     """Yield what this check did not check, apart from alerts."""
     yield from _other_engines(context)
     yield from _private(context)
+    yield from _uncounted(context)
     for family in context.doing_nat:
         seen = context.observed.get(family)
         name = FAMILY[family]
@@ -137,6 +138,14 @@ def _private(context: Context) -> Iterator[str]:
     if isinstance(context.flows, NewFlows) and context.flows.private > 0:
         flows = count(context.flows.private, "new connection")
         yield f"{flows} between private networks (set flows.outbound to judge them)"
+
+
+def _uncounted(context: Context) -> Iterator[str]:
+    for ruleset in context.rulesets:
+        uncounted = ruleset.facts.counted.uncounted
+        if uncounted:
+            rules = count(uncounted, "NAT rule")
+            yield f"whether {rules} without a counter match (write: ... counter masquerade)"
 
 
 def _unseen(context: Context) -> str:

@@ -13,14 +13,16 @@ from netfilter_exporter.facts.capabilities import capabilities_needed
 from netfilter_exporter.facts.engines import other_engines
 from netfilter_exporter.facts.forwarding import interfaces, ipvs_nat
 from netfilter_exporter.facts.helpers import unassigned_helpers
+from netfilter_exporter.facts.hits import nat_counters, nat_hits
 from netfilter_exporter.facts.matchability import named_in_sets, unmatched
 from netfilter_exporter.facts.roles import forwarded_rules, overlapping_backends
 from netfilter_exporter.facts.rulesets import nftables, readable, rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.facts.zones import split_zones
+from netfilter_exporter.hits.account import Hits
 from netfilter_exporter.kernel import addresses
-from netfilter_exporter.kernel.errors import raise_worst
-from netfilter_exporter.rules.families import Family
+from netfilter_exporter.kernel.errors import or_none, raise_worst
+from netfilter_exporter.rules.families import Backend, Family
 from netfilter_exporter.rules.matchability import Reason
 from netfilter_exporter.rules.model import Action, is_among
 from netfilter_exporter.rules.reachability import BaseChain, RulesetFacts
@@ -162,6 +164,38 @@ def _notrack_rules(snapshot: Snapshot) -> Iterable[Sample]:
             yield (backend.value, family.value), facts.notrack[family]
 
 
+def _translations(snapshot: Snapshot) -> Iterable[Sample]:
+    for backend, hits in _hits(snapshot):
+        for (family, action), number in sorted(hits.translations.items(), key=_by_value):
+            yield (backend.value, family.value, action.value), number
+    or_none(lambda: nat_counters(snapshot))  # the source says why some are missing
+
+
+def _by_value(item: tuple[tuple[Family, Action], int]) -> tuple[str, str]:
+    return item[0][0].value, item[0][1].value
+
+
+def _counted_rules(snapshot: Snapshot) -> Iterable[Sample]:
+    for backend, hits in _hits(snapshot):
+        for family in Family:
+            if family in hits.counted:
+                yield (backend.value, family.value), hits.counted[family]
+
+
+def _named_translations(snapshot: Snapshot) -> Iterable[Sample]:
+    found: Counter[str] = Counter()
+    for _, hits in _hits(snapshot):
+        found.update(hits.named)
+    return (((name,), number) for name, number in found.items())
+
+
+def _hits(snapshot: Snapshot) -> Iterable[tuple[Backend, Hits]]:
+    """Yield the hits of each ruleset of which they are known."""
+    for each in or_none(lambda: nat_hits(snapshot)) or ():
+        if each.hits:
+            yield each.backend, each.hits
+
+
 def _expected(snapshot: Snapshot) -> Iterable[Sample]:
     for family in Family:
         role = snapshot.host.config.nat.role(family)
@@ -196,7 +230,7 @@ def _other_engines(snapshot: Snapshot) -> Iterable[Sample]:
 COLLECTOR = Collector(
     "nat",
     "NAT rules in nftables and iptables, and whether they can work",
-    budget=101,
+    budget=105,
     dumps=frozenset({addresses.RTM_GETADDR}),
     metrics=(
         Metric(
@@ -225,6 +259,35 @@ COLLECTOR = Collector(
             samples=_rules,
             of=(rulesets,),
             labels=("backend", "family", "action"),
+        ),
+        Metric(
+            "nat_translations_total",
+            "Number of packets that matched a translating rule with a counter, since the exporter"
+            " started: in most cases one for each new connection. Read every 15 s. A rule of an"
+            " inet table counts in each family that it can translate. Absent for actions without"
+            " such a rule, and if there are too many to read.",
+            source=_RULES,
+            samples=_translations,
+            labels=("backend", "family", "action"),
+        ),
+        Metric(
+            "nat_counted_rules",
+            "Number of translating rules of which all matches since the previous reading are"
+            " counted. Rules without a counter do not count, nor does a new rule if its counter was"
+            " not 0 when it was first read. Absent if no rule has a counter, and if there"
+            " are too many to read.",
+            source=_RULES,
+            samples=_counted_rules,
+            labels=("backend", "family"),
+        ),
+        Metric(
+            "nat_rule_translations_total",
+            "The same as netfilter_nat_translations_total, of rules listed under `expect.rules` in"
+            " the configuration.",
+            source=_RULES,
+            samples=_named_translations,
+            labels=("name",),
+            bounded=True,
         ),
         Metric(
             "nat_forwarded_rules",

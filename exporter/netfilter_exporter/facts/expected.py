@@ -42,12 +42,13 @@ def _rule_is_there(snapshot: Snapshot, rule: ExpectedRule) -> bool | None:
     ]
     for ruleset in candidates:
         translations = ruleset.facts.translations if ruleset.facts else {}
-        if any(_fits(rule, found, chains) for found, chains in translations.items()):
+        if any(fits(rule, found, chains) for found, chains in translations.items()):
             return True
     return None if any(ruleset.facts is None for ruleset in candidates) else False
 
 
-def _fits(rule: ExpectedRule, found: Translation, chains: Collection[str]) -> bool:
+def fits(rule: ExpectedRule, found: Translation, chains: Collection[str]) -> bool:
+    """Return whether a kind of rule, in one of `chains`, is what the configuration names."""
     return (
         rule.action is found.action
         and rule.family in found.families

@@ -43,10 +43,14 @@ def _first_taint(_: Host) -> _FirstTaint:
 def forced_unload(snapshot: Snapshot) -> bool:
     """Whether a module was removed by force since the first scrape."""
     try:
-        forced = kernel_modules(snapshot).forced_unload
+        return forced_since_start(snapshot.host, forced=kernel_modules(snapshot).forced_unload)
     except ReadError:
         return False
-    first = _first_taint(snapshot.host)
+
+
+def forced_since_start(host: Host, *, forced: bool) -> bool:
+    """Return whether a module was removed by force, but had not been when this was first asked."""
+    first = _first_taint(host)
     if first.forced is None:
         first.forced = forced
     return forced and not first.forced

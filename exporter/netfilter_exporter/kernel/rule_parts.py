@@ -94,9 +94,20 @@ def combine(parts: Sequence[Part]) -> Combined:
         zone_both_ways=any(effect.zone_both_ways for effect in effects),
         helper=next((effect.helper for effect in effects if effect.helper), ""),
         extension=any(effect.extension for effect in effects),
+        counted=_is_counted(effects),
         form=form,
     )
     return Combined(rule, values)
+
+
+def _is_counted(effects: Iterable[Rule]) -> bool:
+    """Return whether a translation comes behind a counter, with no match in between."""
+    counted = False
+    for effect in effects:
+        if effect.action:
+            return counted
+        counted = effect.counted or (counted and not effect.conditional)
+    return False
 
 
 def _form(parts: Sequence[Part]) -> tuple[Form, list[slice]]:

@@ -20,6 +20,7 @@ from netfilter_exporter.kernel.nft.kept import KeptRuleset
 from netfilter_exporter.kernel.nft.uapi import NFNLGRP_NFTABLES
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.kernel.xtables import tables as xtables
+from netfilter_exporter.kernel.xtables.counters import CounterReader
 from netfilter_exporter.kernel.xtables.transport import Xtables
 from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.model import Table
@@ -28,6 +29,9 @@ from netfilter_exporter.rules.reachability import RulesetFacts, analyze
 #: Bytes of a legacy table, some 140 rules, up to which its entries are compared at every look. A
 #: replacement of the very same size shows nowhere else.
 SMALL = 1 << 15
+#: Bytes of a legacy NAT table, some 280 rules, up to which its counters are read: it is handed out
+#: whole or not at all.
+COUNTABLE = 1 << 16
 #: Seconds after which a larger one is read even if it looks the same.
 LEGACY_AGE = 300.0
 
@@ -107,6 +111,11 @@ class NftablesReader:
         """What the last reading found."""
         return self._readings.last
 
+    @property
+    def life(self) -> int:
+        """The life of nf_tables of which it is."""
+        return self._module
+
     def read(
         self,
         system: System,
@@ -180,12 +189,13 @@ def _is_same(connection: Xtables, name: str, known: Known, *, forced: bool) -> b
     return info == known.info and known.recognises(entries)
 
 
-class _Legacy(NamedTuple):
+class LegacyTables(NamedTuple):
     """The tables of one family, as they were read."""
 
     facts: RulesetFacts
     known: dict[str, Known]
     read_at: float
+    counters: CounterReader | None  #: of the NAT table; None where there is none, or a large one
 
 
 class LegacyReader:
@@ -197,7 +207,12 @@ class LegacyReader:
         self._forget()
 
     def _forget(self) -> None:
-        self._readings: Background[_Legacy] = Background(self._what)
+        self._readings: Background[LegacyTables] = Background(self._what)
+
+    @property
+    def last(self) -> LegacyTables | None:
+        """What the last reading found."""
+        return self._readings.last
 
     def read(
         self, system: System, patience: Callable[[], float], *, forced: bool = False
@@ -228,7 +243,7 @@ class LegacyReader:
 
     def _holds(
         self,
-        last: _Legacy,
+        last: LegacyTables,
         connection: Xtables,
         names: Sequence[str],
         began: float,
@@ -247,17 +262,26 @@ class LegacyReader:
             _is_same(connection, name, known, forced=forced) for name, known in last.known.items()
         )
 
-    def _read(self, system: System, names: Sequence[str]) -> _Legacy:
+    def _read(self, system: System, names: Sequence[str]) -> LegacyTables:
         read_at = system.clock()
         connection = system.xtables(self._family)
         with contextlib.closing(connection), _no_collection():
             read = [self._read_table(connection, name) for name in names]
-            known = {name: of_table for name, (_, of_table) in zip(names, read)}
-            return _Legacy(analyze(table for table, _ in read), known, read_at)
+            known = {name: of_table for name, (_, of_table, _) in zip(names, read)}
+            counters = next((each for _, _, each in read if each), None)
+            return LegacyTables(analyze(table for table, _, _ in read), known, read_at, counters)
 
-    def _read_table(self, connection: Xtables, name: str) -> tuple[Table, Known]:
+    def _read_table(
+        self, connection: Xtables, name: str
+    ) -> tuple[Table, Known, CounterReader | None]:
         """Read one table; its entries, some 300 bytes a rule, are gone at the end."""
         info, entries = xtables.read_entries(connection, name)
-        small = info.size <= SMALL
-        recognises = xtables.recogniser(entries, self._family) if small else None
-        return xtables.parse_table(entries, info, self._family, name), Known(info, recognises)
+        countable = name == "nat" and info.size <= COUNTABLE
+        counters = CounterReader(entries, info, self._family) if countable else None
+        recognises = counters.recognises if counters else None
+        if info.size > SMALL:
+            recognises = None
+        elif recognises is None:
+            recognises = xtables.recogniser(entries, self._family)
+        table = xtables.parse_table(entries, info, self._family, name)
+        return table, Known(info, recognises), counters

@@ -28,7 +28,8 @@ def of_chain(table: Table, chain: str) -> Iterator[Rule]:
         if rule.action is None:
             continue
         if id(rule) not in by_object:
-            by_object[id(rule)] = numbers.setdefault(rule, len(numbers))
+            same = rule._replace(counted=False)
+            by_object[id(rule)] = numbers.setdefault(same, len(numbers))
         key = by_object[id(rule)], detail.values
         if key not in seen:
             seen.add(key)

@@ -61,6 +61,8 @@ class Rule(NamedTuple):
     zone_both_ways: bool = False  #: always the same one, and their replies are looked up there too
     helper: str = ""  #: the conntrack helper that it assigns, if it is a rule of iptables
     extension: bool = False  #: its action is an xt target, also where nftables carries it
+    #: It translates, and has a counter of nothing but the packets that it translates.
+    counted: bool = False
     comment: str = ""  #: of an unconditional rule
     form: Form = NO_FORM  #: how its detail is decoded
 

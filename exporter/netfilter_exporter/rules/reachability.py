@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
+from netfilter_exporter.rules.counted import CountedRules
 from netfilter_exporter.rules.earlier import find_earlier
 from netfilter_exporter.rules.families import Family, Hook
 from netfilter_exporter.rules.graph import ChainClass, Graph, Reached
@@ -51,6 +52,8 @@ class RulesetFacts:
     rules: Counter[tuple[Family, Action]] = dataclasses.field(default_factory=Counter)
     #: of those, the ones that some packet can reach
     reached: Counter[tuple[Family, Action]] = dataclasses.field(default_factory=Counter)
+    #: the translating rules with a counter
+    counted: CountedRules = dataclasses.field(default_factory=CountedRules)
     in_full: TranslationFacts = dataclasses.field(default_factory=TranslationFacts)
     #: what those of each table require of the host
     preconditions: list[TablePreconditions] = dataclasses.field(default_factory=list)
@@ -120,6 +123,7 @@ def _analyze(facts: RulesetFacts, graph: Graph) -> None:
         _add_dormant(facts, table, classes)
         return
     _add_translations(facts, table, classes)
+    facts.counted.add(table, classes)
     facts.in_full.add(table, list(nat.values()), classes)
     if nat:
         facts.preconditions.append(collect(graph, nat, classes))

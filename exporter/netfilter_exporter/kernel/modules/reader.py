@@ -33,6 +33,11 @@ class _Facts(NamedTuple):
     listing: bytes
 
 
+def read_forced_unload(paths: Paths) -> bool:
+    """Return whether a module was removed by force since the boot."""
+    return bool(read_int(paths.proc("sys/kernel/tainted")) & _TAINT_FORCED_RMMOD)
+
+
 class ModuleReader:
     """Reads `Modules`; `extra` are names to report besides those that are always reported."""
 
@@ -61,7 +66,7 @@ class ModuleReader:
             loading,
             loading and read_int(paths.proc("sys/kernel/modules_disabled")) == 1,
             evidence.directory if loading else None,
-            bool(read_int(paths.proc("sys/kernel/tainted")) & _TAINT_FORCED_RMMOD),
+            read_forced_unload(paths),
             evidence.modprobe_readable,
             evidence.signatures if loading else None,
             self._decide(_Facts(evidence, functional, listing or b"")),

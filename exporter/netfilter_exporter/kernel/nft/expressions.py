@@ -50,7 +50,7 @@ DECODERS: dict[bytes, Decoder] = {
 
 #: Expressions that always do the same, whatever is in them.
 _FIXED: dict[bytes, Rule] = {
-    b"counter": NOTHING,
+    b"counter": Rule(counted=True),
     b"last": NOTHING,
     b"log": NOTHING,
     b"notrack": Rule(notrack=True),

@@ -38,6 +38,8 @@ _IFNAMSIZ = 16
 # IPT_INV_*; IP6T_INV_* are the same
 _INV_VIA_IN, _INV_VIA_OUT, _INV_SRCIP, _INV_DSTIP, _INV_PROTO = 0x01, 0x02, 0x08, 0x10, 0x40
 
+_COUNTER = Part(Rule(counted=True))  #: every entry has one, behind its matches
+
 VERDICTS = {
     -1: Verdict.DROP,  # -NF_DROP - 1
     -2: Verdict.ACCEPT,  # -NF_ACCEPT - 1
@@ -82,7 +84,7 @@ def parse_entry(
     info = slice(data, len(entry))
     goal = xt_target(name, revision, entry, info, layout.family) if name else _verdict(entry, info)
     fails = any(part.effect.conditional for part in found)
-    rule, values = combine([*_header(entry, layout, fails=fails), *found, goal])
+    rule, values = combine([*_header(entry, layout, fails=fails), *found, _COUNTER, goal])
     parts = (*found, goal)
     ignored = [slice(layout.header, layout.offsets), slice(layout.offsets + 4, layout.size)]
     ignored += [place for part in parts for place in part.ignored] + values

@@ -164,6 +164,22 @@ def parse_table(content: memoryview, info: Info, family: Family, name: str) -> T
     return Table(Backend.LEGACY, frozenset({family}), name, chains, {})
 
 
+def chains_of(content: memoryview, info: Info, family: Family) -> dict[str, list[tuple[int, int]]]:
+    """Return where each entry of each chain starts and ends: its rules, and what closes it."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    hooks = [hook for hook in Hook if info.valid_hooks & 1 << hook]
+    bases = {info.hook_entry[hook]: hook.name for hook in hooks}
+    chain: list[tuple[int, int]] = []
+    for start, data, end, is_header in _entries(content, LAYOUTS[family]):
+        if start in bases:
+            chain = found[bases[start]] = []
+        if is_header:
+            chain = found[text(content[data:end])] = []
+        else:
+            chain.append((start, end))
+    return found
+
+
 _ERROR = b"ERROR\0"  #: the target of the entry before a user chain, and of the last one
 
 

@@ -1,0 +1,1 @@
+"""NAT hits: how often each translating rule matched."""

@@ -1,0 +1,100 @@
+"""Reads the counters of nftables rules, and knows which counter is of which rule.
+
+A reading of the ruleset says what the rule at each position of a chain does, in its generation.
+Later generations are understood too, as long as the chains hold the same rules. A handle does not
+prove that: the rule that replaces another has its handle [ran: 6.18]. So all but the counter of a
+rule is compared.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from netfilter_exporter.hits.account import Changed, Reading, Readings
+from netfilter_exporter.kernel.netlink.attributes import pack_name
+from netfilter_exporter.kernel.netlink.connection import Connection, Interrupted
+from netfilter_exporter.kernel.netlink.messages import NetlinkError, nfgenmsg
+from netfilter_exporter.kernel.nft.counters import RuleCounter, make_parser, read_counters
+from netfilter_exporter.kernel.nft.maps import TableKey
+from netfilter_exporter.kernel.nft.tables import parse_table, read_generation
+from netfilter_exporter.kernel.nft.uapi import NFT_MSG_GETTABLE, NFTA_TABLE_NAME
+from netfilter_exporter.kernel.rulesets import Nftables
+from netfilter_exporter.rules.counted import ChainPlace, CountedRule, CountedRules
+from netfilter_exporter.rules.families import FAMILIES_OF
+
+_NFPROTO = {families: number for number, families in FAMILIES_OF.items()}
+
+#: The handle of a table, and the rules of a chain but for their counters.
+Layout = dict[ChainPlace, "tuple[int, tuple[bytes, ...]]"]
+
+
+class _Known(NamedTuple):
+    """Rules, and how their chains looked in the generation in which they were read."""
+
+    rules: CountedRules
+    layout: Layout
+
+
+class NftablesCounters:
+    """Reads them again and again."""
+
+    def __init__(self) -> None:
+        self._known: _Known | None = None
+        self._parse = make_parser()
+
+    def read(self, connection: Connection, last: Nftables) -> Readings:
+        """Return the counter of each rule that the `last` reading of the ruleset found.
+
+        Raises `Changed` where the rules are others by now.
+        """
+        try:
+            return self._read(connection, last)
+        except NetlinkError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            raise Changed("nftables counters: a table or chain was removed") from None
+        except Interrupted as error:
+            raise Changed(str(error)) from None
+
+    def _read(self, connection: Connection, last: Nftables) -> Readings:
+        wanted = last.facts.counted
+        generation = read_generation(connection)
+        lives = {key: _read_life(connection, key) for key in {*map(_table, wanted.chains)}}
+        found = {
+            place: read_counters(connection, _table(place), place.chain, self._parse)
+            for place in wanted.chains
+        }
+        layout: Layout = {
+            place: (lives[_table(place)], tuple(counter.others for counter in counters))
+            for place, counters in found.items()
+        }
+        same = read_generation(connection) == generation
+        if same and last.exact and generation == last.generation:
+            self._known = _Known(wanted, layout)
+        elif self._known != (wanted, layout):
+            raise Changed("nftables counters: the rules changed since they were read")
+        # Kernels before v4.16 give tables no handle, and a new table begins with the same handles.
+        readings = [
+            _reading(rule, found[rule.place], lives[_table(rule.place)] or -generation)
+            for rule in wanted.rules
+        ]
+        return Readings(readings, generation if same else None)
+
+
+def _reading(rule: CountedRule, counters: Sequence[RuleCounter], life: int) -> Reading:
+    if rule.position >= len(counters) or counters[rule.position].packets is None:
+        raise Changed("nftables counters: a rule is gone")
+    counter = counters[rule.position]
+    return Reading(rule, (rule.place, life, counter.others), counter.packets or 0)
+
+
+def _table(place: ChainPlace) -> TableKey:
+    return _NFPROTO[place.families], place.table
+
+
+def _read_life(connection: Connection, table: TableKey) -> int:
+    """Return the handle of a table, which no later one has."""
+    request = nfgenmsg(table[0]) + pack_name(NFTA_TABLE_NAME, table[1])
+    return parse_table(connection.ask("nftables GETTABLE", NFT_MSG_GETTABLE, request)).handle
