@@ -63,6 +63,7 @@ class Router:
         self._undo: list[tuple[str, str]] = []
         self.hidden: list[tuple[Path, Path]] = []
         self._written: list[Path] = []
+        self._at_end: list[Callable[[], object]] = []
         self.exporter: Exporter | None = None  #: once the host is set up
         self.client: Peer | None = None
         self.server: Peer | None = None
@@ -114,6 +115,10 @@ class Router:
         aside = Path("/root") / path.name
         shutil.move(str(path), str(aside))
         self.hidden.append((aside, path))
+
+    def at_end(self, undo: Callable[[], object]) -> None:
+        """Have something done before the host ends, after a failure too."""
+        self._at_end.append(undo)
 
     def unload(self, *modules: str) -> None:
         """Remove modules, in this order."""
@@ -262,6 +267,8 @@ class Router:
 
     def close(self) -> None:
         """Remove what was made, also after a failure; modules stay."""
+        for undo in reversed(self._at_end):
+            undo()
         for each in (self._advertiser, self.client, self.server, self._bridge, *self._listening):
             if each:
                 each.close()
@@ -272,6 +279,9 @@ class Router:
         for name, value in reversed(self._undo):
             with contextlib.suppress(OSError):
                 Path(name).write_text(value)
+        self._unbuild()
+
+    def _unbuild(self) -> None:
         for namespace in self.namespaces:
             if Path("/run/netns", namespace).exists():
                 self.run(f"ip netns del {namespace}", check=False)

@@ -60,6 +60,20 @@ PACKAGES = (
     "libzstd1",
     "zlib1g",
 )
+#: Of the lab of scenarios alone.
+_SWITCH = (
+    "openvswitch-common",
+    "openvswitch-switch",
+    "libcap-ng0",
+    "libevent-2.1-7",
+    "libhogweed6",
+    "libnettle8",
+    "libnuma1",
+    "libunbound8",
+    "libxdp1",
+)
+#: What is needed of usr/share.
+_SCHEMA = "usr/share/openvswitch/vswitch.ovsschema"
 _LEFT_OUT = (
     "usr/share",
     "usr/lib/debug",
@@ -119,14 +133,17 @@ def build(world: World, target: Path) -> None:
     compile_all(target, target / f"usr/lib/{PYTHON}")
 
 
-def _write_init(target: Path) -> None:
+def _finish(target: Path) -> None:
+    (package,) = debian.fetch(SUITE, ["openvswitch-switch"]).values()
+    (target / _SCHEMA).parent.mkdir(parents=True)
+    shutil.copy(package / _SCHEMA, target / _SCHEMA)
     init = target / "init"
     init.write_text(_INIT.format(python=f"/usr/bin/{PYTHON}"))
     init.chmod(0o755)
 
 
 #: The lab of scenarios: a shell, and lab.guest.
-BARE = World("root", PACKAGES, _write_init)
+BARE = World("root", (*PACKAGES, *_SWITCH), _finish)
 
 
 def install_wheel(wheel: Path, root: Path, target: Path) -> None:

@@ -23,7 +23,6 @@ class Host(Router):
     def __init__(self, root: Path) -> None:
         self.root = root
         self._guests: list[Peer] = []
-        self._at_end: list[Callable[[], object]] = []
         super().__init__("stage", emulated=False)
         self.sh("ip link set lo up")
         self.sh(f"ip route add default via {SERVER}", f"ip -6 route add default via {SERVER6}")
@@ -81,10 +80,6 @@ class Host(Router):
                 raise CommandFailed(f"not so within {_PATIENCE} s")
             time.sleep(_PAUSE)
 
-    def at_end(self, undo: Callable[[], object]) -> None:
-        """Have something done before the host ends, after a failure too."""
-        self._at_end.append(undo)
-
     def has(self, text: str) -> bool:
         """Tell whether a text is in the rules, as nft or iptables-legacy-save print them."""
         return text in self.run("nft list ruleset") + self.run("iptables-legacy-save")
@@ -131,6 +126,4 @@ class Host(Router):
     def close(self) -> None:
         for guest in self._guests:
             guest.close()
-        for undo in reversed(self._at_end):
-            undo()
         super().close()
