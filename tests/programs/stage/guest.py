@@ -12,11 +12,14 @@ import dataclasses
 import functools
 import os
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lab.guest import run_scenario
 from lab.results import packed
+from lab.scenario import Scenario
 from stage import root
 from stage.host import Host
 from stage.listing import differences
@@ -24,6 +27,12 @@ from stage.program import HEALTHY, Program, load
 from support import inside
 from support.page import Page
 
+_PATIENCE, _PAUSE = 20.0, 0.1
+#: Kinds of flows that come from behind the host.
+_OUTBOUND = {
+    "ipv4": frozenset({"out", "guest", "outbound"}),
+    "ipv6": frozenset({"out6", "guest6"}),
+}
 #: Without configuration, but for the namespace, which is not the host's here.
 _NOTHING = "network_namespace: any\n"
 
@@ -51,7 +60,27 @@ def _checked(program: Program, pages: list[str], host: Host) -> list[str]:
         for alert, severity, summary in checked.found
         if severity != "info"
     ]
-    return [*problems, *differences(host, Page(without.page))]
+    problems += differences(host, Page(without.page))
+    return [*problems, *_untranslated(program.healthy, host)]
+
+
+def _untranslated(scenario: Scenario, host: Host) -> Iterator[str]:
+    """Yield where the page does not say that connections from behind the host are translated."""
+    for family, kinds in _OUTBOUND.items():
+        if kinds & scenario.works.keys() and not _are_seen(family, host):
+            yield f"no {family} connection is translated and answered, says the page"
+
+
+def _are_seen(family: str, host: Host) -> bool:
+    """Wait for the next sample of the flow table; return whether the page has such flows."""
+    assert host.exporter
+    end = time.monotonic() + _PATIENCE
+    labels = {"family": family, "translated": "source", "replied": "yes"}
+    while not Page(host.exporter.scrape("flows")).total("flows_new_total", **labels):
+        if time.monotonic() > end:
+            return False
+        time.sleep(_PAUSE)
+    return True
 
 
 def main(folder: str, name: str, state: str) -> int:

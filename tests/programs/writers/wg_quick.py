@@ -20,6 +20,11 @@ def setup(host):
     host.program("wg-quick up wg0")
 
 
+def restart(host):
+    host.program("wg-quick down wg0")
+    host.program("wg-quick up wg0")
+
+
 PROGRAM = Program(
     packages=("wireguard-tools", "wireguard-go"),
     role="{ipv4: required, ipv6: none}",
@@ -35,6 +40,12 @@ PROGRAM = Program(
             fault=lambda host: host.program("wg-quick down wg0"),
             works={"out": (True, False)},
             alerts=frozenset({"NetfilterConntrackDisabled"}),
+        ),
+        "restarted": Scenario(
+            about="The tunnel goes and comes again: PostUp brings all NAT back.",
+            setup=setup,
+            fault=restart,
+            works={"out": (True, True)},
         ),
         "tunnel-crashed": Scenario(
             about="The tunnel goes without PostDown: its rules stay, its interface does not.",
