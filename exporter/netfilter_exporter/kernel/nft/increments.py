@@ -100,7 +100,7 @@ class Increments:
             self._maps.update({(key, name): to for name, to in table.maps.items()})
             self._families.update({(key, name): of for name, of in table.map_families.items()})
         self._read = {key for key, chains in self._chains.items() if are_of_interest(chains)}
-        self._new: set[TableKey] = set()  #: tables of which every rule was in a message
+        self._new: set[TableKey] = set()  #: tables of which all rules are in these messages
         self._changed: set[ChainKey] = set()  #: chains to read
         self._used = self._find_used()
 
@@ -216,7 +216,7 @@ class Increments:
                 if key not in self._new:
                     raise Lost(f"nftables: another kind of base chains in the table {key[1]}")
                 self._read.add(key)
-        self._new.clear()
+        self._new -= self._read | {table for table, _ in self._changed}
         self._changed = {key for key in self._changed if key[0] in self._read}
 
     def _read_chain(self, key: ChainKey, asked: set[ChainKey]) -> None:
