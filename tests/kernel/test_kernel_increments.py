@@ -184,8 +184,11 @@ def test_a_change_asks_for_its_chains_alone(module_namespace, change, chains):
 
 @pytest.fixture(scope="module")
 def module_namespace(module_namespaces):
-    """A namespace for all of these."""
-    return module_namespaces()
+    """A namespace for all of these, in which the ruleset has changed once."""
+    made = module_namespaces()
+    made.run("nft", "add table ip t")
+    made.call(chains_asked)
+    return made
 
 
 # -- the process ---------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def begun(*datagrams, **how):
     """Return increments of generation 5, and its tables."""
     connection, _ = connect(*whole(5, **how))
     reading = read_tables(lambda _: connection, Maps(), few=MANY)
-    return Increments(reading.tables, reading.basis, Listener(News(*datagrams), 5)), reading.tables
+    return Increments(reading, reading.basis, Listener(News(*datagrams), 5)), reading.tables
 
 
 def go_on(increments, *answers):
@@ -364,6 +364,7 @@ class Life:
         self.kept = KeptRuleset(few)
         self.joined = []
         self.news = []
+        self.read(*whole(4))
 
     def read(self, *answers, gate=lambda: None):
         """Return the generation that is read, and the rules that masquerade."""
@@ -381,8 +382,8 @@ class Life:
         return found
 
 
-def test_it_joins_when_all_was_read_and_goes_on_from_there():
-    """One question more at the first reading: whether it is still current."""
+def test_it_joins_when_the_ruleset_has_changed_and_goes_on_from_there():
+    """One question more at the second reading: whether it is still current."""
     life = Life()
     life.news = [News(*commit(6, (NFT_MSG_NEWRULE, masquerade())))]
     assert life.read(*whole(5), generation(5)) == (5, 1)
@@ -437,6 +438,16 @@ def test_above_the_limit_nothing_joins():
     life.read(*whole(5), generation(5))
     life.read(generation(6), TABLES, dump(masquerade(), masquerade()), generation(6))
     assert life.joined[0].closed
+    life.read(*whole(7))
+    assert len(life.joined) == 1
+
+
+def test_a_ruleset_that_has_been_large_is_not_listened_to():
+    """One command may make it large again, with a message for each rule."""
+    life = Life(few=2)
+    life.read(*whole(5, rules=[jump("a"), *[masquerade()] * 2]))
+    life.read(*whole(6))
+    assert life.joined == []
 
 
 def test_a_change_between_the_reading_and_the_join_is_in_no_message():
@@ -459,6 +470,7 @@ def test_who_may_not_join_reads_all_each_time():
 def test_nothing_joins_where_that_may_load_a_module():
     """nf_tables may be gone by the time that all was read."""
     life = Life()
+    life.read(*whole(5), generation(6))
     questions = iter([None, NoData("gone")])
 
     def gate():
@@ -466,8 +478,8 @@ def test_nothing_joins_where_that_may_load_a_module():
         if answer:
             raise answer
 
-    life.read(*whole(5), gate=gate)
-    assert life.joined == []
+    life.read(*whole(6), gate=gate)
+    assert len(life.joined) == 1
 
 
 def test_a_kernel_that_lists_no_single_chain_is_not_listened_to():

@@ -148,12 +148,14 @@ def test_a_ruleset_without_rules_is_read_after_a_forced_removal():
 
 def test_what_listens_leaves_with_the_module():
     """Its socket would stay in a group of nf_tables, and says nothing of the next life."""
-    kernel = Nft(generation(5), *reading(5, 1), generation(5))
+    kernel = Nft(generation(5), *reading(5, 1), generation(6), *reading(6, 1), generation(6))
     joined = []
     kernel.system = dataclasses.replace(
         kernel.system, listen=lambda *where: joined.append((*where, Script([]))) or joined[-1][-1]
     )
     kernel.reader.listen_up_to(1)
+    kernel.read()
+    assert joined == []
     kernel.read()
     ((protocol, group, news),) = joined
     assert (protocol, group, news.closed) == (12, 7, False)

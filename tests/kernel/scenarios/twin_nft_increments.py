@@ -10,9 +10,9 @@ from netfilter_exporter.kernel.rulesets import NftablesReader, life
 from netfilter_exporter.kernel.system import System
 from scenarios._hosts import nft_nat, working
 
-#: What each kernel sends messages about; after the one that is marked all is read.
+#: What each kernel sends messages about; after those that are marked all is read.
 EDITS = (
-    "add table ip t",
+    "add table ip t",  # all: it listens from the first change on
     "add chain ip t c { type nat hook postrouting priority 90; }",
     "add chain ip t a",
     'add rule ip t a oifname "none" masquerade',
@@ -56,7 +56,7 @@ def check(router):
         tables.read_tables = read_tables
         if found != facts(NftablesReader()):
             wrong.append(f"other facts after: {edit}")
-    if len(whole) != 1:
+    if len(whole) != 2:
         wrong.append(f"{len(whole)} readings of all")
     router.unload_all()
     if "nf_tables" in router.modules():

@@ -84,17 +84,18 @@ class Increments:
     What raises `ReadError`, as `Lost` where all has to be read, leaves it without further use.
     """
 
-    def __init__(self, tables: list[Table], basis: Basis, listener: Listener) -> None:
-        """`tables` are of the generation that `listener` begins with."""
+    def __init__(self, reading: Reading, basis: Basis, listener: Listener) -> None:
+        """`reading` is of the generation that `listener` begins with."""
         self._listener = listener
-        self._reader, newest, self.rules = basis
+        self._reader, newest = basis
+        self.rules = reading.rules
         self._left = self.rules + _LEEWAY
-        self._tables = tables
+        self._tables = reading.tables
         self._newest = dict(newest)
         self._chains: dict[TableKey, dict[str, Chain]] = {}
         self._maps: dict[MapKey, Targets] = {}
         self._families: dict[MapKey, MapFamilies] = {}
-        for table in tables:
+        for table in reading.tables:
             key = _NFPROTO[table.families], table.name
             self._chains[key] = dict(table.chains)
             self._maps.update({(key, name): to for name, to in table.maps.items()})
@@ -123,7 +124,7 @@ class Increments:
             if found is not None and read_generation(connection) == generation:
                 if found != self._tables:
                     self._tables = found
-                return Reading(generation, self._tables, True, asked_at, exact=True)
+                return Reading(generation, self._tables, True, asked_at, True, self.rules)
         raise Lost(f"nftables: the ruleset changed during each of {_LOOKS} increments")
 
     # -- what messages say -----------------------------------------------------------------------

@@ -29,11 +29,16 @@ class _Kept(NamedTuple):
 
 
 class KeptRuleset:
-    """The ruleset of one life of nf_tables, for one reading after the other."""
+    """The ruleset of one life of nf_tables, for one reading after the other.
+
+    It listens once the ruleset has changed, and never where there were more than a few rules: one
+    command may bring as many again, with a message for each.
+    """
 
     def __init__(self, few: int) -> None:
         """`few` is the number of rules up to which it listens to changes; 0: never."""
         self._few = few
+        self._has_read = False
         self._maps = Maps()
         self._kept: _Kept | None = None
         self._lock = threading.Lock()
@@ -85,8 +90,11 @@ class KeptRuleset:
         self, connect: Connect, join: Callable[[], Transport], gate: Gate
     ) -> tuple[Reading, RulesetFacts]:
         reading = nftables.read_tables(connect, self._maps, gate, self._few)
+        has_changed, self._has_read = self._has_read, True
+        if reading.rules > self._few:
+            self._few = 0
         increments = None
-        if reading.basis:
+        if reading.basis and has_changed:
             with contextlib.suppress(ReadError):  # it may not listen: then all is read each time
                 gate()
                 increments = _begin(reading, reading.basis, connect, join())
@@ -97,7 +105,9 @@ class KeptRuleset:
 
     def _keep(self, kept: _Kept) -> None:
         with self._lock:
-            if self._closed or kept.increments.rules > self._few:
+            if kept.increments.rules > self._few:
+                self._few = 0
+            if self._closed or not self._few:
                 kept.increments.close()
             else:
                 self._kept = kept
@@ -111,6 +121,6 @@ def _begin(
     with contextlib.suppress(ReadError), contextlib.closing(connect(False)) as connection:
         generation = nftables.read_generation(connection)
     if generation == reading.generation:
-        return Increments(reading.tables, basis, Listener(joined, generation))
+        return Increments(reading, basis, Listener(joined, generation))
     joined.close()
     return None

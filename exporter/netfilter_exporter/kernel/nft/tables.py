@@ -69,7 +69,6 @@ class Basis(NamedTuple):
 
     reader: RuleReader
     newest: Mapping[TableKey, bytes]  #: the handle of the newest chain of each table
-    rules: int  #: of all tables
 
 
 class Reading(NamedTuple):
@@ -80,6 +79,7 @@ class Reading(NamedTuple):
     lasting: bool  #: all of it is the same as long as the generation is
     current_at: float  #: when this was the generation, on the connection's clock
     exact: bool  #: it is certain that no rule is of another generation
+    rules: int = 0  #: of all tables, what leads to chains that are not read included
     basis: Basis | None = None  #: of one that is lasting and exact, of rules that are few enough
 
 
@@ -104,7 +104,7 @@ class Found:
     tables: list[Table]
     lasting: bool  #: it stays as it is while the generation does
     newest: Mapping[TableKey, bytes] = dataclasses.field(compare=False)  #: as in `Basis`
-    rules: int = dataclasses.field(compare=False)  #: likewise, what leads to unread chains included
+    rules: int = dataclasses.field(compare=False)  #: as in `Reading`
 
 
 #: Returns a connection that is hasty, or not.
@@ -132,8 +132,8 @@ def read_tables(
             if found and (read_generation(connection) == generation or found == before):
                 tables, lasting = found.tables, found.lasting
                 kept = few and found.lasting and found.rules <= few
-                basis = Basis(reader, found.newest, found.rules) if kept else None
-                return Reading(generation, tables, lasting, asked_at, exact=True, basis=basis)
+                basis = Basis(reader, found.newest) if kept else None
+                return Reading(generation, tables, lasting, asked_at, True, found.rules, basis)
             before = found
     with contextlib.closing(connect(False)) as connection:
         return _read_restless(connection, maps, gate)
@@ -154,7 +154,8 @@ def _read_restless(connection: Connection, maps: Maps, gate: Callable[[], None])
         found = _found(connection, generation, reader, maps, gate)
         asked_at = connection.now()
         if found and (read_generation(connection) == generation or found == before):
-            return Reading(generation, found.tables, found.lasting, asked_at, exact=False)
+            tables, lasting = found.tables, found.lasting
+            return Reading(generation, tables, lasting, asked_at, False, found.rules)
         before = found
     raise ReadError(f"nftables: the ruleset changed during each of {_LOOKS} looks")
 
