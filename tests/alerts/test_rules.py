@@ -66,7 +66,7 @@ def test_no_key_is_given_twice(path):
 
 
 def test_groups_are_those_that_are_promised():
-    """Six groups of alerts of at most 20 rules each, the history of each, and one of fleets."""
+    """Six groups of alerts of at most 20 rules, samples and history of each, one of fleets."""
     sizes = {group["name"]: len(group["rules"]) for group in LOADED["groups"]}
     assert max(sizes.values()) <= 20
     with_alerts = {g["name"] for g in LOADED["groups"] if any("alert" in r for r in g["rules"])}
@@ -76,7 +76,8 @@ def test_groups_are_those_that_are_promised():
         f"netfilter-{n}"
         for n in ("exporter", "conntrack", "nat", "matches", "flows", "configuration")
     }
-    assert sizes.keys() - with_alerts == {f"{name}-history" for name in with_alerts}
+    beside = {f"{name}-{what}" for name in with_alerts for what in ("samples", "history")}
+    assert sizes.keys() - with_alerts == beside
 
 
 def test_only_keys_that_prometheus_2_42_knows():

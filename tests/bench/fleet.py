@@ -94,7 +94,8 @@ def history_of(gateway: Sequence[Series], rules: Rules, folder: Path) -> list[Se
         for each in gateway
     ]
     expression, day = '{__name__=~".*_each10m"}', 24 * 60 * MINUTE
-    how = Evaluation(MINUTE, 10 * MINUTE, tool=promstack.promtool("3"))
+    groups = sorted((g["name"] for g in rules["groups"]), key=lambda name: "-history" in name)
+    how = Evaluation(MINUTE, 10 * MINUTE, order=groups, tool=promstack.promtool("3"))
     answers = ask(folder, rules, inputs, [(expression, day)], how)
     found = []
     for labels, value in answers.samples(expression, day):

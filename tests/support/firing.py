@@ -24,7 +24,7 @@ from support.series import AFTERWARDS, INTERVAL, Recorded, Series, View, named, 
 
 #: Seconds from the first scrape that can see the fault to when alerts are asked for.
 MOMENTS = (105, 240, 300, 600, 900, 1200, 1800)
-_HISTORY = "-history"  #: the names of groups of history end so
+_HISTORY = ("-samples", "-history")  #: the names of groups of history end so
 #: In an alert's expression: it looks further back than the second run goes.
 _LONG = re.compile(r"\boffset\b|\[\d+[hd]")
 _FIRING = 'count by (alertname, instance, severity) (ALERTS{alertstate="firing", instance!=""})'
