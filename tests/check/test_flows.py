@@ -214,6 +214,21 @@ def test_the_listing_names_sources_and_destinations(tmp_path):
     assert "ipv4 tcp syn_sent" in text
     assert "10.0.0.2" in text
     assert "198.51.100.2" in text.split("Destination")[1]
+    assert "and destination" not in text
+
+
+def test_the_listing_names_flows_that_share_ports(tmp_path):
+    """By the translated address, and the destination with its port."""
+    host = FakeHost("6.1/nat-nft", str(tmp_path))
+    lines = "".join(
+        f"ipv4     2 udp      17 9 src=10.0.0.2 dst=198.51.100.2 sport={n} dport=53"
+        f" [UNREPLIED] src=198.51.100.2 dst=203.0.113.1 sport=53 dport={n} mark=0 zone=0 use=2\n"
+        for n in (1, 2, 3)
+    )
+    host.path("proc/net/nf_conntrack").write_text(lines)
+    host.path("proc/sys/net/netfilter/nf_conntrack_count").write_text("3\n")
+    text = flow_listing.render(host.system, config.Config())
+    assert "udp 203.0.113.1 198.51.100.2 53" in text.split("Translated to, and destination")[1]
 
 
 def test_no_report_has_an_address_of_a_flow(runs):

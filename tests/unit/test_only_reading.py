@@ -30,7 +30,7 @@ ROOT = Path(netfilter_exporter.__file__).parent
 SOURCES = {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in ROOT.rglob("*.py")}
 
 #: The methods of netlink.connection.Connection that send; and who else has one of that name.
-SENDING = {"ask", "dump", "dump_into", "head", "command"}
+SENDING = {"ask", "dump", "dump_into", "head", "stream", "command"}
 OTHERS = {"self", "route", "shell", "yaml"}
 
 #: include/uapi/linux/netfilter/ (v6.18): what only reads, by NFNL_SUBSYS_*.

@@ -175,7 +175,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--flows",
         action="store_true",
-        help="list states of flows, top private sources and destinations; only on a terminal",
+        help="list states of flows, top private sources, destinations, and flows that share NAT"
+        " ports; only on a terminal",
     )
     parser.add_argument("--no-color", action="store_true", help="no colour on a terminal either")
     path_flags.add_paths(parser)

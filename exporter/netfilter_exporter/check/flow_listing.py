@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from netfilter_exporter.config.model import Config
 from netfilter_exporter.facts.flows import make_looker, settings
 from netfilter_exporter.flows.scope import Classifier
-from netfilter_exporter.kernel.conntrack.flow import Kind, Reading
+from netfilter_exporter.kernel.conntrack.flow import PROTOCOLS, Kind, Reading
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.system import System
 
@@ -34,6 +34,17 @@ def _lines(reading: Reading, entries: int, classifier: Classifier) -> Iterator[s
     private = Counter(flow.source for flow in flows if classifier.is_private(flow.source))
     yield from _table("Private source", _addresses(private), len(flows))
     yield from _table("Destination", _addresses(Counter(f.destination for f in flows)), len(flows))
+    yield from _table("Translated to, and destination", _ports(reading), len(flows))
+
+
+def _ports(reading: Reading) -> Counter[str]:
+    """Return the flows that share the ports of a translated address."""
+    found: Counter[str] = Counter()
+    for use in reading.port_use(_LINES):
+        _, protocol, address, destination, port = use.towards
+        ends = (str(ipaddress.ip_address(each)) for each in (address, destination))
+        found[f"{PROTOCOLS[protocol]} {' '.join(ends)} {port}"] += len(use.ports)
+    return found
 
 
 def _states(census: Counter[Kind]) -> Counter[str]:

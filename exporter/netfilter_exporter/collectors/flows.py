@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 from collections import Counter
 from collections.abc import Iterable
@@ -10,8 +11,9 @@ from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
 from netfilter_exporter.facts.flows import flow_sample
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.flows.births import Class, Replied
+from netfilter_exporter.flows.ports import PortsInUse
 from netfilter_exporter.flows.scope import Scope
-from netfilter_exporter.kernel.conntrack.flow import Translated
+from netfilter_exporter.kernel.conntrack.flow import PROTOCOLS, Translated
 from netfilter_exporter.rules.families import Family
 
 _SOURCE = "ctnetlink, or /proc/net/nf_conntrack"
@@ -62,10 +64,25 @@ def _offloaded(snapshot: Snapshot) -> Iterable[Sample]:
         yield (family.value,), round(sum(numbers))
 
 
+def _ports_ratio(snapshot: Snapshot) -> Iterable[Sample]:
+    for each in flow_sample(snapshot).ports:
+        yield _of_address(each), round(each.used / each.size, 4)
+
+
+def _ports_range(snapshot: Snapshot) -> Iterable[Sample]:
+    for each in flow_sample(snapshot).ports:
+        yield _of_address(each), each.size
+
+
+def _of_address(use: PortsInUse) -> tuple[str, ...]:
+    family, protocol, address, _, _ = use.towards
+    return family.value, PROTOCOLS[protocol], str(ipaddress.ip_address(address))
+
+
 COLLECTOR = Collector(
     "flows",
     "a sample of the flow table: states, new connections, whether they are translated and answered",
-    budget=54,
+    budget=56,
     metrics=(
         Metric(
             "flow_sample_entries",
@@ -123,6 +140,28 @@ COLLECTOR = Collector(
             source=_SOURCE,
             samples=_sources,
             labels=("family", "scope", "translated", "replied"),
+        ),
+        Metric(
+            "snat_ports_used_ratio",
+            "Ports of a translated source address in use towards the destination that uses most of"
+            " them, as a share of netfilter_snat_ports_range. Connections in TIME_WAIT or CLOSE do"
+            " not count: newer kernels use their ports again. Estimated from the sample below one"
+            " half, and where counting would delay packets. Absent if the sample is too small, and"
+            " if the range is unknown.",
+            source=_SOURCE,
+            samples=_ports_ratio,
+            labels=("family", "protocol", "address"),
+            bounded=True,
+        ),
+        Metric(
+            "snat_ports_range",
+            "Number of ports that the NAT rule lets the kernel use for a translated source address:"
+            " 64512 without a range in the rule. Absent if rules with different ranges translate to"
+            " the address, or not all rules could be read in full.",
+            source=_SOURCE,
+            samples=_ports_range,
+            labels=("family", "protocol", "address"),
+            bounded=True,
         ),
     ),
 )

@@ -7,16 +7,21 @@ import functools
 from collections.abc import Iterator
 
 from netfilter_exporter.config.flows import Flows
+from netfilter_exporter.facts.rulesets import legacy_readers, nftables_reader
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
 from netfilter_exporter.flows.look import Looker
 from netfilter_exporter.flows.observer import Sample, Settings
+from netfilter_exporter.flows.ports import PortWatch
 from netfilter_exporter.flows.sampler import FlowSampler
 from netfilter_exporter.flows.scope import AskRoute
 from netfilter_exporter.kernel import route
+from netfilter_exporter.kernel.conntrack.flow import Towards
+from netfilter_exporter.kernel.conntrack.port_count import Range, count_ports
 from netfilter_exporter.kernel.modules.reader import ModuleReader
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER, NETLINK_ROUTE
 from netfilter_exporter.kernel.system import System
+from netfilter_exporter.rules import source_ports
 
 #: Seconds for the netlink requests of one look.
 _DEADLINE = 2.0
@@ -25,12 +30,29 @@ _DEADLINE = 2.0
 @kept
 def flow_sampler(host: Host) -> FlowSampler:
     """Return the sampler of this process; it takes looks from `start` on."""
-    return make_sampler(host.system, settings(host.config.flows))
+    return make_sampler(host.system, settings(host.config.flows), make_port_watch(host))
 
 
-def make_sampler(system: System, chosen: Settings) -> FlowSampler:
+def make_port_watch(host: Host) -> PortWatch:
+    """Return what finds the ports in use, by the rules that were read last."""
+    nftables, legacy = nftables_reader(host), legacy_readers(host)
+    gate = _Gate(host.system)
+
+    def ports_of(towards: Towards) -> Range | None:
+        last = (nftables.last, legacy[towards.family].last)
+        facts = [each.facts.in_full for each in last if each]
+        address = int.from_bytes(towards.address, "big")
+        return source_ports.ports_of(facts, towards.family, towards.protocol, address)
+
+    def count(towards: Towards, ports: Range) -> int:
+        return count_ports(gate.ctnetlink(), towards, ports)
+
+    return PortWatch(ports_of, count)
+
+
+def make_sampler(system: System, chosen: Settings, ports: PortWatch | None = None) -> FlowSampler:
     """Return a sampler that has taken no look yet."""
-    return FlowSampler(make_looker(system), functools.partial(_routes, system), chosen)
+    return FlowSampler(make_looker(system), functools.partial(_routes, system), chosen, ports)
 
 
 def make_looker(system: System) -> Looker:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from netfilter_exporter.flows.births import Birth, Class, Ledger
 from netfilter_exporter.flows.networks import Networks
 from netfilter_exporter.flows.panel import Change, Panel, compare, panel
+from netfilter_exporter.flows.ports import PortsInUse
 from netfilter_exporter.flows.scope import AskRoute, Classifier, Scope
 from netfilter_exporter.kernel.conntrack.flow import Kind, Reading
 from netfilter_exporter.kernel.conntrack.flow_table import SAMPLE_SIZE
@@ -41,6 +42,7 @@ class Sample:
     waiting: Mapping[Class, float]  #: births that no reply was seen of yet, estimated
     sampled: Mapping[tuple[Family, Scope], int]  #: births whose reply is known
     sources: Mapping[Class, int]  #: distinct sources of outbound births, of two minutes
+    ports: Sequence[PortsInUse] = ()  #: of translated addresses
 
 
 class Observer:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from typing import Callable
 
 from netfilter_exporter.flows.look import Looker
 from netfilter_exporter.flows.observer import Observer, Sample, Settings
+from netfilter_exporter.flows.ports import PortWatch
 from netfilter_exporter.flows.scope import AskRoute
 from netfilter_exporter.kernel.sampler import Sampler
 
@@ -20,14 +22,16 @@ class FlowSampler(Sampler[Sample]):
         looker: Looker,
         routes: Callable[[], contextlib.AbstractContextManager[AskRoute]],
         settings: Settings,
+        ports: PortWatch | None = None,
     ) -> None:
-        """`routes` opens, for one look, what answers for routes."""
+        """`routes` opens, for one look, what answers for routes; without `ports` none are seen."""
         super().__init__("flows", settings.interval, settings.cpu_share)
         self._looker = looker
         self._routes = routes
         self._settings = settings
         self._observer = Observer(settings.networks)
         self._buckets: int | None = None
+        self._ports = ports
 
     def reconfigure(self, settings: Settings) -> None:
         """Look as `settings` say from the next look on."""
@@ -44,5 +48,9 @@ class FlowSampler(Sampler[Sample]):
         if look.buckets != self._buckets:
             self._buckets = look.buckets
             self._observer.forget()
+        now = time.monotonic()
         with self._routes() as ask:
-            return self._observer.observe(look.reading, look.entries, ask, time.monotonic())
+            sample = self._observer.observe(look.reading, look.entries, ask, now)
+        if self._ports:
+            sample = dataclasses.replace(sample, ports=self._ports.take(look, now))
+        return sample

@@ -9,21 +9,39 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from netfilter_exporter.rules import duplicates, roles
-from netfilter_exporter.rules.detail import RuleDetail
+from netfilter_exporter.rules.detail import NatTarget, RuleDetail
 from netfilter_exporter.rules.families import Family, Hook
 from netfilter_exporter.rules.graph import ChainClass, is_of_interest
-from netfilter_exporter.rules.match import Match, excludes
-from netfilter_exporter.rules.model import Table
+from netfilter_exporter.rules.match import Field, Intervals, Match, Range, excludes
+from netfilter_exporter.rules.model import Action, Table
 from netfilter_exporter.rules.summaries import RuleHit
 
 MOST_READ = 256
+_TO_SOURCES = frozenset({Action.MASQUERADE, Action.SNAT})
 #: Conditions that are kept of a ruleset: more of them are taken for the worst.
 MOST_KEPT = 64
 
 #: What the rules of a family at a hook match, each by its own matches; None: anything.
 Scopes = dict[tuple[Family, Hook], "list[Sequence[Match]] | None"]
+
+
+class SourceTarget(NamedTuple):
+    """To what a rule translates sources, and of which protocols."""
+
+    target: NatTarget
+    protocols: Intervals  #: by number
+
+
+#: Of a rule that matches no protocol, or one that is not read.
+_ANY_PROTOCOL: Intervals = ((0, 255),)
+
+
+def _protocols(detail: RuleDetail) -> Intervals:
+    ranges = (m for m in detail.matches if isinstance(m, Range) and m.field is Field.PROTOCOL)
+    return next((match.intervals for match in ranges), _ANY_PROTOCOL)
 
 
 @dataclasses.dataclass
@@ -37,6 +55,8 @@ class TranslationFacts:
     #: identical to an earlier one of the same chain, by family and table
     duplicates: Counter[tuple[Family, str]] = dataclasses.field(default_factory=Counter)
     scopes: Scopes = dataclasses.field(default_factory=dict)
+    #: to what sources are translated, by family; None: anything
+    sources: dict[Family, set[SourceTarget] | None] = dataclasses.field(default_factory=dict)
 
     def add(self, table: Table, hooks: Sequence[Hook], groups: Iterable[ChainClass]) -> None:
         """Add the rules of one table; `hooks` are those of its NAT base chains."""
@@ -73,6 +93,7 @@ class TranslationFacts:
             if not families:
                 continue
             self._add_scope(families, hook, detail)
+            self._add_source(families, hit, detail)
             role = _role(hook, hit, detail)
             if isinstance(role, roles.Addresses):
                 conditions[role.family] = role
@@ -91,6 +112,18 @@ class TranslationFacts:
             known[condition] += 1
         else:
             self.forwarded[family] += 1
+
+    def _add_source(
+        self, families: Collection[Family], hit: RuleHit, detail: RuleDetail | None
+    ) -> None:
+        if hit.rule.action not in _TO_SOURCES:
+            return
+        for family in families:
+            found = self.sources.setdefault(family, set())
+            if detail is None or found is None or len(found) >= MOST_KEPT:
+                self.sources[family] = None
+            else:
+                found.add(SourceTarget(detail.nat or NatTarget(), _protocols(detail)))
 
     def _add_scope(
         self, families: Collection[Family], hook: Hook, detail: RuleDetail | None

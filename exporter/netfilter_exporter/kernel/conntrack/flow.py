@@ -84,6 +84,32 @@ class Flow(NamedTuple):
     translated: Translated
 
 
+#: Entries of TCP that newer kernels remove for a new flow that needs their port: nf_nat_may_kill
+#: (net/netfilter/nf_nat_core.c, v6.18).
+CLOSING = frozenset({"time_wait", "close"})
+
+
+class Towards(NamedTuple):
+    """Flows with one translated source address and one destination, which share its ports."""
+
+    family: Family
+    protocol: int
+    address: bytes  #: the translated source
+    destination: bytes
+    port: int  #: of the destination
+
+
+class PortUse(NamedTuple):
+    """The ports that sampled flows use towards one destination."""
+
+    towards: Towards
+    ports: Sequence[int]
+
+
+def _no_ports(number: int) -> list[PortUse]:  # noqa: ARG001 - of a reading without entries
+    return []
+
+
 class Reading(NamedTuple):
     """The head of the flow table, in the order of its buckets."""
 
@@ -95,6 +121,8 @@ class Reading(NamedTuple):
     #: Whether the kernel took far more time than its entries account for: it walks empty buckets,
     #: or entries of other namespaces, which it does not show.
     laborious: bool = False
+    #: Returns at most so many destinations of flows with a translated source, the most used first.
+    port_use: Callable[[int], list[PortUse]] = _no_ports
 
 
 class Marks(NamedTuple):

@@ -6,19 +6,25 @@ no id and no status bits: an entry is known by its original tuple and zone.
 
 from __future__ import annotations
 
+import functools
 import re
 import socket
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.conntrack.flow import (
+    CLOSING,
+    PROTOCOLS,
     TCP_STATES,
     TRANSLATED,
     WITH_PORTS,
     Flow,
     Kind,
     Marks,
+    PortUse,
     Reading,
+    Towards,
     kind,
 )
 from netfilter_exporter.kernel.errors import Malformed
@@ -70,7 +76,43 @@ def reading(content: bytes, *, complete: bool) -> Reading:
     for words, number in Counter(map(_decisive, lines)).items():
         census[_kind(*words)] += number
     keys = [line.key for line in lines]
-    return Reading("procfs", keys, census, lambda index: parse_flow(lines[index]), complete)
+    use = functools.partial(_port_use, lines)
+    flow = functools.partial(_flow_at, lines)
+    return Reading("procfs", keys, census, flow, complete, port_use=use)
+
+
+def _flow_at(lines: Sequence[Line], index: int) -> Flow:
+    return parse_flow(lines[index])
+
+
+_DEFAULT_ZONE = frozenset({b"", b"zone=0"})
+_CLOSING = frozenset(state.upper().encode() for state in CLOSING)
+_WITH_PORTS = frozenset(number for number, word in PROTOCOLS.items() if word in WITH_PORTS)
+#: Flows of a group that are asked whether their source is translated.
+_EXAMPLES = 8
+
+
+def _port_use(lines: Iterable[Line], number: int) -> list[PortUse]:
+    """Group flows by their reply tuple without its last port, which is the translated one."""
+    groups: dict[tuple[bytes, bytes], list[Line]] = {}
+    for line in lines:
+        head, has_ports, _ = line.reply.partition(b" dport=")
+        if has_ports and line.state not in _CLOSING and line.zone in _DEFAULT_ZONE:
+            groups.setdefault((line.protocol, head), []).append(line)
+    found = []
+    for group in sorted(groups.values(), key=len, reverse=True)[: 2 * number]:
+        if int(group[0].protocol) not in _WITH_PORTS:
+            continue
+        if any(parse_flow(line).translated.source for line in group[:_EXAMPLES]):
+            ports = [int(_ends(line.family, line.reply)[1][1]) for line in group]
+            found.append(PortUse(_towards(group[0]), ports))
+    return found[:number]
+
+
+def _towards(line: Line) -> Towards:
+    answering, answered = _ends(line.family, line.reply)
+    family = _FAMILIES[line.family]
+    return Towards(family, int(line.protocol), answered[0], answering[0], int(answering[1]))
 
 
 def _decisive(line: Line) -> tuple[bytes, bytes, bytes, bytes, bytes]:

@@ -7,22 +7,27 @@ the attributes. Entries in another order are walked.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import struct
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.conntrack.ctnetlink import CTA_ID, CTA_TUPLE_IP, CTA_TUPLE_ORIG
 from netfilter_exporter.kernel.conntrack.flow import (
+    CLOSING,
+    PROTOCOLS,
     TCP_STATES,
     TRANSLATED,
     WITH_PORTS,
     Flow,
     Kind,
     Marks,
+    PortUse,
     Reading,
+    Towards,
     kind,
 )
 from netfilter_exporter.kernel.errors import Malformed
@@ -124,7 +129,55 @@ def reading(payloads: Iterable[memoryview], *, complete: bool) -> Reading:
     for group in alike.values():
         census[parse_kind(group[0])] += len(group)
     keys = [entry.key for entry in entries]
-    return Reading("ctnetlink", keys, census, lambda index: parse_flow(entries[index]), complete)
+    use = functools.partial(_port_use, entries)
+    flow = functools.partial(_flow_at, entries)
+    return Reading("ctnetlink", keys, census, flow, complete, port_use=use)
+
+
+def _flow_at(entries: Sequence[Entry], index: int) -> Flow:
+    return parse_flow(entries[index])
+
+
+#: The last attribute of a tuple with ports is that of its destination.
+_LAST_PORT = 8
+_CLOSING = frozenset(bytes([TCP_STATES.index(state)]) for state in CLOSING)
+_WITH_PORTS = frozenset(number for number, word in PROTOCOLS.items() if word in WITH_PORTS)
+#: Flows of a group that are asked whether their source is translated.
+_EXAMPLES = 8
+
+
+def _port_use(entries: Iterable[Entry], number: int) -> list[PortUse]:
+    """Group flows by their reply tuple without its last port, which is the translated one."""
+    groups: dict[tuple[bytes, bytes], list[Entry]] = {}
+    for entry in entries:
+        if not is_closing(entry) and not entry.zone:
+            groups.setdefault((entry.nfproto, entry.reply[:-_LAST_PORT]), []).append(entry)
+    found = []
+    for group in sorted(groups.values(), key=len, reverse=True)[: 2 * number]:
+        towards = parse_towards(group[0])
+        if towards and any(parse_flow(entry).translated.source for entry in group[:_EXAMPLES]):
+            found.append(PortUse(towards, [parse_port(entry) for entry in group]))
+    return found[:number]
+
+
+def is_closing(entry: Entry) -> bool:
+    """Return whether a flow of TCP has ended, so that its port may be used again."""
+    return entry.tcp_state in _CLOSING
+
+
+def parse_towards(entry: Entry) -> Towards | None:
+    """Return where a flow goes, and from which address; None for a protocol without ports."""
+    family, _, _ = _family(entry)
+    protocol = attribute_map(_nests(entry.reply)[CTA_TUPLE_PROTO])[CTA_PROTO_NUM][0]
+    if protocol not in _WITH_PORTS:
+        return None
+    answering, answered = _ends(entry, entry.reply)
+    return Towards(family, protocol, answered[0], answering[0], int.from_bytes(answering[1], "big"))
+
+
+def parse_port(entry: Entry) -> int:
+    """Return the source port, translated, of a flow of a protocol with ports."""
+    return int.from_bytes(entry.reply[4 - _LAST_PORT : 6 - _LAST_PORT], "big")
 
 
 def _decisive(entry: Entry) -> Hashable:

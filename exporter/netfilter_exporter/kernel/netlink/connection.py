@@ -166,6 +166,21 @@ class Connection:
                 taken += HEADER.size + len(answer)
         return payloads, False
 
+    def stream(
+        self, what: str, type_: int, payload: bytes, take: Callable[[memoryview], bool]
+    ) -> bool:
+        """Give `take` each message's payload until it returns False; return whether it never did.
+
+        A dump that did not end is still under way: close the connection.
+        """
+        sequence = self._send(type_, NLM_F_REQUEST | NLM_F_DUMP, payload)
+        while True:
+            for kind, _, answer in self._receive(what, sequence):
+                if ends(what, kind, answer):
+                    return True
+                if not take(answer):
+                    return False
+
     def _send(self, type_: int, flags: int, payload: bytes) -> int:
         """Send a request and return its sequence number."""
         sequence = next(self._sequence)

@@ -1,0 +1,118 @@
+"""How many ports of a translated address are in use towards its most used destination.
+
+The kernel needs each (protocol, translated address, port, destination, its port) to be unique, so
+ports run out for single destinations. A sample shows which. Where it does not hold the whole
+table, and ports may be getting scarce, a dump that the kernel filters counts them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Callable, NamedTuple
+
+from netfilter_exporter.flows.look import Look
+from netfilter_exporter.kernel.conntrack.flow import PortUse, Towards
+from netfilter_exporter.kernel.conntrack.port_count import Range
+from netfilter_exporter.kernel.errors import ReadError, Unsupported
+
+#: Destinations that are looked at in a sample, and addresses that are reported.
+_DESTINATIONS, ADDRESSES = 128, 64
+#: Destinations that are counted in one look, from which part of the range on, and the part of one
+#: CPU that counting takes.
+_COUNTED, _SCARCE, _CPU_SHARE = 4, 0.5, 0.001
+#: Sampled flows from which an estimate is served, below that part of the range and above: with 400,
+#: 95 % are within a tenth of the truth.
+_FEW, _MANY = 50, 400
+#: Seconds of CPU for each entry and each bucket that a filtered dump goes over, entries in one of
+#: its datagrams, and how long packets may wait for one: softirqs are off meanwhile.
+_PER_ENTRY, _PER_BUCKET, _IN_DATAGRAM, _LONGEST = 0.5e-6, 0.2e-6, 140, 0.010
+
+
+class PortsInUse(NamedTuple):
+    """The ports of one translated address in use towards its most used destination."""
+
+    towards: Towards
+    used: float
+    range: Range
+
+    @property
+    def size(self) -> int:
+        """The number of ports in the range."""
+        return self.range[1] - self.range[0] + 1
+
+
+#: Returns the ports that rules leave to a translated address, None where that is unknown.
+PortsOf = Callable[[Towards], "Range | None"]
+#: Counts the ports in use in a range; raises `ReadError`.
+CountPorts = Callable[[Towards, Range], int]
+
+
+class PortWatch:
+    """Finds them in each look; not for several threads."""
+
+    def __init__(
+        self, ports_of: PortsOf, count: CountPorts, clock: Callable[[], float] = time.thread_time
+    ) -> None:
+        self._ports_of = ports_of
+        self._count = count
+        self._clock = clock
+        self._known: dict[Towards, float] = {}  #: ports for each sampled flow, when counted
+        self._next = 0.0  #: when counting may go on, on a monotonic clock
+        self._supported = True
+        self._left = 0
+
+    def take(self, look: Look, now: float) -> list[PortsInUse]:
+        """Return those of a look; `now` is monotonic."""
+        self._left = _COUNTED if now >= self._next else 0
+        began = self._clock()
+        found: dict[tuple[int, bytes], PortsInUse] = {}
+        for each in self._uses(look):
+            key = each.towards.protocol, each.towards.address
+            if key not in found or each.used > found[key].used:
+                found[key] = each
+        if self._left < _COUNTED:
+            self._next = max(self._next, now + (self._clock() - began) / _CPU_SHARE)
+        return sorted(found.values(), key=lambda each: -each.used / each.size)[:ADDRESSES]
+
+    def _uses(self, look: Look) -> Iterator[PortsInUse]:
+        counted: dict[Towards, float] = {}
+        for use in look.reading.port_use(_DESTINATIONS):
+            ports = self._ports_of(use.towards)
+            if ports is None:
+                continue
+            used = self._used(look, use, ports, counted)
+            if used is not None:
+                yield PortsInUse(use.towards, used, ports)
+        self._known = counted
+
+    def _used(
+        self, look: Look, use: PortUse, ports: Range, counted: dict[Towards, float]
+    ) -> float | None:
+        sampled = sum(ports[0] <= port <= ports[1] for port in use.ports)
+        if look.reading.complete:
+            return sampled
+        estimate = sampled * look.entries / max(len(look.reading.keys), 1)
+        if sampled < _FEW:
+            return None
+        if estimate < _SCARCE * (ports[1] - ports[0] + 1):
+            return estimate
+        if self._may_count(look, estimate):
+            self._left -= 1
+            try:
+                counted[use.towards] = self._count(use.towards, ports) / sampled
+            except Unsupported:
+                self._supported = False
+            except ReadError:  # the estimate may do
+                pass
+        elif use.towards in self._known:
+            counted[use.towards] = self._known[use.towards]
+        if use.towards in counted:
+            return min(counted[use.towards] * sampled, ports[1] - ports[0] + 1)
+        return estimate if sampled >= _MANY else None
+
+    def _may_count(self, look: Look, estimate: float) -> bool:
+        if not self._supported or self._left <= 0 or look.buckets is None:
+            return False
+        walk = look.entries * _PER_ENTRY + look.buckets * _PER_BUCKET
+        return walk / max(estimate / _IN_DATAGRAM, 1.0) <= _LONGEST

@@ -1,0 +1,104 @@
+"""Counts the ports that flows use towards one destination, by a dump that the kernel filters.
+
+Source: ctnetlink_alloc_filter and ctnetlink_filter_match in net/netfilter/nf_conntrack_netlink.c,
+CTA_FILTER_F_* in net/netfilter/nf_internals.h (v6.18; since v5.8). An older kernel ignores the
+filter: the first entries show it, and the dump ends. Asking loads nf_conntrack_netlink where that
+is a module: pass the gate first.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from netfilter_exporter.kernel.conntrack.ctnetlink import (
+    CTA_PROTO_DST_PORT,
+    CTA_PROTO_NUM,
+    CTA_PROTO_SRC_PORT,
+    CTA_TUPLE_IP,
+    CTA_TUPLE_PROTO,
+    IPCTNL_MSG_CT_GET,
+)
+from netfilter_exporter.kernel.conntrack.flow import Towards
+from netfilter_exporter.kernel.conntrack.flow_messages import (
+    CTA_TUPLE_REPLY,
+    is_closing,
+    parse_entry,
+    parse_port,
+    parse_towards,
+)
+from netfilter_exporter.kernel.errors import Unsupported
+from netfilter_exporter.kernel.netlink.attributes import nest, pack
+from netfilter_exporter.kernel.netlink.connection import Connection
+from netfilter_exporter.kernel.netlink.messages import nfgenmsg
+from netfilter_exporter.rules.families import Family
+
+CTA_FILTER = 25
+CTA_FILTER_ORIG_FLAGS, CTA_FILTER_REPLY_FLAGS = 1, 2
+_IP_SRC, _IP_DST, _PROTO_NUM, _PROTO_SRC_PORT = 1 << 0, 1 << 1, 1 << 3, 1 << 4
+_ADDRESSES = {Family.IPV4: (1, 2), Family.IPV6: (3, 4)}  # CTA_IP_V4_SRC, CTA_IP_V4_DST, ...
+
+#: Ports, first and last.
+Range = tuple[int, int]
+
+
+def count_ports(connection: Connection, towards: Towards, ports: Range) -> int:
+    """Return how many flows use one of `ports` towards a destination; closes the connection.
+
+    Raises `Unsupported` where the kernel does not filter.
+    """
+    counter = _Counter(towards, ports)
+    request = _request(towards)
+    try:
+        whole = connection.stream("ctnetlink CT_GET", IPCTNL_MSG_CT_GET, request, counter.take)
+    finally:
+        connection.close()
+    if not whole:
+        raise Unsupported("ctnetlink: this kernel does not filter entries by their reply")
+    return counter.found
+
+
+class _Counter:
+    """Counts entries, and trusts no filter."""
+
+    def __init__(self, towards: Towards, ports: Range) -> None:
+        self.found = 0
+        self._towards = towards
+        self._first, self._last = ports
+        self._is_filtered = False
+
+    def take(self, payload: memoryview) -> bool:
+        """Count an entry; return False where the first of all should have been left out."""
+        entry = parse_entry(payload)
+        if parse_towards(entry) != self._towards:
+            return self._is_filtered
+        self._is_filtered = True
+        if not is_closing(entry) and self._first <= parse_port(entry) <= self._last:
+            self.found += 1
+        return True
+
+
+def _request(towards: Towards) -> bytes:
+    source, destination = _ADDRESSES[towards.family]
+    flags = _IP_SRC | _IP_DST | _PROTO_NUM | _PROTO_SRC_PORT
+    return (
+        nfgenmsg(towards.family.nfproto)
+        + nest(
+            CTA_TUPLE_REPLY,
+            nest(
+                CTA_TUPLE_IP,
+                pack(source, towards.destination),
+                pack(destination, towards.address),
+            ),
+            nest(
+                CTA_TUPLE_PROTO,
+                pack(CTA_PROTO_NUM, bytes([towards.protocol])),
+                pack(CTA_PROTO_SRC_PORT, towards.port.to_bytes(2, "big")),
+                pack(CTA_PROTO_DST_PORT, bytes(2)),
+            ),
+        )
+        + nest(
+            CTA_FILTER,
+            pack(CTA_FILTER_ORIG_FLAGS, struct.pack("=I", 0)),
+            pack(CTA_FILTER_REPLY_FLAGS, struct.pack("=I", flags)),
+        )
+    )

@@ -1,0 +1,37 @@
+"""Ports of translated addresses, as a process inside a network namespace sees them."""
+
+from __future__ import annotations
+
+import functools
+import socket
+
+from netfilter_exporter.facts.flows import flow_sampler
+from support import inside
+from support.page import Page
+
+Series = dict[tuple[str, ...], float]
+
+
+def look() -> tuple[Series, Series]:
+    """Read the rules and sample the flow table; return used ratios and ranges."""
+    inside.scrape(["nat"])
+    flow_sampler(inside.host()).look()
+    page = Page(inside.scrape(["flows"]))
+    return _series(page, "snat_ports_used_ratio"), _series(page, "snat_ports_range")
+
+
+def _series(page: Page, name: str) -> Series:
+    labels = ("family", "protocol", "address")
+    return {tuple(s.labels[label] for label in labels): s.value for s in page.samples(name)}
+
+
+@functools.cache
+def _sender(family: int) -> socket.socket:
+    return socket.socket(family, socket.SOCK_DGRAM)
+
+
+def open_towards_many(address: str, first: int, number: int) -> None:
+    """Send one datagram to each of so many ports of a host: each begins a flow."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    for port in range(first, first + number):
+        _sender(family).sendto(b"x", (address, port))

@@ -1,0 +1,202 @@
+"""flows/ports.py and what it stands on: ports of a translated address, by destination."""
+
+import struct
+from collections import Counter
+
+import pytest
+
+from netfilter_exporter.flows.look import Look
+from netfilter_exporter.flows.ports import ADDRESSES, PortWatch
+from netfilter_exporter.kernel.conntrack.flow import PortUse, Reading, Towards
+from netfilter_exporter.kernel.conntrack.port_count import count_ports
+from netfilter_exporter.kernel.errors import TimedOut, Unsupported
+from netfilter_exporter.kernel.netlink.attributes import nest, pack
+from netfilter_exporter.kernel.netlink.connection import Connection
+from netfilter_exporter.kernel.netlink.messages import nfgenmsg
+from netfilter_exporter.rules.detail import NatTarget
+from netfilter_exporter.rules.families import Family
+from netfilter_exporter.rules.source_ports import UNRESTRICTED, ports_of
+from netfilter_exporter.rules.translations import SourceTarget, TranslationFacts
+from support.script import Script, done, dumped
+
+V4 = Family.IPV4
+TCP = 6
+ADDRESS, SERVER = bytes((203, 0, 113, 1)), bytes((198, 51, 100, 2))
+RANGE = (1000, 1999)
+
+
+def towards(port=443, address=ADDRESS):
+    return Towards(V4, TCP, address, SERVER, port)
+
+
+def look(*uses, entries, sampled=0, complete=False, buckets=1024):
+    """Return a look at a table of which so many entries were sampled."""
+    reading = Reading(
+        "ctnetlink", [b""] * sampled, Counter(), lambda _: None, complete,
+        port_use=lambda number: [*uses][:number],
+    )  # fmt: skip
+    return Look(reading, entries, buckets)
+
+
+def use(number, port=443, address=ADDRESS, first=1000):
+    return PortUse(towards(port, address), range(first, first + number))
+
+
+def watch(count=None, ranges=RANGE, clock=lambda: 0.0):
+    def counting(*_):
+        if isinstance(count, Exception):
+            raise count
+        return count
+
+    return PortWatch(lambda _: ranges, counting, clock)
+
+
+def used(found):
+    return [(each.towards.port, each.used) for each in found]
+
+
+def test_a_whole_table_is_counted():
+    """The destination with the most ports, and ports of the range only."""
+    found = watch().take(
+        look(use(300, 80), use(500, 443, first=1900), use(120, 443), entries=920, complete=True),
+        0.0,
+    )
+    assert used(found) == [(80, 300)]
+    assert found[0].size == 1000
+
+
+def test_an_unknown_range_is_left_out():
+    """No ratio of it can be told."""
+    assert watch(ranges=None).take(look(use(300), entries=300, complete=True), 0.0) == []
+
+
+@pytest.mark.parametrize(
+    ("sampled", "expected"),
+    [(49, []), (90, [(443, 450.0)]), (120, [(443, 777)])],
+)
+def test_few_ports_are_estimated_and_many_counted(sampled, expected):
+    """From half of the range on the kernel counts; fewer than fifty sampled flows say nothing."""
+    found = watch(777).take(look(use(sampled), entries=8500, sampled=1700), 0.0)
+    assert used(found) == expected
+
+
+@pytest.mark.parametrize("error", [Unsupported("no filter"), TimedOut("too long")])
+def test_what_cannot_be_counted_is_served_from_a_large_sample_only(error):
+    """A small one is off by more than a tenth."""
+    ports = watch(error, ranges=(1000, 10999))
+    assert used(ports.take(look(use(600), entries=17000, sampled=1700), 0.0)) == [(443, 6000.0)]
+    small = watch(error)
+    assert used(small.take(look(use(60), entries=17000, sampled=1700), 0.0)) == []
+
+
+def test_a_dump_that_would_delay_packets_is_not_made():
+    """A large table that holds few such flows, or many empty buckets."""
+    for entries, buckets in ((170_000, 65_536), (17_000, 1 << 20)):
+        asked = look(use(60), entries=entries, sampled=1700 * entries // 17000, buckets=buckets)
+        assert used(watch(777).take(asked, 0.0)) == []
+
+
+def test_counting_keeps_to_its_share():
+    """In between the last count follows the sample."""
+    times = iter([0.0, 0.05, 1.0, 1.0, 2.0, 2.0])
+    ports = watch(700, clock=lambda: next(times))
+    seen = [
+        used(ports.take(look(use(sampled), entries=17000, sampled=1700), now))
+        for sampled, now in ((60, 0.0), (66, 15.0), (54, 60.0))
+    ]
+    assert seen == [[(443, 700)], [(443, pytest.approx(770))], [(443, 700)]]
+
+
+def test_at_most_four_are_counted_in_a_look():
+    """And at most 64 addresses are reported."""
+    counted = []
+    ports = PortWatch(lambda _: RANGE, lambda to, _: counted.append(to) or 700, lambda: 0.0)
+    uses = [use(60, address=bytes((203, 0, 113, n))) for n in range(6)]
+    assert len(ports.take(look(*uses, entries=17000, sampled=1700), 0.0)) == 4
+    assert len(counted) == 4
+    uses = [use(60, address=bytes((203, 0, 113, n))) for n in range(100)]
+    found = ports.take(look(*uses, entries=6000, complete=True), 0.0)
+    assert len(found) == ADDRESSES
+
+
+# -- the filtered dump -----------------------------------------------------------------------------
+
+
+def ends(type_, source, destination, sport, dport):
+    return nest(
+        type_,
+        nest(1, pack(1, source), pack(2, destination)),
+        nest(2, pack(1, bytes([TCP])), pack(2, struct.pack(">H", sport)),
+             pack(3, struct.pack(">H", dport))),
+    )  # fmt: skip
+
+
+def entry(port, state=3, server=SERVER):
+    """Return an entry whose source port became `port`."""
+    original = ends(1, bytes((10, 0, 0, 2)), server, 5555, 443)
+    tcp = nest(4, nest(1, pack(1, bytes([state]))))
+    rest = pack(3, bytes(4)) + pack(12, struct.pack(">I", port)) + pack(7, bytes(4))
+    return nfgenmsg(2) + original + ends(2, server, ADDRESS, 443, port) + rest + tcp
+
+
+def counted(*entries):
+    script = Script([dumped(*entries), done()])
+    return count_ports(Connection(script, 1e9, lambda: 0.0), towards(), RANGE), script
+
+
+def test_entries_are_filtered_again():
+    """No filter is trusted: not those of another port range, and not those that closed."""
+    found, script = counted(
+        entry(1000), entry(1999), entry(2000), entry(1500, state=7), entry(1501, state=8),
+        entry(1002, server=bytes((192, 0, 2, 9))),
+    )  # fmt: skip
+    assert found == 2
+    assert script.closed
+
+
+def test_a_kernel_that_does_not_filter_is_noticed():
+    """At the first entry, and nothing else is read."""
+    with pytest.raises(Unsupported):
+        counted(entry(1000, server=bytes((192, 0, 2, 9))), entry(1001))
+
+
+def test_nothing_is_found_in_an_empty_answer():
+    """All flows ended meanwhile."""
+    assert counted()[0] == 0
+
+
+# -- the range of the rules ------------------------------------------------------------------------
+
+LOW, HIGH = (1024, 2047), (2048, 4095)
+
+
+def target(ports=None, addresses=(1, 1), protocols=((0, 255),), **more):
+    return SourceTarget(NatTarget(V4, addresses, ports, **more), protocols)
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        ([], None),
+        ([target(LOW)], LOW),
+        ([target()], UNRESTRICTED),
+        ([target(LOW, None)], LOW),
+        ([target(LOW), target(HIGH, None)], LOW),
+        ([target(LOW), target(HIGH)], None),
+        ([target(LOW), target(HIGH, (2, 9))], LOW),
+        ([target(LOW, (2, 9))], None),
+        ([target(LOW), target(protocols=((1, 1),))], LOW),
+        ([target(LOW), target(HIGH, protocols=((17, 17),))], LOW),
+        ([target(LOW), target(known=False)], None),
+        ([target(LOW), target(None, None, map="m")], None),
+    ],
+)
+def test_the_range_is_that_of_the_rules(targets, expected):
+    """Of those that name the address, and of the protocol; unknown where they differ."""
+    facts = TranslationFacts(sources={V4: set(targets)})
+    assert ports_of([TranslationFacts(), facts], V4, TCP, 1) == expected
+
+
+def test_rules_that_were_not_read_leave_it_unknown():
+    """Any of them may be for the address."""
+    assert ports_of([TranslationFacts(sources={V4: None})], V4, TCP, 1) is None
