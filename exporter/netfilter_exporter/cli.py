@@ -17,7 +17,8 @@ from netfilter_exporter import __version__, collectors, flags, logs, textfile
 from netfilter_exporter.collection import Gatherer
 from netfilter_exporter.collectors.base import Collector
 from netfilter_exporter.config.model import Config, ConfigError, load
-from netfilter_exporter.daemon import Daemon
+from netfilter_exporter.daemon import NAMESPACES, Daemon
+from netfilter_exporter.facts.namespaces import namespace_sampler
 from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.flags import Flags
 from netfilter_exporter.kernel.system import System
@@ -138,6 +139,10 @@ def _write(chosen: Flags, config: Config, found: Mapping[str, Collector]) -> int
     """Write the page of --textfile.directory."""
     sandbox = _confine(chosen, writable=chosen.textfile_directory)
     host = Host(System(chosen.paths), config, sandbox=sandbox)
+    if NAMESPACES in chosen.collectors:
+        sampler = namespace_sampler(host)
+        sampler.select(chosen.netns)
+        sampler.look()
     gatherer = Gatherer(host, chosen.options | config.collectors)
     try:
         path = textfile.write(

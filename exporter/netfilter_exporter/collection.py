@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Callable
 
-from netfilter_exporter.collectors.base import SERIES_LIMIT, Collector, Metric, Sample
+from netfilter_exporter.collectors.base import Collector, Metric, Sample
 from netfilter_exporter.facts.snapshot import Host, Snapshot, kept_of_config
 from netfilter_exporter.kernel.background import READING_TIMEOUT
 from netfilter_exporter.kernel.errors import (
@@ -276,8 +276,8 @@ def collect(collector: Collector, snapshot: Snapshot, options: Collection[str] =
         if error:
             outcome.errors.append(error)
         if metric.bounded:
-            outcome.omitted[metric.full_name] = max(len(samples) - SERIES_LIMIT, 0)
-            samples = samples[:SERIES_LIMIT]
+            outcome.omitted[metric.full_name] = max(len(samples) - metric.limit, 0)
+            samples = samples[: metric.limit]
         outcome.families.append((metric, samples))
     outcome.seconds = time.perf_counter() - started
     return outcome

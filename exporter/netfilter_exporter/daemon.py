@@ -15,12 +15,14 @@ from netfilter_exporter.config.reload import Reloader
 from netfilter_exporter.config.reload_status import ReloadStatus
 from netfilter_exporter.facts.flows import flow_sampler, settings
 from netfilter_exporter.facts.hits import hit_sampler, named
+from netfilter_exporter.facts.namespaces import namespace_sampler
 from netfilter_exporter.facts.rulesets import nftables_reader
 from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.flags import Flags
 from netfilter_exporter.flows.sampler import FlowSampler
 from netfilter_exporter.hits.sampler import HitSampler
 from netfilter_exporter.kernel.system import System
+from netfilter_exporter.netns.sampler import NamespaceSampler
 from netfilter_exporter.process import ROWS, START_TIME, ProcessReader
 from netfilter_exporter.sandbox.confine import Sandbox
 from netfilter_exporter.web import systemd
@@ -33,7 +35,7 @@ from netfilter_exporter.web.server import Server
 from netfilter_exporter.web.web_file import WebFile
 
 #: The collectors that need samples.
-FLOWS, NAT = "flows", "nat"
+FLOWS, NAT, NAMESPACES = "flows", "nat", "namespaces"
 
 _log = logging.getLogger(__name__)
 
@@ -70,11 +72,15 @@ class Daemon:
 
         self._sampler = flow_sampler(self._host) if FLOWS in chosen.collectors else None
         self._hits = hit_sampler(self._host) if NAT in chosen.collectors else None
+        self._namespaces = None
+        if NAMESPACES in chosen.collectors:
+            self._namespaces = namespace_sampler(self._host)
+            self._namespaces.select(chosen.netns)
         self._configure_samplers(config)
 
     @property
-    def _samplers(self) -> list[FlowSampler | HitSampler]:
-        return [sampler for sampler in (self._sampler, self._hits) if sampler]
+    def _samplers(self) -> list[FlowSampler | HitSampler | NamespaceSampler]:
+        return [sampler for sampler in (self._sampler, self._hits, self._namespaces) if sampler]
 
     def _configure_samplers(self, config: Config) -> None:
         if self._sampler:

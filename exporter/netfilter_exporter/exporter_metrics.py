@@ -142,7 +142,8 @@ ROWS: tuple[Metric[Run], ...] = (
     Metric(
         "series_omitted",
         "Number of series that were left out of the metric. Metrics that have one series for each"
-        " rule, chain or interface are limited to 64 series. Absent if none was left out.",
+        " rule, chain or interface are limited to 64 series, those of other network namespaces to"
+        " 512. Absent if none was left out.",
         source="the exporter itself",
         samples=_omitted,
         labels=("metric",),

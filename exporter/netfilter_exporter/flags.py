@@ -6,13 +6,14 @@ import argparse
 import dataclasses
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Callable, NoReturn, TypeVar
 
-from netfilter_exporter import __version__, flow_flags, logs, path_flags
+from netfilter_exporter import __version__, flow_flags, logs, netns_flags, path_flags
 from netfilter_exporter.collectors.base import Collector
 from netfilter_exporter.config.flows import Flows
 from netfilter_exporter.kernel.files import Paths
+from netfilter_exporter.netns.selection import Selection
 from netfilter_exporter.web.listen import Address, parse_address
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ class Flags:
     collectors: tuple[str, ...]  #: names of those that are on
     options: frozenset[str]  #: of the rows that are opt-in
     flows: Flows  #: interval and size of the sample
+    netns: Selection  #: the other network namespaces that are reported
     listen_max_rules: int
     paths: Paths
     listen_addresses: tuple[Address, ...]
@@ -51,9 +53,10 @@ def parse(argv: Sequence[str] | None, collectors: Mapping[str, Collector]) -> Fl
     parser = _parser(collectors)
     args = parser.parse_args(argv)
     return Flags(
-        collectors=tuple(name for name in collectors if args.collectors.get(name, args.by_default)),
+        collectors=tuple(_chosen(args, collectors)),
         options=frozenset(args.options),
         flows=flow_flags.flows(args),
+        netns=netns_flags.selection(args),
         listen_max_rules=args.listen_max_rules,
         paths=Paths(args.procfs, args.sysfs, args.rootfs)
         if args.config_check
@@ -72,6 +75,13 @@ def parse(argv: Sequence[str] | None, collectors: Mapping[str, Collector]) -> Fl
         log_level=args.log_level,
         log_format=args.log_format,
     )
+
+
+def _chosen(args: argparse.Namespace, collectors: Mapping[str, Collector]) -> Iterator[str]:
+    """Yield the names of the collectors that are on."""
+    for name, collector in collectors.items():
+        if args.collectors.get(name, args.by_default and collector.by_default):
+            yield name
 
 
 def version_text() -> str:
@@ -120,6 +130,7 @@ def _parser(collectors: Mapping[str, Collector]) -> argparse.ArgumentParser:
     _add_web(parser.add_argument_group("web"))
     _add_collectors(parser.add_argument_group("collectors"), collectors)
     flow_flags.add_flows(parser.add_argument_group("sample of the flow table"))
+    netns_flags.add_netns(parser.add_argument_group("other network namespaces"))
     _add_nft(parser.add_argument_group("nftables"))
     _add_config(parser.add_argument_group("configuration"))
     _add_textfile(parser.add_argument_group("text file"))
@@ -217,7 +228,7 @@ def _add_collectors(group: argparse._ArgumentGroup, collectors: Mapping[str, Col
             nargs=0,
             const=collector.name,
             default=argparse.SUPPRESS,
-            help=collector.help,
+            help=collector.help + ("" if collector.by_default else " (default: disabled)"),
         )
         for option, text in collector.options.items():
             group.add_argument(

@@ -93,6 +93,20 @@ def test_the_flags_of_the_units_exist(unit):
     flags.parse(["--web.systemd-socket"], collectors.load())  # as netfilter_exporter.socket says
 
 
+@needs_systemd
+def test_the_drop_in_for_namespaces_is_one(tmp_path):
+    """It opens processes of other users, and nothing else; systemd knows its setting."""
+    assert settings("namespaces.conf") == {"ProtectProc": ["default"]}
+    text = (SYSTEMD / SERVICES[0]).read_text()
+    text = text.replace("ExecStart=netfilter_exporter", f"ExecStart={shutil.which('true')}")
+    unit = tmp_path / SERVICES[0]
+    unit.write_text(re.sub(r"^Documentation=.*$", "", text, flags=re.MULTILINE))
+    folder = tmp_path / f"{SERVICES[0]}.d"
+    folder.mkdir()
+    shutil.copy(SYSTEMD / "namespaces.conf", folder)
+    assert analyze("verify", "--man=no", str(unit)) == (0, "")
+
+
 def test_the_two_services_are_confined_alike():
     """The text file's service serves nobody, and writes one folder; all else is the same."""
     serving, writing = map(settings, SERVICES)

@@ -101,13 +101,13 @@ def closed_parent(place):
     return next((p for p in reversed(place.parents) if p.stat().st_mode & 0o5 != 0o5), None)
 
 
-def sandboxed(writable, *command):
+def sandboxed(writable, *command, unit=UNIT):
     """Return the command line that runs `command` as the unit would."""
     mounts = MOUNTS.format(
         home="\n".join(opened()),
         writable=writable,
         place=PLACE,
-        processes=UNIT["ProtectProc"][0],
+        processes=unit["ProtectProc"][0].replace("default", "off"),
         inaccessible=" ".join(
             path.lstrip("-") for line in UNIT["InaccessiblePaths"] for path in line.split()
         ),
@@ -176,6 +176,23 @@ def test_no_socket_of_another_family_can_be_made(gateway, folder):
     program = "import socket; socket.socketpair(); socket.socket(socket.AF_UNIX)"
     with pytest.raises(Failed, match="Address family not supported"):
         gateway.run(*sandboxed(folder, sys.executable, "-c", program))
+
+
+@pytest.mark.parametrize(
+    ("drop_in", "status"), [({}, "denied"), (settings("namespaces.conf"), "ok")], ids=["", "with"]
+)
+def test_the_drop_in_opens_other_namespaces(namespaces, folder, drop_in, status):
+    """Without it, the collector is denied, and serves none."""
+    host, other = namespaces(), namespaces()
+    host.sh(f"ip link add v0 type veth peer name eth0 netns {other.name}")
+    other.call(os.getpid)
+    environment = [f"{key}={ENVIRONMENT[key]}" for key in ("PATH", "PYTHONPATH")]
+    flags = [f"--textfile.directory={PLACE}", "--collector.namespaces"]
+    command = ["env", *environment, *COMMAND, *flags]
+    host.run(*sandboxed(folder, *command, unit={**UNIT, **drop_in}))
+    made = Page((folder / "netfilter_exporter.prom").read_text())
+    assert made.samples("scrape_collector_status", collector="namespaces", status=status)
+    assert bool(made.samples("netns_info", netns=other.name)) == (status == "ok")
 
 
 def test_group_0_does_not_see_other_processes(gateway, folder):

@@ -32,11 +32,13 @@ from netfilter_exporter.config.model import parse
 from netfilter_exporter.exporter_metrics import page_families
 from netfilter_exporter.exposition import Exposition
 from netfilter_exporter.facts.modules import netfilter
+from netfilter_exporter.facts.namespaces import make_sampler
 from netfilter_exporter.facts.rulesets import legacy_ipv4, legacy_ipv6, nftables
 from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel.conntrack.probe import tracks
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.system import System
+from netfilter_exporter.netns.sampler import NamespaceSampler, Sample
 from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.passage import Passage
 from netfilter_exporter.rules.reachability import RulesetFacts
@@ -65,6 +67,17 @@ def scrape(names: Sequence[str] = (), times: int = 1) -> str:
         chosen = [c for name, c in collectors.load().items() if not names or name in names]
         text, _ = Exposition().render(page_families(_gatherer().gather(chosen)), accept="")
     return text.decode()
+
+
+@functools.cache
+def _namespace_sampler() -> NamespaceSampler:
+    return make_sampler(System())
+
+
+def other_namespaces() -> Sample:
+    """Look at the namespaces that have a process, other than this process's, once."""
+    _namespace_sampler().look()
+    return _namespace_sampler().current()
 
 
 class Checked(NamedTuple):

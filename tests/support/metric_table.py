@@ -18,10 +18,15 @@ def metric_table(collectors: Mapping[str, Collector]) -> str:
         )
     ]
     sections.extend(
-        _section(f"Collector `{collector.name}`: {collector.help}", collector.metrics)
+        _section(f"Collector `{collector.name}`: {_help(collector)}", collector.metrics)
         for collector in collectors.values()
     )
     return "\n".join(sections)
+
+
+def _help(collector: Collector) -> str:
+    opt_in = "" if collector.by_default else f" (with `--collector.{collector.name}`)"
+    return collector.help + opt_in
 
 
 def _section(title: str, rows: Iterable[Metric[Any]]) -> str:

@@ -85,8 +85,13 @@ class Namespace:
         worker = self._workers[0] if self._workers else self.worker()
         return worker.call(function, *arguments)
 
-    def close(self) -> None:
-        """End what runs inside, and take the namespace away."""
+    def end_workers(self) -> None:
+        """End the processes that were started inside."""
         for worker in self._workers:
             worker.close()
+        self._workers.clear()
+
+    def close(self) -> None:
+        """End what runs inside, and take the namespace away."""
+        self.end_workers()
         run("ip", "netns", "del", self.name)

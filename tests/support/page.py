@@ -85,8 +85,9 @@ class Page:
 
 
 def make(host: FakeHost, options: Collection[str] = ()) -> Page:
-    """Scrape `host` once with all collectors."""
-    run = Gatherer(Host(host.system), options).gather(collectors.load().values())
+    """Scrape `host` once with the collectors that are on by default."""
+    enabled = [each for each in collectors.load().values() if each.by_default]
+    run = Gatherer(Host(host.system), options).gather(enabled)
     text, _ = Exposition().render(page_families(run), accept="")
     return Page(text.decode())
 

@@ -36,7 +36,8 @@ class Checker:
     def __init__(self, system: System, config: Config) -> None:
         self._host = Host(system, config)
         self._gatherer = Gatherer(self._host, config.collectors)
-        self._collectors = tuple(collectors.load().values())
+        found = collectors.load().values()
+        self._collectors = tuple(each for each in found if each.by_default)
         self._before: Counters | None = None
         self._flows = FlowWatch(system, config)
         self._watched = False  #: whether there is a sample to compare with

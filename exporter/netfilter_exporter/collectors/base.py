@@ -42,7 +42,8 @@ class Metric(Generic[T]):
     #: Facts that the samples are made of, and of nothing else: they are made again
     #: only when one of these is another than at the last scrape. For what seldom changes.
     of: tuple[Fact[Any], ...] = ()
-    bounded: bool = False  #: its labels are named by rules or interfaces: SERIES_LIMIT applies
+    bounded: bool = False  #: its labels are named by rules or interfaces: `limit` applies
+    limit: int = SERIES_LIMIT
     option: str | None = None  #: served only when this option of the collectors is on
     unless: str | None = None  #: not served when this option is on
     prefix: str = PREFIX  #: of the name; none where all exporters share it
@@ -63,6 +64,7 @@ class Collector:
     name: str
     help: str
     metrics: tuple[Metric[Snapshot], ...]
+    by_default: bool = True  #: on without its flag
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)  #: with their help
     #: Maximum number of samples on a NAT gateway with modules, without options. Those of all
     #: collectors and of the exporter itself add up to at most PAGE_BUDGET.

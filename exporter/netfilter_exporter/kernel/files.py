@@ -48,6 +48,14 @@ def read_head(path: str, size: int) -> bytes:
     except (OSError, ValueError) as error:
         raise from_oserror(error, path) from None
     try:
+        return read_descriptor(descriptor, path, size)
+    finally:
+        os.close(descriptor)
+
+
+def read_descriptor(descriptor: int, path: str, size: int) -> bytes:
+    """Return the first `size` bytes of an open file, which is at `path`; raise `ReadError`."""
+    try:
         # A pseudo-file ends only where a read gives nothing: a short read is not its end.
         chunks = []
         while size > 0 and (chunk := os.read(descriptor, min(size, _CHUNK))):
@@ -56,8 +64,6 @@ def read_head(path: str, size: int) -> bytes:
         return b"".join(chunks)
     except (OSError, ValueError) as error:
         raise from_oserror(error, path) from None
-    finally:
-        os.close(descriptor)
 
 
 def read_regular(path: str, limit: int = LIMIT) -> bytes:

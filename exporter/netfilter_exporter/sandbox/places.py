@@ -19,7 +19,7 @@ from netfilter_exporter.kernel.sysctl import sysctl_d
 
 #: Programs, libraries, modules of the kernel and what distributions configure: without secrets.
 _SYSTEM = ("/usr", "/lib", "/lib64", "/nix/store", "/gnu/store")
-_OF_THE_HOST = ("/boot", "/run/booted-system", "/etc/machine-id", "/etc/ufw")
+_OF_THE_HOST = ("/boot", "/run/booted-system", "/etc/machine-id", "/etc/ufw", "/run/netns")
 #: The C library looks up here where libgcc_s is, which ends threads.
 _LOADER = "/etc/ld.so.cache"
 

@@ -7,7 +7,7 @@ Source: net/netfilter/nf_conntrack_standalone.c (v6.18): ``nf_ct_sysctl_table`` 
 from __future__ import annotations
 
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.errors import Malformed, NoData
@@ -63,13 +63,16 @@ def read_statistics(paths: Paths) -> Statistics:
     return parse_statistics(read_bytes(path), path)
 
 
-def parse_statistics(content: bytes, what: str) -> Statistics:
-    """Parse /proc/net/stat/nf_conntrack by its header: columns were renamed and added."""
+def parse_statistics(content: bytes, what: str, columns: Sequence[Column] = COLUMNS) -> Statistics:
+    """Parse /proc/net/stat/nf_conntrack by its header: columns were renamed and added.
+
+    Of `columns` only.
+    """
     lines = content.splitlines()
     if not lines:
         raise NoData(f"{what}: empty")
     header = lines[0].split()
-    wanted = [(c.name, header.index(c.header)) for c in COLUMNS if c.header in header]
+    wanted = [(c.name, header.index(c.header)) for c in columns if c.header in header]
     if not wanted:
         raise Malformed(f"{what}: no known column in {lines[0][:80]!r}")
     statistics = []
@@ -81,6 +84,17 @@ def parse_statistics(content: bytes, what: str) -> Statistics:
     if not statistics:
         raise Malformed(f"{what}: a header without a row")
     return tuple(statistics)
+
+
+def parse_entries(content: bytes, what: str) -> int:
+    """Return the entries of the namespace whose file it is: on each row the same number."""
+    head, _, rows = content.partition(b"\n")
+    fields = rows.split(None, 1)
+    if not head.startswith(b"entries ") or not fields:
+        raise Malformed(f"{what}: no entries in {head[:40]!r}")
+    if len(fields[0]) > 8:
+        raise Malformed(f"{what}: not a number of entries: {fields[0][:20]!r}")
+    return _hex32(fields[0], what)
 
 
 def _hex32(field: bytes, what: str) -> int:

@@ -1,0 +1,40 @@
+"""Facts about the host's other network namespaces: what the sampler has seen of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
+from netfilter_exporter.kernel.netlink.connection import Connection
+from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
+from netfilter_exporter.kernel.system import System
+from netfilter_exporter.netns.sampler import NamespaceSampler, Sample
+
+#: Seconds for the netlink requests of one look.
+_DEADLINE = 2.0
+
+
+@kept
+def namespace_sampler(host: Host) -> NamespaceSampler:
+    """Return the sampler of this process; it looks from `start` on."""
+    return make_sampler(host.system)
+
+
+def make_sampler(system: System) -> NamespaceSampler:
+    """Return a sampler that has not looked yet."""
+
+    @contextlib.contextmanager
+    def connect() -> Iterator[Connection]:
+        transport = system.netlink(NETLINK_ROUTE)
+        connection = Connection(transport, system.clock() + _DEADLINE, system.clock)
+        with contextlib.closing(connection):
+            yield connection
+
+    return NamespaceSampler(system.paths, connect)
+
+
+@fact
+def namespaces(snapshot: Snapshot) -> Sample:
+    """What the last look found; NoData where none is taken."""
+    return namespace_sampler(snapshot.host).current()

@@ -1,0 +1,1 @@
+"""The network namespaces of the host: which there are, how they are called, what each tracks."""

@@ -1,0 +1,1 @@
+"""What is known of the host's other network namespaces, sampled off the scrape path."""
