@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import http.client
 import socket
+import threading
 import time
 import typing
 
@@ -131,6 +132,52 @@ def test_random_edits_of_which_messages_are_lost(namespace, pytestconfig):
     assert not soaked.different
     assert soaked.lost > steps / 5
     assert soaked.whole < steps
+
+
+def edit(edits, made):
+    """Make a few edits."""
+    for _ in range(4):
+        made.append(edits.make())
+
+
+def soak_beside(seed, rounds):
+    """Edit and read at the same time, and compare when it has become quiet; in a namespace.
+
+    No reading of all is tried but the one of a ruleset that never rests.
+    """
+    edits, reader, system = Edits(seed), new_reader(), System()
+    caught_up, by_chain, hasty = [], tables.read_by_chain, tables._HASTY_ATTEMPTS
+    tables.read_by_chain = lambda *arguments: caught_up.append(1) or by_chain(*arguments)
+    try:
+        for number in range(rounds):
+            made = []
+            thread = threading.Thread(target=edit, args=(edits, made))
+            thread.start()
+            tables._HASTY_ATTEMPTS = 0
+            while thread.is_alive():
+                with contextlib.suppress(ReadError):  # another table at each of its looks
+                    read(reader, system)
+            thread.join()
+            one = facts(read(reader, system))
+            tables._HASTY_ATTEMPTS = hasty
+            other = facts(read(NftablesReader(), system))
+            different = [name for name, value in other.items() if one[name] != value]
+            if different:
+                return len(caught_up), f"seed {seed}, round {number}: {different}\n{made}"
+    finally:
+        tables.read_by_chain, tables._HASTY_ATTEMPTS = by_chain, hasty
+        edits.close()
+        reader.forget()
+    return len(caught_up), ""
+
+
+@pytest.mark.timeout(1200)
+def test_random_edits_while_it_reads(namespace, pytestconfig):
+    """What is read while it changes is caught up with, in increments and from the beginning."""
+    rounds = 500 if pytestconfig.getoption("--every") else 20
+    caught_up, different = namespace.call(soak_beside, 300, rounds)
+    assert not different
+    assert caught_up > rounds / 10
 
 
 # -- what is asked -------------------------------------------------------------------------------

@@ -393,6 +393,35 @@ def test_it_joins_when_the_ruleset_has_changed_and_goes_on_from_there():
     assert not life.joined[0].closed
 
 
+#: Two readings that a change spoils, which find different things.
+SPOILED = [*whole(5)[:-1], generation(6), *whole(7, rules=[jump("a")])[:-1], generation(8)]
+CHAINS = dump(BASE, USER)
+
+
+def test_a_ruleset_that_never_rests_is_caught_up_with():
+    """It joins, reads chain after chain, and then the chains that have changed meanwhile."""
+    life = Life()
+    life.news = [News(*commit(10, (NFT_MSG_NEWRULE, masquerade())))]
+    look = [TABLES, CHAINS, dump(jump("a")), dump(masquerade())]
+    rest = [generation(10), TABLES, dump(masquerade(), masquerade()), generation(10)]
+    answers = [*SPOILED, generation(9), CHAINS, generation(9), *look, *rest]
+    assert life.read(*answers) == (10, 2)
+    assert asked(life.script)[-3:] == ["c", "a", "a"]
+    assert life.read(generation(10), TABLES, generation(10)) == (10, 2)
+    assert [news.closed for news in life.joined] == [False]
+
+
+def test_what_cannot_be_caught_up_with_is_read_as_it_is():
+    """Where a message is lost meanwhile; the socket is closed."""
+    life = Life()
+    life.news = [News(*commit(11))]
+    look = [TABLES, CHAINS, dump(jump("a")), dump(masquerade())]
+    answers = [*SPOILED, generation(9), CHAINS, generation(9), *look, generation(10)]
+    restless = [generation(11), *look, generation(11)]
+    assert life.read(*answers, *restless) == (11, 1)
+    assert [news.closed for news in life.joined] == [True]
+
+
 def test_messages_that_were_lost_are_a_reading_of_all_and_another_listener():
     """The socket that overflowed is closed."""
     life = Life()

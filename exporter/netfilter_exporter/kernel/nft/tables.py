@@ -112,14 +112,19 @@ Connect = Callable[[bool], Connection]
 
 
 def read_tables(
-    connect: Connect, maps: Maps, gate: Callable[[], None] = lambda: None, few: int = 0
+    connect: Connect,
+    maps: Maps,
+    gate: Callable[[], None] = lambda: None,
+    few: int = 0,
+    catch_up: Callable[[Connection], Reading | None] = lambda _: None,
 ) -> Reading:
     """Return the ruleset; of a table that says nothing about NAT or tracking, without the rules.
 
     A reading that a change spoils is begun again at once, when the next change may be far. If what
     changes is something else, as dnsmasq adds elements to a set, two in a row are the same. Else
-    see `_read_restless`. `gate` raises where asking may load a module by now: a large ruleset takes
-    seconds. Of at most `few` rules it has a basis for increments.
+    see `catch_up`, which may know a better way, and `_read_restless`. `gate` raises where asking
+    may load a module by now: a large ruleset takes seconds. Of at most `few` rules it has a basis
+    for increments.
     """
     before: Found | None = None
     for _ in range(_HASTY_ATTEMPTS):
@@ -136,7 +141,25 @@ def read_tables(
                 return Reading(generation, tables, lasting, asked_at, True, found.rules, basis)
             before = found
     with contextlib.closing(connect(False)) as connection:
-        return _read_restless(connection, maps, gate)
+        return catch_up(connection) or _read_restless(connection, maps, gate)
+
+
+def read_by_chain(
+    connection: Connection, maps: Maps, gate: Callable[[], None], newest: Mapping[TableKey, bytes]
+) -> Reading:
+    """Return what one look finds: each chain is of one generation, all together of none.
+
+    `newest` is as in `Basis`, from before the look.
+    """
+    rules = RuleReader(connection)
+    found = _read_once(connection, ChainReader(rules), maps, gate)
+    basis = Basis(rules, newest) if found.lasting else None
+    return Reading(0, found.tables, found.lasting, connection.now(), False, found.rules, basis)
+
+
+def read_newest(connection: Connection) -> Mapping[TableKey, bytes]:
+    """Return the handle of the newest chain of each table."""
+    return _newest(_list_chains(connection, Names()))
 
 
 def _read_restless(connection: Connection, maps: Maps, gate: Callable[[], None]) -> Reading:
