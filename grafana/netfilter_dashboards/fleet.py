@@ -41,9 +41,9 @@ def _all_alerts(severity: str) -> str:
 def _summary() -> Row:
     bad = states.BAD_HOSTS
     warning = states.Limits(warning=1)
-    off = f"min by ({q.HOST}) ({q.TRACKING} and {q.ROLE}) == 0"
+    off = f"min by ({q.HOST}) ({q.FLEET.tracking} and {q.FLEET.role}) == 0"
     idle = f"({q.FORWARDING_OF_HOST}) == 0"
-    fullest = Query(f"max({q.FILL})")
+    fullest = Query(f"max({q.RECORDED_FILL})")
     return Row(
         4,
         (
@@ -101,16 +101,15 @@ def _summary() -> Row:
 
 
 def _hosts() -> Placed:
-    ipv4, ipv6 = (q.Families(f'family="{family}"').verdict for family in ("ipv4", "ipv6"))
     asked = (
         q.HEALTH,
-        f"max by ({q.HOST}) ({ipv4})",
-        f"max by ({q.HOST}) ({ipv6})",
+        q.verdict_of_host('family="ipv4"'),
+        q.verdict_of_host('family="ipv6"'),
         q.TRACKING_OF_HOST,
-        q.by(q.HOST, "sum", q.metric("nat_rules")),
+        q.by(q.HOST, "sum", q.FLEET.rules),
         q.FORWARDING_OF_HOST,
-        q.FILL,
-        q.DROPS_NOW,
+        q.RECORDED_FILL,
+        q.RECORDED_DROPS_NOW,
         q.alerts_of_host('severity=~"critical|warning"'),
         q.UP,
         q.UNTRANSLATED_OF_HOST,
@@ -177,7 +176,7 @@ def _worst() -> tuple[Placed, Placed]:
             "Fullest tables",
             "The ten hosts with the fullest connection tracking tables.",
             bars(
-                Query(f"topk(10, {q.FILL})", legend),
+                Query(f"topk(10, {q.RECORDED_FILL})", legend),
                 unit="percentunit",
                 limits=states.FILL,
                 top=1,
@@ -188,7 +187,11 @@ def _worst() -> tuple[Placed, Placed]:
             8,
             "Most drops in 5 minutes",
             "The ten hosts that dropped most packets because the table had no room.",
-            bars(Query(f"topk(10, {q.DROPS_NOW})", legend), unit="short", limits=states.DROPS_5M),
+            bars(
+                Query(f"topk(10, {q.RECORDED_DROPS_NOW})", legend),
+                unit="short",
+                limits=states.DROPS_5M,
+            ),
         ),
     )
 
@@ -248,9 +251,9 @@ def _load() -> Row:
     }
     losses = (Query(f"sum({q.rate(name)})", text) for name, text in counters.items())
     fill = (
-        Query(f"max({q.FILL})", "fullest"),
-        Query(f"quantile(0.95, {q.FILL})", "95th percentile"),
-        Query(f"quantile(0.5, {q.FILL})", "median"),
+        Query(f"max({q.RECORDED_FILL})", "fullest"),
+        Query(f"quantile(0.95, {q.RECORDED_FILL})", "95th percentile"),
+        Query(f"quantile(0.5, {q.RECORDED_FILL})", "median"),
     )
     forwarded = q.rate("ip_forwarded_total", q.FAMILY)
     return Row(

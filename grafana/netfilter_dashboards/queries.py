@@ -3,8 +3,9 @@
 Every selector carries the variables of the dashboard. Operands are reduced to job, instance and
 what they are about before they meet, so that a restarted exporter with other labels is one host.
 
-Series whose names have colons are recorded by alerts/netfilter.rules.yml. They add what needs
-history; without them the other operands answer.
+Series whose names have colons are recorded by alerts/netfilter.rules.yml. On the dashboard of a
+host they add what needs history; without them the other operands answer. The fleet reads what is
+recorded wherever it can: of a thousand hosts, the same from raw series takes seconds.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ KNOWN = (
 UP = f"(max by ({HOST}) ({series('up')}) and ({KNOWN}))"
 #: The hosts that are scraped: of others a range of minutes would still have a number, often 0.
 SCRAPED = f"({UP} == 1)"
+#: What is recorded of a host has a number for minutes after the last scrape: keep it of no other.
+_ANSWERING = f"and on ({HOST}) max by ({HOST}) ({series('up')}) == 1"
 
 #: A clash raises insert_failed and drop together: what is left found no place. A hash chain that is
 #: too long raises insert_failed alone; old kernels do not count it.
@@ -74,6 +77,9 @@ _LONG = increase("conntrack_chain_too_long_total", "5m")
 _CLASHES = f"clamp_min({_FAILED} - {_LONG}, 0) or {_FAILED}"
 DROPS = f"clamp_min({increase('conntrack_drop_total', '5m')} - ({_CLASHES}), 0)"
 DROPS_NOW = f"{DROPS} and {SCRAPED}"
+RECORDED_DROPS_NOW = (
+    f"clamp_min({series('job_instance:netfilter_conntrack_unplaced:increase5m')}, 0) {_ANSWERING}"
+)
 _NO_CORE = f"{by(HOST, 'max', metric('conntrack_present'))} == 0"
 #: Warnings that are about NAT: it may work for some and not for others.
 _WARNED = by(
@@ -95,11 +101,21 @@ def new_flows(*matchers: str, labels: str = FAMILY) -> str:
 UNTRANSLATED_OF_HOST = new_flows('translated="none"', labels=HOST)
 
 
-class Families:
-    """What is asked by family; with a matcher, of one of them only."""
+#: What is recorded of metrics, reduced in just this way.
+RECORDED = {
+    ("sum", "nat_rules"): "job_instance_family:netfilter_nat_rules:sum",
+    ("max", "conntrack_tracking"): "job_instance_family:netfilter_conntrack_tracking:max",
+    ("max", "forwarding_enabled"): "job_instance_family:netfilter_forwarding_enabled:max",
+}
 
-    def __init__(self, *matchers: str) -> None:
+
+class Families:
+    """What is asked by family, or with a matcher of one; `recorded`: of what the rules record."""
+
+    def __init__(self, *matchers: str, recorded: bool = False) -> None:
         def ask(operator: str, name: str, *more: str) -> str:
+            if recorded and (operator, name) in RECORDED:
+                return f"({series(RECORDED[operator, name], *matchers, *more)} {_ANSWERING})"
             return by(FAMILY, operator, metric(name, *matchers, *more))
 
         self.rules = ask("sum", "nat_rules")
@@ -162,7 +178,7 @@ class Families:
         )
 
 
-ALL = Families()
+ALL, FLEET = Families(), Families(recorded=True)
 RULES, TRACKING, FORWARDING = ALL.rules, ALL.tracking, ALL.forwarding
 ROLE, VERDICT = ALL.role, ALL.verdict
 
@@ -176,23 +192,34 @@ def of_host(state: str, needed: str) -> str:
     return f"min by ({HOST}) ({state} and ({needed})) or max by ({HOST}) ({state}) + 2"
 
 
-TRACKING_OF_HOST = of_host(TRACKING, ROLE)
-FORWARDING_OF_HOST = of_host(FORWARDING, ALL.must_forward)
+TRACKING_OF_HOST = of_host(FLEET.tracking, FLEET.role)
+FORWARDING_OF_HOST = of_host(FLEET.forwarding, FLEET.must_forward)
 
 
 def _firing(severity: str) -> str:
     return by(HOST, "count", alerts(FIRING, f'severity="{severity}"'))
 
 
+#: The verdict as it is recorded: a test holds it against that of `Families`.
+RECORDED_VERDICT = "job_instance_family:netfilter_nat_verdict:state"
+
+
+def verdict_of_host(*matchers: str) -> str:
+    """Return the recorded verdict; the worst of the families that are chosen."""
+    return by(HOST, "max", f"{series(RECORDED_VERDICT, *matchers)} {_ANSWERING}")
+
+
 #: 4 where a verdict is one of the bad ones, 2 where it is -1 or 2: not readable, unknown.
-_BROKEN_OR_UNKNOWN = f"floor(clamp(max by ({HOST}) (({VERDICT}) != 0 != 1 != 3), 2, 4) / 2) * 2"
-#: The state of a host: see states.HEALTH.
+_VERDICT_THAT_COUNTS = by(HOST, "max", f"{series(RECORDED_VERDICT)} != 0 != 1 != 3 {_ANSWERING}")
+_BROKEN_OR_UNKNOWN = f"floor(clamp({_VERDICT_THAT_COUNTS}, 2, 4) / 2) * 2"
+#: The state of a host: see states.HEALTH. It is unknown where no rule is loaded.
 HEALTH = (
     f"{_firing('critical')} * 0 + 4"
     f" or ({UP} == 0) * 0 + 3"
     f" or {_BROKEN_OR_UNKNOWN}"
     f" or {_firing('warning')} * 0 + 1"
-    f" or {by(HOST, 'max', metric('exporter_build_info'))} * 0"
+    f" or {verdict_of_host()} * 0"
+    f" or {by(HOST, 'max', metric('exporter_build_info'))} * 0 + 2"
 )
 
 
@@ -212,6 +239,7 @@ def alerts_of_host(severity: str) -> str:
 LIMIT = f"({by(HOST, 'max', metric('conntrack_entries_limit'))} > 0)"
 ENTRIES = by(HOST, "max", metric("conntrack_entries"))
 FILL = f"{ENTRIES} / {LIMIT}"
+RECORDED_FILL = f"({series('job_instance:netfilter_conntrack_entries:ratio')} {_ANSWERING})"
 #: Where the last hour leads to in four; as a share of the limit, of which half as much again is
 #: shown at most: a table that has just begun to fill leads to the moon.
 _PREDICTED = (

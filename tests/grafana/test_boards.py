@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import boards
+from netfilter_dashboards import queries
 from netfilter_exporter import assets, collectors, exporter_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -262,6 +263,31 @@ def test_the_fleet_has_no_series_for_each_rule():
         for labels in re.findall(r"\bby \(([^)]*)\)", target.expr):
             named = set(labels.split(", "))
             assert not named & {"table", "chain", "interface", "module", "name", "cpu"}, target
+
+
+def _without_selectors(expression):
+    """Return an expression as the rules write it: gauges over three minutes, no variable."""
+    without = re.sub(r',? ?job=~"[^"]*", instance=~"[^"]*"', "", expression)
+    without = re.sub(r"last_over_time\((\w+)\[3m\]\)", r"\1", re.sub(r"#.*", "", without))
+    return re.sub(r"\s", "", without.replace("{}", ""))
+
+
+def test_the_recorded_verdict_is_that_of_the_dashboards():
+    """The fleet reads the verdict that is recorded, a host's dashboard asks for it."""
+    rules = {r["record"]: r["expr"] for g in RULES["groups"] for r in g["rules"] if "record" in r}
+    asked = queries.ALL.verdict
+    forwarding = "job_instance_family:netfilter_forwarding_enabled:max"
+    ipv4 = queries.metric("forwarding_enabled", 'family="ipv4"')
+    recorded = {
+        queries.DROPS: "job_instance:netfilter_conntrack_unplaced:increase5m",
+        queries.RULES: "job_instance_family:netfilter_nat_rules:sum",
+        queries.TRACKING: "job_instance_family:netfilter_conntrack_tracking:max",
+        queries.FORWARDING: forwarding,
+        queries.by(queries.FAMILY, "max", ipv4): f'{forwarding}{{family="ipv4"}}',
+    }
+    for raw, name in recorded.items():
+        asked = asked.replace(raw, name)
+    assert _without_selectors(rules[queries.RECORDED_VERDICT]) == _without_selectors(asked)
 
 
 def test_provisioning_is_valid():
