@@ -130,6 +130,43 @@ def _grounds() -> Row:
     )
 
 
+def _hits() -> Row:
+    action = f"{q.FAMILY}, backend, action"
+    counted = q.by(q.FAMILY, "sum", q.metric("nat_counted_rules"))
+    rules = q.by(q.FAMILY, "sum", q.metric("nat_rules"))
+    return Row(
+        8,
+        (
+            Placed(
+                12,
+                "Translations per second",
+                "Packets that matched a NAT rule, by action, usually one for each new connection;"
+                " and the share of NAT rules whose counters are read.",
+                graph(
+                    Query(
+                        q.rate("nat_translations_total", action),
+                        "{{instance}} {{family}} {{backend}} {{action}}",
+                    ),
+                    Query(f"{counted} / ({rules} > 0)", "{{instance}} {{family}} share counted"),
+                    unit="short",
+                ),
+            ),
+            Placed(
+                12,
+                "Translations per second by rule",
+                "The same of the rules that the configuration expects by name.",
+                graph(
+                    Query(
+                        q.rate("nat_rule_translations_total", f"{q.HOST}, name"),
+                        "{{instance}} {{name}}",
+                    ),
+                    unit="short",
+                ),
+            ),
+        ),
+    )
+
+
 def _others() -> Placed:
     engine = q.by(f"{q.HOST}, engine", "max", q.metric("nat_other_engine"))
     text_file = q.by(q.HOST, "max", q.metric("textfile_timestamp_seconds"))
@@ -173,4 +210,4 @@ def _others() -> Placed:
 
 def findings() -> tuple[Row, ...]:
     """Return the rows."""
-    return (_findings(), _grounds())
+    return (_findings(), _grounds(), _hits())

@@ -10,6 +10,7 @@ from support.router import PORT, SERVER, Router
 NFT = """
 flush ruleset
 table ip nat {{
+ set empty {{ type ipv4_addr; }}
  chain post {{ type nat hook postrouting priority 100; {rules} }}
 }}
 """
@@ -75,6 +76,28 @@ def test_hits_are_counted_over_a_reload(router, look):
     assert found["nat_translations_total"] == {MASQUERADE: 35}
     assert found["nat_counted_rules"] == {("nftables", "ipv4"): 1}
     assert found["status"] == {("ok",): 1}
+
+
+@pytest.mark.parametrize(
+    ("rules", "matches"),
+    [
+        (COUNTED, True),
+        ("ip saddr 10.0.0.0/8 accept; " + COUNTED, False),
+        ("ip saddr 10.88.0.0/24 " + COUNTED, False),
+        ('oifname "lan0" counter masquerade;', False),
+        ("meta mark 7 " + COUNTED, False),
+        ("ip saddr @empty " + COUNTED, False),
+        ("counter snat to 198.51.100.77;", True),
+    ],
+)
+def test_states_that_look_healthy(router, look, rules, matches):
+    """Rules that exist and match nothing have no hits; those that nobody replies to have."""
+    load(router, rules)
+    look()
+    use(router, 20)
+    found = look()
+    assert total(found) == 20 * matches
+    assert found["nat_counted_rules"] == {("nftables", "ipv4"): 1}
 
 
 def test_rules_without_a_counter_end_the_series(router, look):

@@ -55,6 +55,7 @@ ALERTS = (
     Alert("NetfilterNatTrafficDropped", (_WARNING,)),
     Alert("NetfilterNatPortsExhausted", (_WARNING, _CRITICAL)),
     Alert("NetfilterNatUntranslated", (_CRITICAL,), flows.nat_untranslated),
+    Alert("NetfilterNatIdle", (_CRITICAL, _WARNING)),
     Alert("NetfilterNatUnanswered", (_WARNING,), flows.nat_unanswered),
     Alert("NetfilterNotrackRules", (_INFO,), rules.notrack_rules),
     Alert("NetfilterConntrackTableFilling", (_WARNING, _CRITICAL), table.conntrack_table_filling),
