@@ -138,7 +138,7 @@ def _hits() -> Row:
         8,
         (
             Placed(
-                12,
+                8,
                 "Translations per second",
                 "Packets that matched a NAT rule, by action, usually one for each new connection;"
                 " and the share of NAT rules whose counters are read.",
@@ -152,7 +152,7 @@ def _hits() -> Row:
                 ),
             ),
             Placed(
-                12,
+                8,
                 "Translations per second by rule",
                 "The same of the rules that the configuration expects by name.",
                 graph(
@@ -161,6 +161,24 @@ def _hits() -> Row:
                         "{{instance}} {{name}}",
                     ),
                     unit="short",
+                ),
+            ),
+            Placed(
+                8,
+                "Ports in use",
+                "Ports of a translated address in use towards its most used destination, of those"
+                " that the rule allows. At 100 % the kernel drops new connections.",
+                graph(
+                    Query(
+                        q.by(
+                            f"{q.FAMILY}, protocol, address",
+                            "max",
+                            q.metric("snat_ports_used_ratio"),
+                        ),
+                        "{{instance}} {{protocol}} {{address}}",
+                    ),
+                    unit="percentunit",
+                    top=1,
                 ),
             ),
         ),

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from netfilter_exporter import __version__, assets
-from netfilter_exporter.check import table
+from netfilter_exporter.check import flows, table
 from netfilter_exporter.check.alerts import ALERTS as CHECKED
 from support import alert_table, readme
 from support import promql as trees
@@ -308,6 +308,8 @@ def test_thresholds_are_those_of_check():
     assert thresholds["drops_5m"] == table.DROPS
     assert thresholds["insert_failed_per_second"] == table.FAILURES
     assert thresholds["invalid_per_second"] == table.INVALID
+    assert thresholds["ports_warning_ratio"] == flows.PORTS_WARNING
+    assert thresholds["ports_critical_ratio"] == flows.PORTS_CRITICAL
 
 
 def test_every_alert_has_tests():

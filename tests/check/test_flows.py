@@ -5,15 +5,16 @@ import json
 
 import pytest
 
-from netfilter_exporter.check import command, flow_listing
+from netfilter_exporter.check import command, flow_listing, flows
 from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.flow_watch import FlowWatch, NewFlows
 from netfilter_exporter.check.report import evaluate
 from netfilter_exporter.config import model as config
 from netfilter_exporter.flows.births import PATIENCE, Class, Replied
 from netfilter_exporter.flows.observer import Sample
+from netfilter_exporter.flows.ports import PortsInUse
 from netfilter_exporter.flows.scope import Scope
-from netfilter_exporter.kernel.conntrack.flow import Translated
+from netfilter_exporter.kernel.conntrack.flow import Towards, Translated
 from netfilter_exporter.kernel.errors import NoData
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.rules.families import Family
@@ -32,16 +33,16 @@ def _runs(tmp_path_factory):
     return {text: checks.scrape(host, text) for text in ("", REQUIRED)}
 
 
-def found(run, **flows):
+def found(run, **seen):
     """Return what is found of both alerts."""
-    report = checks.report_on(run, flows=checks.new_flows(**flows))
+    report = checks.report_on(run, flows=checks.new_flows(**seen))
     return {
         n: s for n, s in checks.names(report).items() if n in {"NatUntranslated", "NatUnanswered"}
     }
 
 
 @pytest.mark.parametrize(
-    ("why", "flows", "expected"),
+    ("why", "seen", "expected"),
     [
         ("all is well", {"translated": 148}, {}),
         ("nothing is translated", {"lost": 20}, {"NatUntranslated": "critical"}),
@@ -57,9 +58,25 @@ def found(run, **flows):
         ("three sources are replied", {"unanswered": 1000, "translated": 3, "good": 3}, {}),
     ],
 )  # fmt: skip
-def test_the_conditions_are_those_of_the_alerts(runs, why, flows, expected):
+def test_the_conditions_are_those_of_the_alerts(runs, why, seen, expected):
     """At least so many connections, of so many sources, each of which weighs once."""
-    assert found(runs[REQUIRED], **flows) == expected, why
+    assert found(runs[REQUIRED], **seen) == expected, why
+
+
+@pytest.mark.parametrize(
+    ("used", "severity"), [(700, None), (701, "warning"), (900, "warning"), (901, "critical")]
+)
+def test_ports_that_fill(runs, monkeypatch, used, severity):
+    """As in the alert; the finding names the translated address, and no destination."""
+    towards = Towards(Family.IPV4, 6, bytes((203, 0, 113, 1)), bytes((198, 51, 100, 2)), 443)
+    use = PortsInUse(towards, used, (1000, 1999))
+    monkeypatch.setattr(flows, "ports_in_use", lambda _: [use])
+    report = checks.report_on(runs[REQUIRED], flows=checks.new_flows(translated=1))
+    assert checks.names(report).get("NatPortsFilling") == severity
+    if severity:
+        evidence = checks.one(report, "NatPortsFilling").evidence
+        assert evidence["address"] == "203.0.113.1"
+        assert "198.51" not in str(evidence)
 
 
 def test_without_a_role_it_may_be_usual(runs):

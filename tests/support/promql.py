@@ -16,7 +16,8 @@ TARGET = frozenset({"job", "instance"})
 FOREIGN: Mapping[str, frozenset[str]] = {
     "up": TARGET,
     # With the labels of each alert.
-    "ALERTS": TARGET | {"alertname", "alertstate", "severity", "family", "capability"},
+    "ALERTS": TARGET
+    | {"alertname", "alertstate", "severity", "family", "capability", "protocol", "address"},
     "ALERTS_FOR_STATE": TARGET | {"alertname", "severity"},
 }
 

@@ -54,6 +54,7 @@ ALERTS = (
     Alert("NetfilterForwardBlocked", (_WARNING,), passage.forward_blocked),
     Alert("NetfilterNatTrafficDropped", (_WARNING,)),
     Alert("NetfilterNatPortsExhausted", (_WARNING, _CRITICAL)),
+    Alert("NetfilterNatPortsFilling", (_WARNING, _CRITICAL), flows.nat_ports_filling),
     Alert("NetfilterNatUntranslated", (_CRITICAL,), flows.nat_untranslated),
     Alert("NetfilterNatIdle", (_CRITICAL, _WARNING)),
     Alert("NetfilterNatUnanswered", (_WARNING,), flows.nat_unanswered),

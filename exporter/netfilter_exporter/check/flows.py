@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 
 from netfilter_exporter.check import shell
@@ -10,13 +11,17 @@ from netfilter_exporter.check.findings import Found, Severity, unknown
 from netfilter_exporter.check.flow_watch import LOST_BIRTHS, LOST_SHARE, NewFlows
 from netfilter_exporter.check.table import NOT_MEASURED
 from netfilter_exporter.facts.conntrack import conntrack_present
+from netfilter_exporter.facts.flows import ports_in_use
 from netfilter_exporter.flows.births import Replied
+from netfilter_exporter.kernel.conntrack.flow import PROTOCOLS
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.rules.families import Family
 
 #: As in the alerts.
 LOST_SOURCES = 3
 UNANSWERED, UNANSWERED_BIRTHS, UNANSWERED_SOURCES, ANSWERED_SOURCES = 0.95, 50, 3, 3
+
+PORTS_WARNING, PORTS_CRITICAL = 0.7, 0.9
 
 _ROUTE = {
     Family.IPV4: shell.fixed("ip route get 203.0.113.1"),
@@ -44,6 +49,30 @@ def nat_unanswered(context: Context) -> Iterator[Found]:
             yield from _unanswered(context.flows, family)
     else:
         yield from _unsampled(context)
+
+
+def nat_ports_filling(context: Context) -> Iterator[Found]:
+    """Most ports of a translated address are in use towards one destination."""
+    if not isinstance(context.flows, NewFlows):
+        yield from _unsampled(context)
+        return
+    for use in ports_in_use(context.snapshot.host):
+        ratio = use.used / use.size
+        if ratio <= PORTS_WARNING:
+            continue
+        address = str(ipaddress.ip_address(use.towards.address))
+        protocol = PROTOCOLS[use.towards.protocol]
+        yield Found(
+            f"{address} uses {ratio:.0%} of its {protocol} ports towards one destination.",
+            "A connection needs a port that no other connection to the same destination has."
+            " When none is free, the kernel drops new connections.",
+            {"address": address, "protocol": protocol, "used": round(use.used), "ports": use.size},
+            (
+                shell.comment("list the destinations, on a terminal:"),
+                shell.fixed("netfilter_exporter check --flows"),
+            ),
+            Severity.CRITICAL if ratio > PORTS_CRITICAL else None,
+        )
 
 
 def _unsampled(context: Context) -> Iterator[Found]:

@@ -11,7 +11,7 @@ from netfilter_exporter.facts.rulesets import legacy_readers, nftables_reader
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
 from netfilter_exporter.flows.look import Looker
 from netfilter_exporter.flows.observer import Sample, Settings
-from netfilter_exporter.flows.ports import PortWatch
+from netfilter_exporter.flows.ports import PortsInUse, PortWatch
 from netfilter_exporter.flows.sampler import FlowSampler
 from netfilter_exporter.flows.scope import AskRoute
 from netfilter_exporter.kernel import route
@@ -48,6 +48,12 @@ def make_port_watch(host: Host) -> PortWatch:
         return count_ports(gate.ctnetlink(), towards, ports)
 
     return PortWatch(ports_of, count)
+
+
+def ports_in_use(host: Host) -> list[PortsInUse]:
+    """Return the ports in use now; raises `ReadError`."""
+    look = make_looker(host.system).look(settings(host.config.flows).sample_size)
+    return make_port_watch(host).take(look, host.system.clock())
 
 
 def make_sampler(system: System, chosen: Settings, ports: PortWatch | None = None) -> FlowSampler:
