@@ -49,6 +49,7 @@ def dump(*payloads):
 
 TABLES = dump(nft.table())
 EMPTY = dump()
+CHAINS = dump(BASE, USER)
 
 
 def jump(to, chain="c"):
@@ -259,6 +260,20 @@ def test_a_new_table_is_read_from_its_messages():
     assert (chains, sizes(reading)) == (["c"], {"c": 1})
 
 
+def test_a_table_that_had_no_chain_is_read_from_its_messages():
+    """As a script makes one command by command."""
+    both = dump(nft.table(), nft.table(family=nft.INET))
+    connection, _ = connect(generation(5), both, CHAINS, dump(*RULES), generation(5))
+    reading = read_tables(lambda _: connection, Maps(), few=MANY)
+    base = nft.chain(Hook.POSTROUTING, family=nft.INET, numbered=1)
+    rule = nft.rule(nft.masquerade(), family=nft.INET)
+    news = News(*commit(6, (NFT_MSG_NEWCHAIN, base), (NFT_MSG_NEWRULE, rule)))
+    increments = Increments(reading, reading.basis, Listener(news, 5))
+    found, chains = go_on(increments, generation(6), both, dump(rule), generation(6))
+    assert chains == ["c"]
+    assert [len(table.rules("c")) for table in found.tables] == [1, 1]
+
+
 def test_a_commit_meanwhile_is_taken_in():
     """What was read before it is not served before all of it is of one generation."""
     increments, _ = begun(
@@ -395,7 +410,6 @@ def test_it_joins_when_the_ruleset_has_changed_and_goes_on_from_there():
 
 #: Two readings that a change spoils, which find different things.
 SPOILED = [*whole(5)[:-1], generation(6), *whole(7, rules=[jump("a")])[:-1], generation(8)]
-CHAINS = dump(BASE, USER)
 
 
 def test_a_ruleset_that_never_rests_is_caught_up_with():

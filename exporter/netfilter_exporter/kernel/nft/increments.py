@@ -101,7 +101,8 @@ class Increments:
             self._maps.update({(key, name): to for name, to in table.maps.items()})
             self._families.update({(key, name): of for name, of in table.map_families.items()})
         self._read = {key for key, chains in self._chains.items() if are_of_interest(chains)}
-        self._new: set[TableKey] = set()  #: tables of which all rules are in these messages
+        #: Tables of which all rules are in these messages: so far they have no chain.
+        self._new = self._chains.keys() - self._newest.keys()
         self._changed: set[ChainKey] = set()  #: chains to read
         self._used = self._find_used()
 
