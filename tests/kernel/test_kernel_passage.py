@@ -6,7 +6,7 @@ from netfilter_exporter.facts.passage import queue_listeners
 from support import inside
 from support.namespace import Failed
 from support.page import Page
-from support.router import WAN, Router
+from support.router import PORT, SERVER, WAN, Router
 
 MASQUERADE = """
 table ip n { chain p { type nat hook postrouting priority 100; oifname wan0 masquerade; }; }
@@ -20,6 +20,8 @@ def base(hook, priority, *rules, policy="accept", also=""):
 
 
 REPLIES = "ct state established,related accept"
+STATES = "ct state { established, related } accept"
+PUBLISHED = "ct status dnat accept"
 CASES = {
     "nothing drops": (MASQUERADE, True),
     "policy drop": (base("forward", 0, REPLIES, policy="drop"), False),
@@ -53,6 +55,13 @@ CASES = {
         " tcp dport 80 dnat to 10.77.0.2; }; }",
         False,
     ),
+    "replies by a set, as firewalld": (base("forward", 0, STATES, "reject"), False),
+    "new flows by a set": (
+        base("forward", 0, "ct state { established, new } accept", policy="drop"),
+        True,
+    ),
+    "replies not in a set": (base("forward", 0, "ct state != { established, new } drop"), True),
+    "published flows alone": (base("forward", 0, STATES, PUBLISHED, "reject"), False),
     "an accept in another table": (
         base("forward", 0, policy="drop")
         + "\ntable inet g { chain g { type filter hook forward priority -5; iif lan0 accept; }; }",
@@ -78,6 +87,22 @@ def test_what_is_blocked_does_not_pass(network, rules, passes):
     """A datagram of the client comes to the server just when lan0 is not blocked."""
     network.router.run("nft", "-f", "-", stdin=rules)
     assert (network.source() == WAN) is passes
+    assert blocked(network) == (set() if passes else {"lan0"})
+
+
+@pytest.mark.parametrize(("interface", "passes"), [("lan0", True), ("wan0", False)])
+def test_what_is_published_passes(network, interface, passes):
+    """An interface is not blocked if a rule publishes something for it, and that passes."""
+    published = f"iifname {interface} udp dport 9 dnat to {SERVER}:{PORT}"
+    rules = f"""
+    {base("forward", 0, STATES, PUBLISHED, "reject")}
+    table ip d {{ chain d {{ type nat hook prerouting priority -100; {published}; }}; }}
+    """
+    network.router.run("nft", "-f", "-", stdin=rules)
+    network.server.call(inside.listen, SERVER, PORT)
+    network.client.call(inside.send, SERVER, 9)
+    assert (network.server.call(inside.heard, SERVER, PORT) == WAN) is passes
+    assert network.source() is None
     assert blocked(network) == (set() if passes else {"lan0"})
 
 

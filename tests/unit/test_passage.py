@@ -12,16 +12,17 @@ from netfilter_exporter.kernel.queue_listeners import parse_queue_listeners
 from netfilter_exporter.rules.detail import Form, Queue
 from netfilter_exporter.rules.families import BOTH, IPV6, Family, Hook
 from netfilter_exporter.rules.incoming import Incoming
-from netfilter_exporter.rules.match import Field, InSet, Opaque, named, ranged
+from netfilter_exporter.rules.match import Field, InSet, Opaque, masked, named, ranged
 from netfilter_exporter.rules.model import Action, Chain, Rule, Verdict
 from netfilter_exporter.rules.passage import Passage
-from support.rules import filter_table, goto, jump, matching, verdict
+from support.rules import filter_table, goto, jump, matching, nat_table, verdict
 
 ACCEPT, DROP, BACK = verdict("accept"), verdict("drop"), verdict("return")
 LAN = named(Field.INPUT_INTERFACE, b"lan\0")
 GUEST = named(Field.INPUT_INTERFACE, b"guest\0")
 WAN = named(Field.OUTPUT_INTERFACE, b"wan\0")
 ESTABLISHED = ranged(Field.CT_STATE, [(2, 2), (4, 4)])
+PUBLISHED = masked(Field.CT_STATUS, 0x20, 0, negated=True)  # ct status dnat
 TCP = ranged(Field.PROTOCOL, [(6, 6)])
 ECHO = (ranged(Field.PROTOCOL, [(1, 1)]), Opaque("xt", b"6:icmp 0\x08", stable=True))
 
@@ -31,12 +32,13 @@ def queue(number, *, bypass=False):
     return Rule(verdict=Verdict.QUEUE, form=Form(queue=Queue(number, number, bypass)))
 
 
-def block(*tables, interface="lan", family=Family.IPV4, listeners=frozenset()):
+def block(*tables, interface="lan", family=Family.IPV4, listeners=frozenset(), published=False):
     """Return what blocks an interface."""
     passage = Passage()
     for table in tables:
         passage.add(table)
-    return passage.block(Incoming(family, interface, 7), listeners)
+    passage.add_publishing(tables)
+    return passage.block(Incoming(family, interface, 7), listeners, published=published)
 
 
 #: Rules of a forward chain with policy drop, and whether a new flow from lan may pass.
@@ -106,6 +108,45 @@ def test_a_nat_chain_with_policy_drop():
         [matching(Rule(action=Action.MASQUERADE), WAN)], Hook.POSTROUTING, "nat", 100, True
     )
     assert block(table._replace(chains={"post": post})) is None
+
+
+DNAT = matching(Rule(action=Action.DNAT), TCP)
+LOCAL = ranged(Field.DESTINATION_TYPE, [(2, 2)])
+#: Rules of a NAT chain at prerouting, and whether they may publish something for lan.
+PUBLISHING = {
+    "nothing": ([], False),
+    "anybody": ([DNAT], True),
+    "redirect": ([matching(Rule(action=Action.REDIRECT), TCP)], True),
+    "lan": ([matching(DNAT, LAN)], True),
+    "another interface": ([matching(DNAT, GUEST)], False),
+    "this host's addresses, as Docker": ([matching(jump("dnat"), LOCAL)], True),
+    "in a chain for another": ([matching(jump("dnat"), GUEST)], False),
+    "behind a return": ([matching(jump("empty"), LAN), matching(BACK, LAN), DNAT], False),
+    "behind a return for some": ([matching(BACK, TCP), DNAT], True),
+    "behind an accept": ([ACCEPT, DNAT], False),
+    "behind what does nothing": ([jump("empty"), Rule(), DNAT], True),
+    "a map": ([Rule(conditional=True, maps=("m",))], True),
+}
+
+
+@pytest.mark.parametrize(("rules", "may"), PUBLISHING.values(), ids=PUBLISHING)
+def test_what_accepts_published_flows(rules, may):
+    """It lets flows of an interface pass only if something may be published for that."""
+    table = filter_table(Hook.FORWARD, 0, matching(ACCEPT, PUBLISHED), Rule(verdict=Verdict.DROP))
+    nat = nat_table(pre=rules, dnat=[DNAT], empty=[])
+    assert (block(table, nat) is None) is may
+    assert block(table, nat._replace(dormant=True))
+    assert block(table, nat, published=True) is None
+    assert block(table)
+    assert block(table, nat._replace(families=IPV6))
+
+
+def test_other_bits_of_the_status_are_unknown():
+    """A flow that comes again may be assured; what is not published is surely not that."""
+    assured = masked(Field.CT_STATUS, 0x04, 0, negated=True)
+    assert block(filter_table(Hook.FORWARD, 0, matching(ACCEPT, assured), DROP)) is None
+    unpublished = masked(Field.CT_STATUS, 0x20, 0)
+    assert block(filter_table(Hook.FORWARD, 0, matching(DROP, unpublished)))
 
 
 def test_a_queue_to_which_nobody_listens():

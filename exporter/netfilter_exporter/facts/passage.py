@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from netfilter_exporter.facts.engines import other_engines
 from netfilter_exporter.facts.forwarding import (
     interfaces,
     ipv4_forwarding,
     ipv6_forwarding,
 )
 from netfilter_exporter.facts.rulesets import Ruleset, rulesets
+from netfilter_exporter.facts.set_contents import SetReader
 from netfilter_exporter.facts.snapshot import Snapshot, fact
 from netfilter_exporter.kernel import addresses, files, route
 from netfilter_exporter.kernel.errors import NoData, ReadError
@@ -27,7 +31,9 @@ from netfilter_exporter.rules.match import (
     Range,
     interface_names,
     intersection,
+    ranged,
 )
+from netfilter_exporter.rules.model import Action, Table
 from netfilter_exporter.rules.passage import Block
 
 #: Global addresses of two regions: a default route leads to both.
@@ -38,6 +44,8 @@ _ANYWHERE = {
 _SOURCE = {Family.IPV4: Field.SOURCE_IPV4, Family.IPV6: Field.SOURCE_IPV6}
 #: Interfaces of a family that are judged: with more of them, none is.
 _MOST = 512
+_ANONYMOUS = "__set"  #: how libnftnl and libnftables name sets that stand in a rule
+_PUBLISHING = (Action.DNAT, Action.REDIRECT, Action.NETMAP)
 _DOWN = frozenset({"down", "lowerlayerdown", "notpresent"})
 
 
@@ -67,20 +75,28 @@ def blocked_interfaces(snapshot: Snapshot) -> tuple[Blocked, ...]:
     of these only if another base chain accepts what it names, if a rule translates its network, or
     if rules that translate any network are left without an interface that can use them.
     """
-    found = [each for each in rulesets(snapshot) if each.facts is not None]
+    found = rulesets(snapshot)
     if not any(each.facts and each.facts.passage.tables for each in found):
         return ()
-    return tuple(each for family in Family for each in _of_family(snapshot, family, found))
+    sets = SetReader(snapshot)
+    try:
+        return tuple(
+            each for family in Family for each in _of_family(snapshot, family, found, sets)
+        )
+    finally:
+        sets.close()
 
 
-def _of_family(snapshot: Snapshot, family: Family, found: Sequence[Ruleset]) -> Iterator[Blocked]:
+def _of_family(
+    snapshot: Snapshot, family: Family, found: Sequence[Ruleset], sets: SetReader
+) -> Iterator[Blocked]:
     scopes = list(_scopes(found, family))
     if not scopes:
         return
     names = _forwarding(snapshot, family)
     if not names or len(names) > _MOST:
         return
-    blocks = {name: _block(snapshot, family, name, found) for name in names}
+    blocks = {name: _block(snapshot, family, name, found, sets) for name in names}
     named = frozenset(_named(scopes, Field.OUTPUT_INTERFACE))
     if not any(block for name, block in blocks.items() if name not in named):
         return  # as on most gateways, which let nothing in from the uplink
@@ -116,15 +132,41 @@ def _forwarding(snapshot: Snapshot, family: Family) -> list[str]:
 
 
 def _block(
-    snapshot: Snapshot, family: Family, name: str, found: Sequence[Ruleset]
+    snapshot: Snapshot, family: Family, name: str, found: Sequence[Ruleset], sets: SetReader
 ) -> tuple[Backend, Block] | None:
     incoming = Incoming(family, name, interfaces(snapshot).get(name, 0))
-    for each in found:
-        if each.facts is not None and family in each.families:
-            block = each.facts.passage.block(incoming, queue_listeners(snapshot))
+    here = [each for each in found if family in each.families]
+    for each in here:
+        if each.facts is not None:
+            published = any(_publishes(other, family) for other in here if other is not each)
+            published = published or any(other_engines(snapshot).values())
+            block = each.facts.passage.block(
+                incoming,
+                queue_listeners(snapshot),
+                published=published,
+                contents=functools.partial(_states, sets),
+            )
             if block is not None:
                 return each.backend, block
     return None
+
+
+def _states(sets: SetReader, table: Table, match: InSet) -> Match:
+    """Return a match on the states that a set without a name holds, which cannot change."""
+    if match.fields != (Field.CT_STATE,) or not match.name.startswith(_ANONYMOUS):
+        return match
+    found = sets.read(table.families, table.name, match.name)
+    if found is None or found.keys is None:
+        return match
+    states = (int.from_bytes(key[: Field.CT_STATE.size], sys.byteorder) for key in found.keys)
+    return ranged(Field.CT_STATE, ((state, state) for state in states), negated=match.negated)
+
+
+def _publishes(ruleset: Ruleset, family: Family) -> bool:
+    """Return whether rules may translate the destination of what arrives; unread, they may."""
+    if ruleset.facts is None:
+        return True
+    return any(ruleset.facts.rules[family, action] for action in _PUBLISHING)
 
 
 def _inside(snapshot: Snapshot, family: Family, names: Sequence[str]) -> list[str]:

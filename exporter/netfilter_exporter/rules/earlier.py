@@ -16,8 +16,8 @@ from netfilter_exporter.rules.match import Field
 from netfilter_exporter.rules.model import Table
 from netfilter_exporter.rules.termination import Termination
 
-#: What chains of other types, at priorities in between, may change.
-_CHANGING = frozenset({Field.MARK, Field.CT_MARK, Field.OTHER})
+#: What other chains, at priorities in between, may change.
+_CHANGING = frozenset({Field.MARK, Field.CT_MARK, Field.CT_STATUS, Field.OTHER})
 _OF_FAMILY = frozenset({Field.FAMILY, Field.ETHERTYPE})
 
 #: The translations that come before each base chain of a table.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Callable, NamedTuple
 
 from netfilter_exporter.rules.detail import RuleDetail
 from netfilter_exporter.rules.families import Family, Hook
 from netfilter_exporter.rules.match import (
     INTERFACE_BYTES,
+    Bits,
     Field,
+    InSet,
     Intervals,
+    Match,
     Range,
     contains,
     intersection,
@@ -19,6 +22,7 @@ from netfilter_exporter.rules.match import (
 from netfilter_exporter.rules.model import NF_IP_PRI_CONNTRACK, Chain, Rule
 
 NEW = 8  #: a bit of NF_CT_STATE
+_IPS_DST_NAT = 1 << 5  # include/uapi/linux/netfilter/nf_conntrack_common.h (v6.18)
 _TCP, _UDP = 6, 17
 _RTN_UNICAST = 1
 _ETHERTYPES = {Family.IPV4: 0x0800, Family.IPV6: 0x86DD}
@@ -40,12 +44,32 @@ class Meets(enum.Enum):
     ALWAYS = 2
 
 
-class Flows:
-    """All new TCP and UDP flows from an interface, as a base chain sees them."""
+#: Returns a match on what a set holds, where that is known, in place of the match on the set.
+Contents = Callable[[InSet], Match]
 
-    def __init__(self, incoming: Incoming, base: Chain) -> None:
+
+class Flows:
+    """All new TCP and UDP flows from an interface, as a base chain sees them.
+
+    They are for other hosts. `published`: rules may translate the destinations of some of them.
+    `arriving`: they have not met those rules, and some are for this host until then.
+    """
+
+    def __init__(
+        self,
+        incoming: Incoming,
+        base: Chain,
+        *,
+        published: bool = True,
+        arriving: bool = False,
+        contents: Contents | None = None,
+    ) -> None:
         self._family = incoming.family
+        self._contents = contents
         self._known = _known(incoming, base)
+        self._original = not published and Field.CT_STATE in self._known
+        if arriving:
+            del self._known[Field.DESTINATION_TYPE]
 
     def meet(self, rule: Rule, detail: RuleDetail) -> Meets:
         """Return how many of them a rule matches."""
@@ -53,20 +77,31 @@ class Flows:
             return Meets.NEVER
         if not rule.conditional:
             return Meets.ALWAYS
-        matches = detail.matches
-        sure = bool(matches)
-        for match in matches:
-            known = self._known.get(match.field) if isinstance(match, Range) else None
-            if not isinstance(match, Range) or known is None:
-                sure = False
-            elif not intersection(match.intervals, known):
-                return Meets.NEVER
-            elif not contains(match.intervals, known):
-                sure = False
-        return Meets.ALWAYS if sure else Meets.MAYBE
+        found = [self._accepted(match) for match in detail.matches]
+        if Meets.NEVER in found:
+            return Meets.NEVER
+        return Meets.MAYBE if not found or Meets.MAYBE in found else Meets.ALWAYS
+
+    def _accepted(self, match: Match) -> Meets:
+        """Return how many of them a match accepts."""
+        if isinstance(match, InSet) and self._contents is not None:
+            match = self._contents(match)
+        if isinstance(match, Bits):
+            return self._with_bits(match)
+        known = self._known.get(match.field) if isinstance(match, Range) else None
+        if not isinstance(match, Range) or known is None:
+            return Meets.MAYBE
+        if not intersection(match.intervals, known):
+            return Meets.NEVER
+        return Meets.ALWAYS if contains(match.intervals, known) else Meets.MAYBE
+
+    def _with_bits(self, match: Bits) -> Meets:
+        if not self._original or match.field is not Field.CT_STATUS or match.mask != _IPS_DST_NAT:
+            return Meets.MAYBE
+        return Meets.ALWAYS if (match.value == 0) is not match.negated else Meets.NEVER
 
 
-def _known(incoming: Incoming, base: Chain) -> Mapping[Field, Intervals]:
+def _known(incoming: Incoming, base: Chain) -> dict[Field, Intervals]:
     """Return what is known of them at a base chain."""
     name = int.from_bytes(
         incoming.interface.encode("utf-8", "surrogateescape").ljust(INTERFACE_BYTES, b"\0"), "big"

@@ -41,6 +41,7 @@ class Field(enum.Enum):
     MARK = "mark", 4
     CT_MARK = "ct mark", 4
     CT_STATE = "ct state", 4  #: one bit: 1 invalid, 2 established, 4 related, 8 new, 64 untracked
+    CT_STATUS = "ct status", 4  #: bits: IPS_* (nf_conntrack_common.h)
     USER = "skuid", 4
     GROUP = "skgid", 4
     SOURCE_TYPE = "fib saddr type", 4  #: RTN_* (include/uapi/linux/rtnetlink.h): 2 is local

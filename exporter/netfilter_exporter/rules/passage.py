@@ -4,25 +4,43 @@ What is forwarded meets all base chains of prerouting, forward and postrouting, 
 backend they are of: an accept ends one of them alone. So it is blocked as soon as one base chain
 provably drops all new TCP and UDP flows: a policy drop that no accepting rule may come before, a
 drop or reject that they all meet, a queue that no program listens to. A match that cannot be
-decided may let packets pass.
+decided may let packets pass. One that accepts published flows alone (`ct status dnat`) lets none
+pass from an interface if no rule may translate the destination of what arrives there.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
-from netfilter_exporter.rules.detail import Queue
+from netfilter_exporter.rules.detail import Queue, RuleDetail
 from netfilter_exporter.rules.families import Family, Hook
 from netfilter_exporter.rules.incoming import NEW, Flows, Incoming, Meets
-from netfilter_exporter.rules.match import Field, Match, Range, contains, interface_names
+from netfilter_exporter.rules.match import (
+    Bits,
+    Field,
+    InSet,
+    Match,
+    Range,
+    contains,
+    interface_names,
+)
 from netfilter_exporter.rules.model import Action, Chain, Rule, Table, Verdict
 
 #: Rules that are walked for one base chain; behind them packets may pass.
 _MOST_WALKED = 20_000
 #: Interfaces of which the answers are kept.
 _MOST_KEPT = 2048
+
+
+#: Returns a match on what a set of a table holds, where that is known, or the match on the set.
+Contents = Callable[[Table, InSet], Match]
+
+
+def _unread(_: Table, match: InSet) -> Match:
+    return match
 
 
 class Block(NamedTuple):
@@ -42,13 +60,19 @@ class Passage:
     """The base chains of one ruleset that may drop what is forwarded."""
 
     tables: list[Table] = dataclasses.field(default_factory=list)
-    _known: dict[tuple[Incoming, frozenset[int] | None], Block | None] = dataclasses.field(
+    #: those that may translate destinations of what arrives, if a rule of `tables` compares that
+    publishing: list[Table] = dataclasses.field(default_factory=list)
+    _known: dict[tuple[Incoming, frozenset[int] | None, bool], Block | None] = dataclasses.field(
         default_factory=dict
     )
     _named: frozenset[str] | None = None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Passage) and self.tables == other.tables
+        return (
+            isinstance(other, Passage)
+            and self.tables == other.tables
+            and self.publishing == other.publishing
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -65,19 +89,50 @@ class Passage:
         ):
             self.tables.append(table)
 
-    def block(self, incoming: Incoming, listeners: frozenset[int] | None) -> Block | None:
+    def add_publishing(self, tables: Iterable[Table]) -> None:
+        """Add what decides whether a rule accepts any published flow; after all `tables`."""
+        if any(map(_asks_for_published, self.tables)):
+            self.publishing += filter(_publishes, tables)
+
+    def block(
+        self,
+        incoming: Incoming,
+        listeners: frozenset[int] | None,
+        *,
+        published: bool = False,
+        contents: Contents = _unread,
+    ) -> Block | None:
         """Return what drops all new flows of an interface.
 
-        `listeners` are the queues that a program listens to; None: unknown.
+        `listeners` are the queues that a program listens to; None: unknown. `published`: rules of
+        the other backend may translate their destinations. `contents` must return the same for a
+        set as long as the ruleset is the same.
         """
-        key = incoming, listeners
+        key = incoming, listeners, published
         if key not in self._known:
             if len(self._known) >= _MOST_KEPT:
                 self._known.clear()
-            self._known[key] = self._find(incoming, listeners)
+            published = published or self._may_publish(incoming)
+            flows = functools.partial(Flows, incoming, published=published)
+            self._known[key] = self._find(incoming, listeners, flows, contents)
         return self._known[key]
 
-    def _find(self, incoming: Incoming, listeners: frozenset[int] | None) -> Block | None:
+    def _may_publish(self, incoming: Incoming) -> bool:
+        return any(
+            _Arrival(table, chain, Flows(incoming, chain, arriving=True), None).is_translated(name)
+            for table in self.publishing
+            if incoming.family in table.families
+            for name, chain in table.chains.items()
+            if _translates_arriving(chain)
+        )
+
+    def _find(
+        self,
+        incoming: Incoming,
+        listeners: frozenset[int] | None,
+        flows: Callable[..., Flows],
+        contents: Contents,
+    ) -> Block | None:
         bases = [
             (chain.hook, chain.priority, table, name)
             for table in self.tables
@@ -86,7 +141,8 @@ class Passage:
             if chain.hook is not None and chain.sees_forwarded and _is_judged(chain)
         ]
         for hook, _, table, name in sorted(bases, key=lambda base: base[:2]):
-            walk = _Walk(table, table.chains[name], incoming, listeners)
+            base, known = table.chains[name], functools.partial(contents, table)
+            walk = _Walk(table, base, flows(base, contents=known), listeners)
             if not walk.passes(name):
                 found = walk.dropped_at or ("", 0, None)
                 return Block(table.families, table.name, name, hook, *found)
@@ -141,13 +197,13 @@ class _Walk:
     """The ways of the new flows of one interface through one base chain."""
 
     def __init__(
-        self, table: Table, base: Chain, incoming: Incoming, listeners: frozenset[int] | None
+        self, table: Table, base: Chain, flows: Flows, listeners: frozenset[int] | None
     ) -> None:
         self.dropped_at: tuple[str, int, int | None] | None = None
         self._table = table
         self._base = base
         self._listeners = listeners
-        self._flows = Flows(incoming, base)
+        self._flows = flows
         self._left = _MOST_WALKED
         self._open: set[str] = set()
 
@@ -222,6 +278,44 @@ class _Walk:
     def _note(self, chain: str, position: int, rule: Rule) -> None:
         queue = rule.form.queue
         self.dropped_at = chain, position, queue.first if queue else None
+
+
+class _Arrival(_Walk):
+    """Their ways through a NAT chain at prerouting: here a packet passes by being translated."""
+
+    def is_translated(self, base: str) -> bool:
+        """Return whether a rule may translate the destination of some new flow."""
+        return self._chain(base)[0]
+
+    def _lets_pass(self, rule: Rule) -> bool:
+        return rule.action is not None
+
+
+def _translates_arriving(chain: Chain) -> bool:
+    return chain.translates and chain.hook is Hook.PREROUTING
+
+
+def _publishes(table: Table) -> bool:
+    return not table.dormant and any(map(_translates_arriving, table.chains.values()))
+
+
+def _asks_for_published(table: Table) -> bool:
+    """Return whether a rule compares the status of flows: by the first rule of each form."""
+    forms: set[int] = set()
+    for chain in table.chains.values():
+        start = 0
+        for rule in chain.rules:
+            form, end = rule.form, start + rule.form.size
+            if id(form) not in forms:
+                forms.add(id(form))
+                if any(map(_compares_status, RuleDetail(form, chain.values[start:end]).matches)):
+                    return True
+            start = end
+    return False
+
+
+def _compares_status(match: Match) -> bool:
+    return isinstance(match, (Bits, Range)) and match.field is Field.CT_STATUS
 
 
 def _is_judged(chain: Chain) -> bool:

@@ -107,6 +107,7 @@ def analyze(tables: Iterable[Table], memory: Memory | None = None) -> RulesetFac
         _analyze(facts, graph)
         if memory is not None:
             memory[key] = graph.remember()
+    facts.passage.add_publishing(tables)
     return facts
 
 

@@ -37,7 +37,7 @@ PROGRAM = Program(
             setup=foreign,
             fault=_firewalld.without_policy,
             works={"bulk": (True, True), "out": (True, False), "in": (True, True)},
-            alerts=frozenset({"NetfilterNatTrafficDropped"}),
+            alerts=frozenset({"NetfilterForwardBlocked"}),
         ),
         "stopped": Scenario(
             about="firewalld is stopped, and takes its rules with it.",

@@ -57,6 +57,7 @@ _HOST_ORDER = frozenset(
         Field.USER,
         Field.GROUP,
         Field.CT_STATE,
+        Field.CT_STATUS,
         Field.CT_MARK,
         Field.SOURCE_TYPE,
         Field.DESTINATION_TYPE,
@@ -89,7 +90,11 @@ def meta(given: Expression, state: State) -> Part:
     return Part()
 
 
-_CT = {uapi.NFT_CT_STATE: Field.CT_STATE, uapi.NFT_CT_MARK: Field.CT_MARK}
+_CT = {
+    uapi.NFT_CT_STATE: Field.CT_STATE,
+    uapi.NFT_CT_STATUS: Field.CT_STATUS,
+    uapi.NFT_CT_MARK: Field.CT_MARK,
+}
 
 
 def ct(given: Expression, state: State) -> Part:
