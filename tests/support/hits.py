@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 from collections.abc import Mapping
 
@@ -55,8 +56,13 @@ def reset_rules(table: str) -> None:
         c.dump("nftables GETRULE_RESET", _GETRULE_RESET, request, bytes)
 
 
+#: An ephemeral port may be one whose flow still exists: a datagram from it begins no other.
+_source_ports = itertools.count(1024)
+
+
 def open_flows(address: str, port: int, number: int) -> None:
-    """Send one datagram from each of so many sockets: each begins a flow."""
+    """Send one datagram from each of so many source ports: each begins a flow."""
     for _ in range(number):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.bind(("", next(_source_ports)))
             sender.sendto(b"x", (address, port))
