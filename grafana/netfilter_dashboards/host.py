@@ -108,6 +108,7 @@ def _wrong_now() -> Row:
         Column("table", "Table"),
         Column("chain", "Chain"),
         Column("interface", "Interface"),
+        Column("netns", "Namespace"),
         Column("action", "Action"),
         Column("capability", "Capability"),
         Column("name", "Name"),

@@ -283,6 +283,39 @@ def _flows() -> Row:
     )
 
 
+def _namespaces() -> Row:
+    legend = "{{instance}} {{netns}}"
+    return Row(
+        8,
+        (
+            Placed(
+                12,
+                "Table fill of other namespaces",
+                "Entries of other network namespaces as a share of the limit, the ten fullest."
+                " Requires --collector.namespaces. The lines are the thresholds of the alerts.",
+                graph(
+                    Query(f"topk(10, {q.NETNS_FILL})", legend),
+                    unit="percentunit",
+                    limits=states.FILL,
+                    top=1,
+                ),
+            ),
+            Placed(
+                12,
+                "Drops in other namespaces within 5 minutes",
+                "Packets dropped in other network namespaces because the table had no room,"
+                " without insert races, the ten with the most.",
+                graph(
+                    Query(f"topk(10, {q.NETNS_DROPS})", legend),
+                    unit="short",
+                    limits=states.DROPS_5M,
+                ),
+            ),
+        ),
+        "Other network namespaces",
+    )
+
+
 def _configuration() -> Row:
     wanted = f"{q.HOST}, name, source"
     interface = f"{q.HOST}, family, interface"
@@ -383,6 +416,7 @@ def details() -> tuple[Row, ...]:
         _table(),
         _losses(),
         _traffic(),
+        _namespaces(),
         _configuration(),
         _exporter(),
     )

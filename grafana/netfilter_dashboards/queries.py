@@ -246,6 +246,15 @@ _PREDICTED = (
     f"max by ({HOST}) (predict_linear({metric('conntrack_entries', over='[1h]')}, 4 * 3600))"
 )
 PREDICTED_FILL = f"clamp({_PREDICTED} / {LIMIT}, 0, 1.5)"
+#: Of other network namespaces, each against the one limit.
+NETNS = f"{HOST}, netns"
+NETNS_FILL = (
+    f"{by(NETNS, 'max', metric('netns_conntrack_entries'))} / on ({HOST}) group_left () {LIMIT}"
+)
+NETNS_DROPS = (
+    f"max by ({NETNS}) (increase({metric('netns_conntrack_drop_total', over='[5m]')}))"
+    f" - max by ({NETNS}) (increase({metric('netns_conntrack_insert_failed_total', over='[5m]')}))"
+)
 #: What was forwarded and did not go out: local output goes out too and is taken off.
 SENT_ON = (
     f"clamp_min({rate('ip_out_transmitted_total', FAMILY)}"

@@ -17,7 +17,16 @@ FOREIGN: Mapping[str, frozenset[str]] = {
     "up": TARGET,
     # With the labels of each alert.
     "ALERTS": TARGET
-    | {"alertname", "alertstate", "severity", "family", "capability", "protocol", "address"},
+    | {
+        "alertname",
+        "alertstate",
+        "severity",
+        "family",
+        "capability",
+        "protocol",
+        "address",
+        "netns",
+    },
     "ALERTS_FOR_STATE": TARGET | {"alertname", "severity"},
 }
 

@@ -9,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfilter_exporter import collectors, flags
+from netfilter_exporter.check.context import Context
+from netfilter_exporter.check.namespace_watch import ALL, NamespaceWatch, Watched
+from netfilter_exporter.check.report import evaluate
 from netfilter_exporter.collection import collect
 from netfilter_exporter.collectors.namespaces import COLLECTOR, LIMIT
+from netfilter_exporter.facts.conntrack import conntrack_limit
 from netfilter_exporter.facts.namespaces import namespace_sampler
 from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel.conntrack.statistics import parse_entries
@@ -21,7 +25,9 @@ from netfilter_exporter.kernel.netns import ids
 from netfilter_exporter.kernel.netns.cgroup import Owner, parse_cgroup
 from netfilter_exporter.kernel.netns.processes import read_inhabited
 from netfilter_exporter.kernel.system import System
+from netfilter_exporter.netns.sampler import Namespace, Sample
 from netfilter_exporter.netns.selection import Selection
+from support.checks import scrape
 from support.page import collected
 
 ID = "0123456789abcdef" * 4
@@ -283,3 +289,84 @@ def test_a_pattern_that_is_none_is_wrong_usage(capsys):
     with pytest.raises(SystemExit):
         parsed("--netns.include=(")
     assert "'(' is not a pattern" in capsys.readouterr().err
+
+
+# -- check ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="checked")
+def _checked(fake_host):
+    """Return a function that checks a recorded host with other namespaces."""
+    run = scrape(fake_host("6.18/nat-nft"))
+    limit = conntrack_limit(run.snapshot)
+
+    def check(now, before=None, error=None):
+        def sample(totals):
+            return Sample(tuple(Namespace(n, Owner(), int(e * limit), t) for n, e, t in totals))
+
+        watched = Watched(sample(now), sample(before) if before else None, 2.0, error)
+        report = evaluate(Context(run, namespaces=watched))
+        return {
+            (each.alert.removeprefix("NetfilterNetns"), each.severity.value): each
+            for each in report.findings
+            if "Netns" in each.alert
+        }
+
+    return check
+
+
+def test_nobody_who_names_no_namespace_hears_of_them(fake_host):
+    """The alerts stand in no part of the report."""
+    report = evaluate(Context(scrape(fake_host("6.18/nat-nft"))))
+    assert not [each for each in report.findings if "Netns" in each.alert]
+    assert not [name for name in report.silent if "Netns" in name]
+
+
+@pytest.mark.parametrize(
+    ("fill", "found"),
+    [(0.5, set()), (0.9, {"warning"}), (0.99, {"critical"})],
+)
+def test_a_table_is_filling_where_its_alert_says_so(checked, fill, found):
+    """Each namespace against the one limit; the remedy lists the sources inside."""
+    findings = checked([("qrouter-1", fill, {}), ("qrouter-2", 0.1, {})])
+    assert {severity for _, severity in findings} == found
+    for each in findings.values():
+        assert each.evidence["netns"] == "qrouter-1"
+        assert any("ip netns exec qrouter-1 conntrack -L" in line for line in each.remedy)
+
+
+def test_drops_count_without_races(checked):
+    """Over the time between two looks; a namespace that is new has no rate."""
+    before = [("a", 0.1, {"drop": 5, "insert_failed": 5}), ("b", 0.1, {"drop": 5})]
+    now = [
+        ("a", 0.1, {"drop": 9, "insert_failed": 9}),
+        ("b", 0.1, {"drop": 9, "insert_failed": 0}),
+        ("c", 0.1, {"drop": 9}),
+    ]
+    (found,) = checked(now, before).values()
+    assert found.evidence["netns"] == "b"
+    assert found.severity.value == "critical"
+    assert checked(now) == {}
+
+
+def test_namespaces_that_are_unknown_are_no_ok(checked):
+    """A name that no namespace has, and processes that are hidden, are unknown."""
+    assert set(checked([])) == {("TableFilling", "unknown")}
+    hidden = checked([], error=Denied("hidden"))
+    assert set(hidden) == {("TableFilling", "unknown"), ("Dropping", "unknown")}
+
+
+def test_the_watch_takes_the_namespace_of_a_name(proc):
+    """Or all of them; the second look has the first to compare with."""
+    process = proc.process(20, statistics(7, drop=1))
+    inode = str((process / "net/stat").stat().st_ino)
+    system = System(paths=proc.paths)
+    watch = NamespaceWatch(system, inode)
+    assert watch.look().before is None
+    (process / "net/stat/nf_conntrack").write_text(statistics(7, drop=4))
+    watched = watch.look()
+    assert [each.name for each in watched.now.namespaces] == [inode]
+    assert watched.now.namespaces[0].totals["drop"] == 4
+    assert watched.before.namespaces[0].totals["drop"] == 1
+    assert len(NamespaceWatch(system, ALL).look().now.namespaces) == 2
+    assert NamespaceWatch(system, "none").look().now.namespaces == ()

@@ -13,6 +13,7 @@ from netfilter_exporter.check import (
     hidden,
     matching,
     modules,
+    namespaces,
     passage,
     rules,
     sysctls,
@@ -34,6 +35,7 @@ class Alert(NamedTuple):
     name: str
     severities: tuple[Severity, ...]
     check: Check | None = None  #: None: it is decided by history alone
+    of_namespaces: bool = False  #: about other network namespaces, which are checked on request
 
 
 ALERTS = (
@@ -67,6 +69,10 @@ ALERTS = (
     Alert("NetfilterConntrackInvalidPackets", (_INFO,), table.conntrack_invalid_packets),
     Alert("NetfilterConntrackUnlimited", (_WARNING,), table.conntrack_unlimited),
     Alert("NetfilterConntrackHashTooSmall", (_WARNING,), table.conntrack_hash_too_small),
+    Alert(
+        "NetfilterNetnsTableFilling", (_WARNING, _CRITICAL), namespaces.netns_table_filling, True
+    ),
+    Alert("NetfilterNetnsDropping", (_CRITICAL,), namespaces.netns_dropping, True),
     Alert("NetfilterConntrackNetlinkMissing", (_INFO,), tracking.conntrack_netlink_missing),
     Alert("NetfilterConntrackModuleMissing", (_CRITICAL,), modules.conntrack_module_missing),
     Alert("NetfilterModulesDirectoryMissing", (_WARNING,), modules.modules_directory_missing),

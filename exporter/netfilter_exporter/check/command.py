@@ -16,6 +16,7 @@ from netfilter_exporter import collectors, path_flags
 from netfilter_exporter.check import document, flow_listing, plugin, report, text
 from netfilter_exporter.check.context import Context, Counters, counters
 from netfilter_exporter.check.flow_watch import FlowWatch
+from netfilter_exporter.check.namespace_watch import ALL, NamespaceWatch
 from netfilter_exporter.check.report import Report
 from netfilter_exporter.collection import PAGE_TIMEOUT, Gatherer
 from netfilter_exporter.config.model import Config, ConfigError, load
@@ -33,18 +34,22 @@ _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 class Checker:
     """Looks at the host again and again."""
 
-    def __init__(self, system: System, config: Config) -> None:
+    def __init__(self, system: System, config: Config, netns: str | None = None) -> None:
+        """`netns` is the name of another network namespace to check too, or `ALL`."""
         self._host = Host(system, config)
         self._gatherer = Gatherer(self._host, config.collectors)
         found = collectors.load().values()
         self._collectors = tuple(each for each in found if each.by_default)
         self._before: Counters | None = None
         self._flows = FlowWatch(system, config)
+        self._namespaces = None if netns is None else NamespaceWatch(system, netns)
         self._watched = False  #: whether there is a sample to compare with
 
     def prepare(self) -> bool:
         """Take the first of the two readings that a rate needs; return whether there was one."""
         self._flows.begin()
+        if self._namespaces:
+            self._namespaces.look()
         self._watched = True
         snapshot = self._host.snapshot(PAGE_TIMEOUT)
         try:
@@ -57,7 +62,8 @@ class Checker:
         """Report what is wrong now, and what has happened since the last check."""
         flows = self._flows.end() if self._watched else None
         run = self._gatherer.gather_whole(self._collectors)
-        context = Context(run, self._before, flows)
+        namespaces = self._namespaces.look() if self._namespaces else None
+        context = Context(run, self._before, flows, namespaces)
         try:
             made = report.evaluate(context, require_proof=require_proof)
             self._before = context.now
@@ -88,7 +94,7 @@ def _check(argv: Sequence[str]) -> int:
         plugin.complain(str(error))
         return plugin.UNKNOWN
     system = System(paths)
-    checker = Checker(system, config)
+    checker = Checker(system, config, args.netns)
     with contextlib.closing(checker):
         code = _run(checker, args)
     if args.flows:
@@ -178,6 +184,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="list states of flows, top private sources, destinations, and flows that share NAT"
         " ports; only on a terminal",
+    )
+    parser.add_argument(
+        "--netns",
+        metavar="NAME",
+        help=f"also check the network namespace of this name, or {ALL} that have a process",
     )
     parser.add_argument("--no-color", action="store_true", help="no colour on a terminal either")
     path_flags.add_paths(parser)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from netfilter_exporter.check.flow_watch import NewFlows
+from netfilter_exporter.check.namespace_watch import Watched
 from netfilter_exporter.check.proof import Observed, Proof, prove
 from netfilter_exporter.check.services import Manager, managers
 from netfilter_exporter.collection import Outcome, Run
@@ -78,16 +79,19 @@ class Context:
         run: Run,
         before: Counters | None = None,
         flows: NewFlows | ReadError | None = None,
+        namespaces: Watched | None = None,
     ) -> None:
         """`before` are the counters of an earlier check, without which there are no rates.
 
-        `flows` are the connections that are new since then, or why they are unknown.
+        `flows` are the connections that are new since then, or why they are unknown. `namespaces`
+        are other network namespaces, None where nobody wants to know.
         """
         self.snapshot = run.snapshot
         self.outcomes: Mapping[str, Outcome] = run.outcomes
         self.config: Config = run.snapshot.host.config
         self._before = before
         self.flows = flows
+        self.namespaces = namespaces
         self.observed: Observed = flows.observed() if isinstance(flows, NewFlows) else {}
 
     # -- the role --------------------------------------------------------------------------

@@ -73,6 +73,8 @@ def evaluate(context: Context, *, require_proof: bool = False) -> Report:
     findings: list[Finding] = []
     silent: list[str] = []
     for alert in ALERTS:
+        if alert.of_namespaces and context.namespaces is None:
+            continue
         found = [finding(alert.name, alert.severities[0], f) for f in _findings(alert, context)]
         if not found:
             silent.append(alert.name)

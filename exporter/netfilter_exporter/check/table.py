@@ -49,17 +49,22 @@ def conntrack_table_filling(context: Context) -> Iterator[Found]:
     if limit <= 0 or entries <= FILLING * limit:
         return
     full = entries > FULL * limit
-    larger = max(1 << (2 * limit - 1).bit_length(), _LEAST_LIMIT)
     yield Found(
         f"The table of connections is {entries / limit:.0%} full: {entries} of {limit}.",
         "At the limit the kernel drops every new connection silently.",
         {"entries": entries, "limit": limit},
-        (*_raise_limit(context, larger), *_BIGGEST),
+        (*raise_limit(context, larger(limit)), *_BIGGEST),
         Severity.CRITICAL if full else None,
     )
 
 
-def _raise_limit(context: Context, limit: int) -> tuple[Line, ...]:
+def larger(limit: int) -> int:
+    """Return a limit that is at least twice as high."""
+    return max(1 << (2 * limit - 1).bit_length(), _LEAST_LIMIT)
+
+
+def raise_limit(context: Context, limit: int) -> tuple[Line, ...]:
+    """Return what sets the limit, which all namespaces share, and resizes the hash table."""
     modules = kernel_modules(context.snapshot)
     lines = commands.set_sysctl(_MAX, limit, modules) + _resize(context, limit // 4)
     if not host_network_namespace(context.snapshot):

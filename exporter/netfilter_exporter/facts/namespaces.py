@@ -11,8 +11,8 @@ from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.netns.sampler import NamespaceSampler, Sample
 
-#: Seconds for the netlink requests of one look.
-_DEADLINE = 2.0
+#: Seconds for the netlink requests of one look, which reads files of all processes between them.
+_DEADLINE = 30.0
 
 
 @kept
