@@ -37,7 +37,7 @@ NETMAP = 1 << 6
         "dnat of both": ([nft.nat(DNAT, 1)], Rule(action=Action.DNAT)),
         "netmap": ([nft.nat(SNAT, 2, NETMAP)], Rule(action=Action.NETMAP, families=IPV4)),
         "redirect": ([nft.expression("redir")], Rule(action=Action.REDIRECT)),
-        "counted": ([COUNTER, nft.masquerade()], Rule(action=Action.MASQUERADE)),
+        "counted": ([COUNTER, nft.masquerade()], Rule(action=Action.MASQUERADE, counted=True)),
         "accept": ([nft.immediate(nft.ACCEPT)], Rule(verdict=Verdict.ACCEPT)),
         "drop": ([nft.immediate(nft.DROP)], Rule(verdict=Verdict.DROP)),
         "return": ([nft.immediate(nft.RETURN)], Rule(verdict=Verdict.RETURN)),
