@@ -23,6 +23,11 @@ def foreign(host):
     host.nft(FOREIGN)
 
 
+def stopped(host):
+    host.program("pkill -x firewalld")
+    host.until(lambda: not host.has("table inet firewalld"))
+
+
 PROGRAM = Program(
     packages=("firewalld", "dbus-daemon"),
     role="{ipv4: required, ipv6: none}",
@@ -42,7 +47,7 @@ PROGRAM = Program(
         "stopped": Scenario(
             about="firewalld is stopped, and takes its rules with it.",
             setup=setup,
-            fault=lambda host: host.program("pkill -x firewalld"),
+            fault=stopped,
             works={"out": (True, False)},
             alerts=frozenset({"NetfilterConntrackDisabled"}),
         ),
