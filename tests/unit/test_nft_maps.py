@@ -59,7 +59,7 @@ def readings(*answers, handles=(1, 1), rules=(RULE, RULE), chains=(CHAINS, CHAIN
 def read(maps, connection, uses, tables, chains=CHAINS):
     """Return where the maps lead that rules use, and whether that lasts."""
     reading = maps.begin(connection, tables, lambda: chains, Names())
-    list(reading.follow(uses))
+    reading.follow(uses)
     maps.end(reading)
     return reading.found, reading.lasting
 

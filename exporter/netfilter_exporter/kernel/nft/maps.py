@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Callable, NamedTuple, Optional
 
 from netfilter_exporter.kernel.names import Names
@@ -132,8 +132,9 @@ class MapReading:
         self._chains = chains
         self._parse = parser_cache(functools.partial(parse_element, names=names))
 
-    def follow(self, uses: Iterable[Use]) -> Iterator[str]:
-        """Yield the chains that the maps of these rules lead to."""
+    def follow(self, uses: Iterable[Use]) -> list[str]:
+        """Return the chains that the maps of these rules lead to."""
+        found: list[str] = []
         for use in uses:
             key = use.table, use.map
             life = self._tables.get(use.table, 0), use
@@ -147,7 +148,8 @@ class MapReading:
                 self.lasting = False
             if life[0]:
                 self.known[life] = known
-            yield from targets
+            found += targets
+        return found
 
     def _targets(self, key: MapKey, remembered: _Known | None) -> Targets:
         if remembered is None or remembered.handles is None:

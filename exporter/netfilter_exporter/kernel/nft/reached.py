@@ -72,7 +72,9 @@ def read_reached(
         name = pending.pop()
         found = reader.read(table, {name: bases[name]} if name in bases else {}, name)
         if found.chains.keys() - {name}:  # this kernel has no filter
-            return reader.read(table, bases)
+            whole = reader.read(table, bases)
+            maps.follow(whole.uses)
+            return whole
         reached.chains.update(found.chains)
         reached.uses.extend(found.uses)
         new = _targets(found.chains.values()).union(maps.follow(found.uses)) - known

@@ -230,12 +230,12 @@ def _read_once(
     for key in [key for key, bases in chains.items() if are_of_interest(bases)]:
         if sizes[key] < many:
             found = reader.read(key, chains[key])
+            reading.follow(found.uses)
         else:
             found = read_reached(reader, key, chains[key], reading, gate)
         chains[key] = found.chains
         sizes[key] = sum([len(chain.rules) for chain in found.chains.values()])
         uses += found.uses
-    collections.deque(reading.follow(uses), maxlen=0)
     maps.end(reading)
     families = {
         key: read_families(connection, key, use.family_at)
