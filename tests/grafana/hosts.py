@@ -27,13 +27,13 @@ table ip nat {
   }
   chain postrouting {
     type nat hook postrouting priority srcnat;
-    oifname "wan0" masquerade
+    oifname "wan0" counter masquerade
   }
 }
 table ip6 nat6 {
   chain postrouting {
     type nat hook postrouting priority srcnat;
-    oifname "wan0" masquerade
+    oifname "wan0" counter masquerade
   }
 }
 """
@@ -55,14 +55,14 @@ table ip nat {
   }
   chain postrouting {
     type nat hook postrouting priority srcnat;
-    oifname "wan0" masquerade
+    oifname "wan0" counter masquerade
   }
 }
 table ip6 nat6 {
   flags dormant
   chain postrouting {
     type nat hook postrouting priority srcnat;
-    oifname "wan0" masquerade
+    oifname "wan0" counter masquerade
   }
 }
 """

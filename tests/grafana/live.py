@@ -28,6 +28,7 @@ WISHES = {
     "nat": {"ipv4": "required"},
     "sysctls": {"net.ipv4.ip_forward": 1, "net.netfilter.nf_conntrack_acct": 1},
 }
+UPLINK = {"name": "uplink", "family": "ipv4", "action": "masquerade", "interface": "wan0"}
 
 
 class Fleet(NamedTuple):
@@ -69,7 +70,8 @@ def unprivileged() -> tuple[str, ...]:
 def fleet(version: str, folder: Path, rules: Path) -> Iterator[Fleet]:
     """Yield a healthy fleet of six hosts; one may read next to nothing."""
     with limit.kept(), scene.watched(folder) as (hosts, router):
-        hosts.add(GATEWAY, namespace=router.router, config=WISHES)
+        wishes = {**WISHES, "expect": {"rules": [UPLINK]}}
+        hosts.add(GATEWAY, "--collector.namespaces", namespace=router.router, config=wishes)
         hosts.add(EDGE, config=WISHES)
         hosts.add(CONTAINERS, config=ANYWHERE)
         hosts.add(PLAIN, config=ANYWHERE)

@@ -17,7 +17,7 @@ import yaml
 from support.answers import Evaluation, ask, seconds
 
 TESTS = Path(__file__).parents[2] / "alerts" / "tests"
-HOLD = 60 * 60  #: seconds for which nothing changes; the last of them are looked at:
+HOLD = 80 * 60  #: seconds for which nothing changes; the last of them are looked at:
 LOOKED_AT = 30 * 60
 #: One of so many scrapes is lost.
 LOST = 5
