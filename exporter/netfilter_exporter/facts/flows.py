@@ -94,11 +94,7 @@ class _Gate:
     def ctnetlink(self) -> Connection:
         """Return a connection; raises `ReadError` where asking may load a module."""
         self._modules.read().require("nf_conntrack_netlink")
-        return _connection(self._system, NETLINK_NETFILTER)
-
-
-def _connection(system: System, protocol: int) -> Connection:
-    return Connection(system.netlink(protocol), system.clock() + _DEADLINE, system.clock)
+        return self._system.connect(NETLINK_NETFILTER, _DEADLINE)
 
 
 @contextlib.contextmanager
@@ -108,7 +104,7 @@ def _routes(system: System) -> Iterator[AskRoute]:
 
         @functools.cache
         def connection() -> Connection:
-            opened = _connection(system, NETLINK_ROUTE)
+            opened = system.connect(NETLINK_ROUTE, _DEADLINE)
             stack.callback(opened.close)
             return opened
 

@@ -18,7 +18,6 @@ from netfilter_exporter.hits.sampler import HitSampler, RulesetHits, Source
 from netfilter_exporter.kernel.errors import Inconclusive, NoData, ReadError, raise_worst
 from netfilter_exporter.kernel.modules.model import ModuleState
 from netfilter_exporter.kernel.modules.reader import ModuleReader, read_forced_unload
-from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER
 from netfilter_exporter.kernel.rulesets import LegacyReader, NftablesReader, life
 from netfilter_exporter.kernel.xtables import tables as xtables
@@ -129,11 +128,7 @@ class _NftablesSource:
             raise NoData("nftables: the rules were not read yet")
         _require_counted("nftables", last.facts.counted)
         self._gate.require_nf_tables(of_life)
-        system = self._system
-        connection = Connection(
-            system.netlink(NETLINK_NETFILTER), system.clock() + _DEADLINE, system.clock
-        )
-        with contextlib.closing(connection):
+        with contextlib.closing(self._system.connect(NETLINK_NETFILTER, _DEADLINE)) as connection:
             return self._counters.read(connection, last)
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
-from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.netns.sampler import NamespaceSampler, Sample
@@ -23,15 +21,9 @@ def namespace_sampler(host: Host) -> NamespaceSampler:
 
 def make_sampler(system: System) -> NamespaceSampler:
     """Return a sampler that has not looked yet."""
-
-    @contextlib.contextmanager
-    def connect() -> Iterator[Connection]:
-        transport = system.netlink(NETLINK_ROUTE)
-        connection = Connection(transport, system.clock() + _DEADLINE, system.clock)
-        with contextlib.closing(connection):
-            yield connection
-
-    return NamespaceSampler(system.paths, connect)
+    return NamespaceSampler(
+        system.paths, lambda: contextlib.closing(system.connect(NETLINK_ROUTE, _DEADLINE))
+    )
 
 
 @fact

@@ -11,13 +11,12 @@ from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER
 from netfilter_exporter.kernel.nft.maps import MapKey
 from netfilter_exporter.kernel.nft.sets import SetContents, read_contents
-from netfilter_exporter.rules.families import FAMILIES_OF, Family
+from netfilter_exporter.rules.families import NFPROTO_OF, Family
 
 #: Sets that are read of a host: of more of them nothing is known.
 _MOST_SETS = 64
 #: Seconds after which a set that changes by itself is read again while it holds something.
 _AGE = 60.0
-_NFPROTO = {families: number for number, families in FAMILIES_OF.items()}
 
 
 class _Known:
@@ -52,7 +51,7 @@ class SetReader:
     def read(self, families: frozenset[Family], table: str, name: str) -> SetContents | None:
         """Return what a set of nftables holds; None: it is unknown."""
         self._check_generation()
-        key: MapKey = ((_NFPROTO[families], table), name)
+        key: MapKey = ((NFPROTO_OF[families], table), name)
         known = self._known.sets
         read_at, found = known.get(key, (0.0, None))
         lasting = found is None or not found.changes

@@ -22,9 +22,7 @@ from netfilter_exporter.kernel.nft.tables import parse_table, read_generation
 from netfilter_exporter.kernel.nft.uapi import NFT_MSG_GETTABLE, NFTA_TABLE_NAME
 from netfilter_exporter.kernel.rulesets import Nftables
 from netfilter_exporter.rules.counted import ChainPlace, CountedRule, CountedRules
-from netfilter_exporter.rules.families import FAMILIES_OF
-
-_NFPROTO = {families: number for number, families in FAMILIES_OF.items()}
+from netfilter_exporter.rules.families import NFPROTO_OF
 
 #: The handle of a table, and the rules of a chain but for their counters.
 Layout = dict[ChainPlace, "tuple[int, tuple[bytes, ...]]"]
@@ -91,7 +89,7 @@ def _reading(rule: CountedRule, counters: Sequence[RuleCounter], life: int) -> R
 
 
 def _table(place: ChainPlace) -> TableKey:
-    return _NFPROTO[place.families], place.table
+    return NFPROTO_OF[place.families], place.table
 
 
 def _read_life(connection: Connection, table: TableKey) -> int:

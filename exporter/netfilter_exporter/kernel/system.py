@@ -12,6 +12,7 @@ from typing import Callable
 from netfilter_exporter.kernel import names
 from netfilter_exporter.kernel.conntrack.loopback import Loopback, LoopbackPair
 from netfilter_exporter.kernel.files import Paths
+from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.transport import NetlinkSocket, Transport
 from netfilter_exporter.kernel.xtables.transport import Xtables, XtablesSocket
 from netfilter_exporter.rules.families import Family
@@ -43,3 +44,10 @@ class System:
     interfaces: Callable[[], Mapping[str, int]] = read_interfaces
     processes: Callable[[str], frozenset[str]] = read_processes
     clock: Callable[[], float] = time.monotonic
+
+    def connect(self, protocol: int, seconds: float) -> Connection:
+        """Return a netlink connection whose requests end within so many seconds; close it.
+
+        Opening NETLINK_NETFILTER loads nfnetlink where that is a module: pass a gate first.
+        """
+        return Connection(self.netlink(protocol), self.clock() + seconds, self.clock)

@@ -31,6 +31,8 @@ BOTH = frozenset(Family)
 
 #: The address families that a table of an nfproto sees; netdev, bridge and arp see none.
 FAMILIES_OF = {NFPROTO_INET: BOTH, NFPROTO_IPV4: IPV4, NFPROTO_IPV6: IPV6}
+#: The nfproto of a table that sees them.
+NFPROTO_OF = {families: nfproto for nfproto, families in FAMILIES_OF.items()}
 
 
 class Hook(enum.IntEnum):

@@ -10,7 +10,7 @@ import functools
 import re
 import socket
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.conntrack.flow import (
@@ -77,12 +77,11 @@ def reading(content: bytes, *, complete: bool) -> Reading:
         census[_kind(*words)] += number
     keys = [line.key for line in lines]
     use = functools.partial(_port_use, lines)
-    flow = functools.partial(_flow_at, lines)
+
+    def flow(index: int) -> Flow:
+        return parse_flow(lines[index])
+
     return Reading("procfs", keys, census, flow, complete, port_use=use)
-
-
-def _flow_at(lines: Sequence[Line], index: int) -> Flow:
-    return parse_flow(lines[index])
 
 
 _DEFAULT_ZONE = frozenset({b"", b"zone=0"})

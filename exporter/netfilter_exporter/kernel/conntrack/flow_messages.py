@@ -12,7 +12,7 @@ import itertools
 import re
 import struct
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.conntrack.ctnetlink import CTA_ID, CTA_TUPLE_IP, CTA_TUPLE_ORIG
@@ -130,12 +130,11 @@ def reading(payloads: Iterable[memoryview], *, complete: bool) -> Reading:
         census[parse_kind(group[0])] += len(group)
     keys = [entry.key for entry in entries]
     use = functools.partial(_port_use, entries)
-    flow = functools.partial(_flow_at, entries)
+
+    def flow(index: int) -> Flow:
+        return parse_flow(entries[index])
+
     return Reading("ctnetlink", keys, census, flow, complete, port_use=use)
-
-
-def _flow_at(entries: Sequence[Entry], index: int) -> Flow:
-    return parse_flow(entries[index])
 
 
 #: The last attribute of a tuple with ports is that of its destination.

@@ -55,7 +55,7 @@ from netfilter_exporter.kernel.nft.uapi import (
     NFTA_TABLE_NAME,
 )
 from netfilter_exporter.kernel.parser_cache import parser_cache
-from netfilter_exporter.rules.families import FAMILIES_OF
+from netfilter_exporter.rules.families import FAMILIES_OF, NFPROTO_OF
 from netfilter_exporter.rules.model import Chain, Rule, Table
 
 #: Looks at a ruleset that changes during each of them.
@@ -66,7 +66,6 @@ _MOST_CHAINS = 256
 #: gone are forgotten.
 _LEEWAY = 1000
 
-_NFPROTO = {families: number for number, families in FAMILIES_OF.items()}
 _OF_RULES = {NFT_MSG_NEWRULE: 1, NFT_MSG_DELRULE: -1}
 _OF_SETS = {NFT_MSG_NEWSET, NFT_MSG_DELSET, NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM}
 _IGNORED = {NFT_MSG_NEWOBJ, NFT_MSG_DELOBJ, NFT_MSG_NEWFLOWTABLE, NFT_MSG_DELFLOWTABLE}
@@ -96,7 +95,7 @@ class Increments:
         self._maps: dict[MapKey, Targets] = {}
         self._families: dict[MapKey, MapFamilies] = {}
         for table in reading.tables:
-            key = _NFPROTO[table.families], table.name
+            key = NFPROTO_OF[table.families], table.name
             self._chains[key] = dict(table.chains)
             self._maps.update({(key, name): to for name, to in table.maps.items()})
             self._families.update({(key, name): of for name, of in table.map_families.items()})

@@ -186,11 +186,16 @@ def _of_table(table: TableKey) -> bytes:
     return nfgenmsg(table[0]) + pack_name(NFTA_SET_ELEM_LIST_TABLE, table[1])
 
 
-def read_set(connection: Connection, key: MapKey) -> ParsedSet:
-    """Return what is said of one set or map; raises `NetlinkError` with ENOENT: there is none."""
+def ask_set(connection: Connection, key: MapKey) -> memoryview:
+    """Return the NFT_MSG_NEWSET of one set or map; `NetlinkError` with ENOENT: there is none."""
     (family, table), name = key
     request = nfgenmsg(family) + pack_name(NFTA_SET_TABLE, table) + pack_name(NFTA_SET_NAME, name)
-    answer = connection.ask("nftables GETSET", NFT_MSG_GETSET, request)
+    return connection.ask("nftables GETSET", NFT_MSG_GETSET, request)
+
+
+def read_set(connection: Connection, key: MapKey) -> ParsedSet:
+    """Return what is said of one set or map; raises as `ask_set` does."""
+    answer = ask_set(connection, key)
     return parse_set(answer).make(answer)
 
 

@@ -13,9 +13,8 @@ from typing import NamedTuple
 from netfilter_exporter.kernel.netlink.attributes import attribute_map, be32, pack_name
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import nfgenmsg, nfnetlink_map
-from netfilter_exporter.kernel.nft.maps import MapKey, elements
+from netfilter_exporter.kernel.nft.maps import MapKey, ask_set, elements
 from netfilter_exporter.kernel.nft.uapi import (
-    NFT_MSG_GETSET,
     NFT_MSG_GETSETELEM,
     NFT_SET_ELEM_CATCHALL,
     NFT_SET_ELEM_INTERVAL_END,
@@ -30,8 +29,6 @@ from netfilter_exporter.kernel.nft.uapi import (
     NFTA_SET_ELEM_LIST_TABLE,
     NFTA_SET_ELEM_TIMEOUT,
     NFTA_SET_FLAGS,
-    NFTA_SET_NAME,
-    NFTA_SET_TABLE,
 )
 
 #: Bytes of elements that are read of one set: some 100 of them.
@@ -50,12 +47,7 @@ def read_contents(connection: Connection, key: MapKey) -> SetContents:
     """Return what a set holds. The dump may be under way afterwards: close the connection."""
     (family, table), name = key
     head = nfgenmsg(family)
-    answer = connection.ask(
-        "nftables GETSET",
-        NFT_MSG_GETSET,
-        head + pack_name(NFTA_SET_TABLE, table) + pack_name(NFTA_SET_NAME, name),
-    )
-    described = nfnetlink_map(answer)
+    described = nfnetlink_map(ask_set(connection, key))
     flags = be32(described[NFTA_SET_FLAGS]) if NFTA_SET_FLAGS in described else 0
     payloads, complete = connection.head(
         "nftables GETSETELEM",
