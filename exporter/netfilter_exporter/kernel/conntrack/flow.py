@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 import socket
 from collections import Counter
-from collections.abc import Sequence
-from typing import Callable, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Callable, NamedTuple, TypeVar
 
 from netfilter_exporter.rules.families import Family
 
@@ -34,8 +34,9 @@ PROTOCOLS = {
     int(socket.IPPROTO_ICMPV6): "icmp",
 }
 
-#: Those whose ports a `Flow` has.
+#: Those whose ports a `Flow` has, and their numbers.
 WITH_PORTS = frozenset({"tcp", "udp"})
+NUMBERS_WITH_PORTS = frozenset(n for n, word in PROTOCOLS.items() if word in WITH_PORTS)
 
 
 class Translated(enum.Enum):
@@ -104,6 +105,30 @@ class PortUse(NamedTuple):
 
     towards: Towards
     ports: Sequence[int]
+
+
+E = TypeVar("E")
+#: Flows of a group that are asked whether their source is translated.
+_EXAMPLES = 8
+
+
+def most_used(
+    groups: Iterable[Sequence[E]],
+    number: int,
+    towards: Callable[[E], Towards | None],
+    flow: Callable[[E], Flow],
+    port: Callable[[E], int],
+) -> list[PortUse]:
+    """Return at most so many of `groups`, of entries that share ports, the largest first.
+
+    `towards`, `flow` and `port` read an entry; `towards` is None for a protocol without ports.
+    """
+    found = []
+    for group in sorted(groups, key=len, reverse=True)[: 2 * number]:
+        end = towards(group[0])
+        if end and any(flow(entry).translated.source for entry in group[:_EXAMPLES]):
+            found.append(PortUse(end, [port(entry) for entry in group]))
+    return found[:number]
 
 
 def _no_ports(number: int) -> list[PortUse]:  # noqa: ARG001 - of a reading without entries

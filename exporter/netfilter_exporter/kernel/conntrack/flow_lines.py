@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from netfilter_exporter.kernel.conntrack.flow import (
     CLOSING,
-    PROTOCOLS,
+    NUMBERS_WITH_PORTS,
     TCP_STATES,
     TRANSLATED,
     WITH_PORTS,
@@ -26,6 +26,7 @@ from netfilter_exporter.kernel.conntrack.flow import (
     Reading,
     Towards,
     kind,
+    most_used,
 )
 from netfilter_exporter.kernel.errors import Malformed
 from netfilter_exporter.rules.families import Family
@@ -86,9 +87,6 @@ def reading(content: bytes, *, complete: bool) -> Reading:
 
 _DEFAULT_ZONE = frozenset({b"", b"zone=0"})
 _CLOSING = frozenset(state.upper().encode() for state in CLOSING)
-_WITH_PORTS = frozenset(number for number, word in PROTOCOLS.items() if word in WITH_PORTS)
-#: Flows of a group that are asked whether their source is translated.
-_EXAMPLES = 8
 
 
 def _port_use(lines: Iterable[Line], number: int) -> list[PortUse]:
@@ -98,20 +96,21 @@ def _port_use(lines: Iterable[Line], number: int) -> list[PortUse]:
         head, has_ports, _ = line.reply.partition(b" dport=")
         if has_ports and line.state not in _CLOSING and line.zone in _DEFAULT_ZONE:
             groups.setdefault((line.protocol, head), []).append(line)
-    found = []
-    for group in sorted(groups.values(), key=len, reverse=True)[: 2 * number]:
-        if int(group[0].protocol) not in _WITH_PORTS:
-            continue
-        if any(parse_flow(line).translated.source for line in group[:_EXAMPLES]):
-            ports = [int(_ends(line.family, line.reply)[1][1]) for line in group]
-            found.append(PortUse(_towards(group[0]), ports))
-    return found[:number]
+    return most_used(groups.values(), number, _towards, parse_flow, _port)
 
 
-def _towards(line: Line) -> Towards:
+def _towards(line: Line) -> Towards | None:
+    protocol = int(line.protocol)
+    if protocol not in NUMBERS_WITH_PORTS:
+        return None
     answering, answered = _ends(line.family, line.reply)
     family = _FAMILIES[line.family]
-    return Towards(family, int(line.protocol), answered[0], answering[0], int(answering[1]))
+    return Towards(family, protocol, answered[0], answering[0], int(answering[1]))
+
+
+def _port(line: Line) -> int:
+    """Return the source port, translated, of a flow of a protocol with ports."""
+    return int(_ends(line.family, line.reply)[1][1])
 
 
 def _decisive(line: Line) -> tuple[bytes, bytes, bytes, bytes, bytes]:

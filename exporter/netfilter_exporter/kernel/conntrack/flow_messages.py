@@ -18,7 +18,7 @@ from typing import NamedTuple
 from netfilter_exporter.kernel.conntrack.ctnetlink import CTA_ID, CTA_TUPLE_IP, CTA_TUPLE_ORIG
 from netfilter_exporter.kernel.conntrack.flow import (
     CLOSING,
-    PROTOCOLS,
+    NUMBERS_WITH_PORTS,
     TCP_STATES,
     TRANSLATED,
     WITH_PORTS,
@@ -29,6 +29,7 @@ from netfilter_exporter.kernel.conntrack.flow import (
     Reading,
     Towards,
     kind,
+    most_used,
 )
 from netfilter_exporter.kernel.errors import Malformed
 from netfilter_exporter.kernel.netlink.attributes import (
@@ -140,9 +141,6 @@ def reading(payloads: Iterable[memoryview], *, complete: bool) -> Reading:
 #: The last attribute of a tuple with ports is that of its destination.
 _LAST_PORT = 8
 _CLOSING = frozenset(bytes([TCP_STATES.index(state)]) for state in CLOSING)
-_WITH_PORTS = frozenset(number for number, word in PROTOCOLS.items() if word in WITH_PORTS)
-#: Flows of a group that are asked whether their source is translated.
-_EXAMPLES = 8
 
 
 def _port_use(entries: Iterable[Entry], number: int) -> list[PortUse]:
@@ -151,12 +149,7 @@ def _port_use(entries: Iterable[Entry], number: int) -> list[PortUse]:
     for entry in entries:
         if not is_closing(entry) and not entry.zone:
             groups.setdefault((entry.nfproto, entry.reply[:-_LAST_PORT]), []).append(entry)
-    found = []
-    for group in sorted(groups.values(), key=len, reverse=True)[: 2 * number]:
-        towards = parse_towards(group[0])
-        if towards and any(parse_flow(entry).translated.source for entry in group[:_EXAMPLES]):
-            found.append(PortUse(towards, [parse_port(entry) for entry in group]))
-    return found[:number]
+    return most_used(groups.values(), number, parse_towards, parse_flow, parse_port)
 
 
 def is_closing(entry: Entry) -> bool:
@@ -168,7 +161,7 @@ def parse_towards(entry: Entry) -> Towards | None:
     """Return where a flow goes, and from which address; None for a protocol without ports."""
     family, _, _ = _family(entry)
     protocol = attribute_map(_nests(entry.reply)[CTA_TUPLE_PROTO])[CTA_PROTO_NUM][0]
-    if protocol not in _WITH_PORTS:
+    if protocol not in NUMBERS_WITH_PORTS:
         return None
     answering, answered = _ends(entry, entry.reply)
     return Towards(family, protocol, answered[0], answering[0], int.from_bytes(answering[1], "big"))
