@@ -24,8 +24,10 @@ import flows
 from netfilter_exporter.flows.look import Looker
 from netfilter_exporter.flows.networks import Networks
 from netfilter_exporter.flows.observer import Observer, Settings
+from netfilter_exporter.flows.ports import PortWatch
 from netfilter_exporter.kernel.conntrack import flow_table
-from netfilter_exporter.kernel.conntrack.flow import Reading
+from netfilter_exporter.kernel.conntrack.flow import Reading, Towards
+from netfilter_exporter.kernel.conntrack.port_count import Range, count_ports
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER
@@ -100,11 +102,12 @@ def serve(count: int) -> int:
 
 
 class Looks:
-    """Looks as the exporter takes them: it chooses the source, and compares each with the last."""
+    """Looks as the exporter takes them: of its choice of source, with ports, beside the last."""
 
     def __init__(self) -> None:
         self._looker = Looker(Paths(), self._connection)
         self._observer = Observer(Networks())
+        self._ports = PortWatch(lambda _: (1024, 65535), self._count)
 
     @staticmethod
     def _connection() -> Connection:
@@ -114,8 +117,14 @@ class Looks:
         """Take one, and return the seconds of CPU that it took."""
         began = time.thread_time()
         found = self._looker.look(flow_table.SAMPLE_SIZE)
-        self._observer.observe(found.reading, found.entries, lambda _: None, time.monotonic())
+        now = time.monotonic()
+        self._observer.observe(found.reading, found.entries, lambda _: None, now)
+        self._ports.take(found, now)
         return time.thread_time() - began
+
+    @classmethod
+    def _count(cls, towards: Towards, ports: Range) -> int:
+        return count_ports(cls._connection(), towards, ports)
 
 
 def main(argv: list[str]) -> int:

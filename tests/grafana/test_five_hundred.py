@@ -24,6 +24,7 @@ NEW_FLOWS_OF_EACH = "".join(
     for how in ("none", "source")
     for replied in ("no", "yes")
 )
+VERDICT = "job_instance_family:netfilter_nat_verdict:state"
 PORT = 8000
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel, pytest.mark.timeout(300)]
@@ -89,6 +90,7 @@ def crowd(tmp_path_factory):
             (folder / "gone.txt").unlink()
             asked.wait_for(f"count(up == 0) == {DOWN}")
             asked.wait_for('count(ALERTS{alertname="NetfilterNatForwardingDisabled"}) >= 5')
+            asked.wait_for(f"count({VERDICT} == 6) == 5")  # groups of rules take turns
             time.sleep(6)
             yield live.Incident(asked, start, start, time.time())
     finally:

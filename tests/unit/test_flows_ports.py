@@ -33,7 +33,7 @@ def look(*uses, entries, sampled=0, complete=False, buckets=1024):
     """Return a look at a table of which so many entries were sampled."""
     reading = Reading(
         "ctnetlink", [b""] * sampled, Counter(), lambda _: None, complete,
-        port_use=lambda number: [*uses][:number],
+        port_use=lambda number, fewest: [u for u in uses if len(u.ports) >= fewest][:number],
     )  # fmt: skip
     return Look(reading, entries, buckets)
 

@@ -40,7 +40,7 @@ def _lines(reading: Reading, entries: int, classifier: Classifier) -> Iterator[s
 def _ports(reading: Reading) -> Counter[str]:
     """Return the flows that share the ports of a translated address."""
     found: Counter[str] = Counter()
-    for use in reading.port_use(_LINES):
+    for use in reading.port_use(_LINES, 1):
         _, protocol, address, destination, port = use.towards
         ends = (str(ipaddress.ip_address(each)) for each in (address, destination))
         found[f"{PROTOCOLS[protocol]} {' '.join(ends)} {port}"] += len(use.ports)

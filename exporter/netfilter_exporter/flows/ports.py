@@ -16,8 +16,8 @@ from netfilter_exporter.kernel.conntrack.flow import PortUse, Towards
 from netfilter_exporter.kernel.conntrack.port_count import Range
 from netfilter_exporter.kernel.errors import ReadError, Unsupported
 
-#: Destinations that are looked at in a sample, and addresses that are reported.
-_DESTINATIONS, ADDRESSES = 128, 64
+#: Destinations that are looked at in a sample, and so addresses that are reported, at most.
+ADDRESSES = 32
 #: Destinations that are counted in one look, from which part of the range on, and the part of one
 #: CPU that counting takes.
 _COUNTED, _SCARCE, _CPU_SHARE = 4, 0.5, 0.001
@@ -73,11 +73,12 @@ class PortWatch:
                 found[key] = each
         if self._left < _COUNTED:
             self._next = max(self._next, now + (self._clock() - began) / _CPU_SHARE)
-        return sorted(found.values(), key=lambda each: -each.used / each.size)[:ADDRESSES]
+        return sorted(found.values(), key=lambda each: -each.used / each.size)
 
     def _uses(self, look: Look) -> Iterator[PortsInUse]:
         counted: dict[Towards, float] = {}
-        for use in look.reading.port_use(_DESTINATIONS):
+        fewest = 1 if look.reading.complete else _FEW
+        for use in look.reading.port_use(ADDRESSES, fewest):
             ports = self._ports_of(use.towards)
             if ports is None:
                 continue

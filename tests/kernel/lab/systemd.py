@@ -28,6 +28,7 @@ _PACKAGES = (
     "prometheus-node-exporter",
     "sed",
     "systemd",
+    "util-linux",
     # What those need.
     "libacl1",
     "libapparmor1",

@@ -116,22 +116,23 @@ def most_used(
     groups: Iterable[Sequence[E]],
     number: int,
     towards: Callable[[E], Towards | None],
-    flow: Callable[[E], Flow],
+    is_translated: Callable[[E], bool],
     port: Callable[[E], int],
 ) -> list[PortUse]:
     """Return at most so many of `groups`, of entries that share ports, the largest first.
 
-    `towards`, `flow` and `port` read an entry; `towards` is None for a protocol without ports.
+    The functions read an entry: `towards` is None for a protocol without ports, `is_translated`
+    says whether its source is.
     """
     found = []
     for group in sorted(groups, key=len, reverse=True)[: 2 * number]:
         end = towards(group[0])
-        if end and any(flow(entry).translated.source for entry in group[:_EXAMPLES]):
+        if end and any(map(is_translated, group[:_EXAMPLES])):
             found.append(PortUse(end, [port(entry) for entry in group]))
     return found[:number]
 
 
-def _no_ports(number: int) -> list[PortUse]:  # noqa: ARG001 - of a reading without entries
+def _no_ports(number: int, fewest: int) -> list[PortUse]:  # noqa: ARG001 - there are no entries
     return []
 
 
@@ -146,8 +147,9 @@ class Reading(NamedTuple):
     #: Whether the kernel took far more time than its entries account for: it walks empty buckets,
     #: or entries of other namespaces, which it does not show.
     laborious: bool = False
-    #: Returns at most so many destinations of flows with a translated source, the most used first.
-    port_use: Callable[[int], list[PortUse]] = _no_ports
+    #: Returns at most so many destinations of at least so many flows with a translated source, the
+    #: most used first.
+    port_use: Callable[[int, int], list[PortUse]] = _no_ports
 
 
 class Marks(NamedTuple):

@@ -62,25 +62,32 @@ class Line(NamedTuple):
     mark: bytes  #: ASSURED, OFFLOAD, HW_OFFLOAD or empty
     zone: bytes
 
-    @property
-    def key(self) -> bytes:
-        """What it is known by."""
-        return b" ".join((self.family, self.protocol, self.original, self.zone))
-
 
 def reading(content: bytes, *, complete: bool) -> Reading:
-    """Return the reading of whole lines; the error of one that is not understood names no flow."""
-    lines = [Line(*words) for words in _LINE.findall(content)]
+    """Return the reading of whole lines; the error of one that is not understood names no flow.
+
+    A line is known by its family, protocol, original tuple and zone.
+    """
+    lines = _LINE.findall(content)
     if len(lines) != content.count(b"\n"):
         raise Malformed("nf_conntrack: a line that cannot be understood")
+    decisive = Counter(
+        [
+            (family, protocol, state, unreplied, mark)
+            for family, protocol, state, _, unreplied, _, mark, _ in lines
+        ]
+    )
     census: Counter[Kind] = Counter()
-    for words, number in Counter(map(_decisive, lines)).items():
+    for words, number in decisive.items():
         census[_kind(*words)] += number
-    keys = [line.key for line in lines]
+    keys = [
+        b" ".join((family, protocol, original, zone))
+        for family, protocol, _, original, _, _, _, zone in lines
+    ]
     use = functools.partial(_port_use, lines)
 
     def flow(index: int) -> Flow:
-        return parse_flow(lines[index])
+        return parse_flow(Line(*lines[index]))
 
     return Reading("procfs", keys, census, flow, complete, port_use=use)
 
@@ -89,14 +96,16 @@ _DEFAULT_ZONE = frozenset({b"", b"zone=0"})
 _CLOSING = frozenset(state.upper().encode() for state in CLOSING)
 
 
-def _port_use(lines: Iterable[Line], number: int) -> list[PortUse]:
+def _port_use(lines: Iterable[tuple[bytes, ...]], number: int, fewest: int) -> list[PortUse]:
     """Group flows by their reply tuple without its last port, which is the translated one."""
-    groups: dict[tuple[bytes, bytes], list[Line]] = {}
+    groups: dict[tuple[bytes, bytes], list[tuple[bytes, ...]]] = {}
     for line in lines:
-        head, has_ports, _ = line.reply.partition(b" dport=")
-        if has_ports and line.state not in _CLOSING and line.zone in _DEFAULT_ZONE:
-            groups.setdefault((line.protocol, head), []).append(line)
-    return most_used(groups.values(), number, _towards, parse_flow, _port)
+        _, protocol, state, _, _, reply, _, zone = line
+        head, has_ports, _ = reply.partition(b" dport=")
+        if has_ports and state not in _CLOSING and zone in _DEFAULT_ZONE:
+            groups.setdefault((protocol, head), []).append(line)
+    large = [[*map(Line._make, group)] for group in groups.values() if len(group) >= fewest]
+    return most_used(large, number, _towards, _is_translated, _port)
 
 
 def _towards(line: Line) -> Towards | None:
@@ -108,13 +117,16 @@ def _towards(line: Line) -> Towards | None:
     return Towards(family, protocol, answered[0], answering[0], int(answering[1]))
 
 
+def _is_translated(line: Line) -> bool:
+    """Return whether the source of a flow with ports is, without parsing addresses."""
+    sent, answered = line.original.split(), line.reply.split()
+    values = [word.split(b"=")[1] for word in (sent[0], sent[2], answered[1], answered[3])]
+    return values[:2] != values[2:]
+
+
 def _port(line: Line) -> int:
     """Return the source port, translated, of a flow of a protocol with ports."""
     return int(_ends(line.family, line.reply)[1][1])
-
-
-def _decisive(line: Line) -> tuple[bytes, bytes, bytes, bytes, bytes]:
-    return line.family, line.protocol, line.state, line.unreplied, line.mark
 
 
 def _kind(family: bytes, protocol: bytes, state: bytes, unreplied: bytes, mark: bytes) -> Kind:
@@ -129,7 +141,7 @@ def parse_flow(line: Line) -> Flow:
     source, destination = _ends(line.family, line.original)
     answering, answered = _ends(line.family, line.reply)
     translated = TRANSLATED[answered != source, answering != destination]
-    kind_ = _kind(*_decisive(line))
+    kind_ = _kind(line.family, line.protocol, line.state, line.unreplied, line.mark)
     port = int(answering[1]) if kind_.protocol in WITH_PORTS else None
     return Flow(kind_, source[0], answering[0], port, translated)
 

@@ -12,7 +12,7 @@ import itertools
 import re
 import struct
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.conntrack.ctnetlink import CTA_ID, CTA_TUPLE_IP, CTA_TUPLE_ORIG
@@ -70,6 +70,7 @@ _ADDRESSES = {
 }
 #: Where CTA_PROTO_NUM is in CTA_TUPLE_ORIG: behind CTA_TUPLE_IP, as all kernels write it.
 _NUMBER = dict(zip(_ADDRESSES, (slice(32, 33), slice(56, 57))))
+_NOTHING = slice(0)
 _SIZES = ((CTA_IP_V4_SRC, CTA_IP_V4_DST, 4), (CTA_IP_V6_SRC, CTA_IP_V6_DST, 16))
 
 
@@ -84,16 +85,16 @@ class Entry(NamedTuple):
     id: bytes
     tcp_state: bytes  #: empty for other protocols, and for offloaded flows
 
-    @property
-    def key(self) -> bytes:
-        """What it is known by: an id is used again, but hardly with the same tuple."""
-        return self.id + self.zone + self.original
-
 
 def parse_entry(payload: memoryview) -> Entry:
     """Return the entry of a message."""
+    return Entry._make(_fields(payload))
+
+
+def _fields(payload: memoryview) -> tuple[bytes, ...]:
+    """Return the values of an entry: naming those of thousands would cost as much again."""
     found = _ENTRY.match(payload)
-    return Entry(*found.groups(b"")) if found else _walk(payload)
+    return found.groups(b"") if found else _walk(payload)
 
 
 def parse_kind(entry: Entry) -> Kind:
@@ -122,18 +123,21 @@ def parse_flow(entry: Entry) -> Flow:
 
 def reading(payloads: Iterable[memoryview], *, complete: bool) -> Reading:
     """Return the reading of the messages of a dump."""
-    entries = [parse_entry(payload) for payload in payloads]
-    alike: dict[Hashable, list[Entry]] = {}
-    for entry in entries:
-        alike.setdefault(_decisive(entry), []).append(entry)
+    entries = [_fields(payload) for payload in payloads]
+    decisive = [
+        (nfproto, status, tcp_state, original[_NUMBER.get(nfproto, _NOTHING)])
+        for nfproto, original, _, _, status, _, tcp_state in entries
+    ]
+    examples = dict(zip(decisive, entries))  # of entries of one kind, one has to be parsed
     census: Counter[Kind] = Counter()
-    for group in alike.values():
-        census[parse_kind(group[0])] += len(group)
-    keys = [entry.key for entry in entries]
+    for what, number in Counter(decisive).items():
+        census[parse_kind(Entry._make(examples[what]))] += number
+    # An id is used again, but hardly with the same tuple.
+    keys = [id_ + zone + original for _, original, _, zone, _, id_, _ in entries]
     use = functools.partial(_port_use, entries)
 
     def flow(index: int) -> Flow:
-        return parse_flow(entries[index])
+        return parse_flow(Entry._make(entries[index]))
 
     return Reading("ctnetlink", keys, census, flow, complete, port_use=use)
 
@@ -143,13 +147,19 @@ _LAST_PORT = 8
 _CLOSING = frozenset(bytes([TCP_STATES.index(state)]) for state in CLOSING)
 
 
-def _port_use(entries: Iterable[Entry], number: int) -> list[PortUse]:
+def _port_use(entries: Sequence[tuple[bytes, ...]], number: int, fewest: int) -> list[PortUse]:
     """Group flows by their reply tuple without its last port, which is the translated one."""
-    groups: dict[tuple[bytes, bytes], list[Entry]] = {}
+    groups: dict[tuple[bytes, bytes], list[tuple[bytes, ...]]] = {}
     for entry in entries:
-        if not is_closing(entry) and not entry.zone:
-            groups.setdefault((entry.nfproto, entry.reply[:-_LAST_PORT]), []).append(entry)
-    return most_used(groups.values(), number, parse_towards, parse_flow, parse_port)
+        nfproto, _, reply, zone, _, _, tcp_state = entry
+        if not zone and tcp_state not in _CLOSING:
+            groups.setdefault((nfproto, reply[:-_LAST_PORT]), []).append(entry)
+    large = [[*map(Entry._make, group)] for group in groups.values() if len(group) >= fewest]
+    return most_used(large, number, parse_towards, _is_translated, parse_port)
+
+
+def _is_translated(entry: Entry) -> bool:
+    return parse_flow(entry).translated.source
 
 
 def is_closing(entry: Entry) -> bool:
@@ -170,12 +180,6 @@ def parse_towards(entry: Entry) -> Towards | None:
 def parse_port(entry: Entry) -> int:
     """Return the source port, translated, of a flow of a protocol with ports."""
     return int.from_bytes(entry.reply[4 - _LAST_PORT : 6 - _LAST_PORT], "big")
-
-
-def _decisive(entry: Entry) -> Hashable:
-    """Return what decides the kind of an entry: with it, one of many has to be parsed."""
-    number = entry.original[_NUMBER.get(entry.nfproto, slice(0))]
-    return entry.nfproto, entry.status, entry.tcp_state, number
 
 
 # -- parts of an entry -------------------------------------------------------------------------
