@@ -78,7 +78,8 @@ def _confine(chosen: Flags, files: Iterable[str] = (), writable: str | None = No
     """Give up what is not needed from here on; no thread runs yet."""
     if not chosen.sandbox:
         return DISABLED
-    return confine(chosen.paths, [*filter(None, [chosen.config_file]), *files], writable)
+    files = [*filter(None, [chosen.config_file]), *files]
+    return confine(chosen.paths, files, writable, connects=chosen.netns_helper is not None)
 
 
 def _exit_now() -> None:
@@ -141,7 +142,7 @@ def _write(chosen: Flags, config: Config, found: Mapping[str, Collector]) -> int
     host = Host(System(chosen.paths), config, sandbox=sandbox)
     if NAMESPACES in chosen.collectors:
         sampler = namespace_sampler(host)
-        sampler.select(chosen.netns)
+        sampler.select(chosen.netns, chosen.netns_helper)
         sampler.look()
     gatherer = Gatherer(host, chosen.options | config.collectors)
     try:

@@ -75,7 +75,7 @@ class Daemon:
         self._namespaces = None
         if NAMESPACES in chosen.collectors:
             self._namespaces = namespace_sampler(self._host)
-            self._namespaces.select(chosen.netns)
+            self._namespaces.select(chosen.netns, chosen.netns_helper)
         self._configure_samplers(config)
 
     @property

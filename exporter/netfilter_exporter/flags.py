@@ -13,6 +13,7 @@ from netfilter_exporter import __version__, flow_flags, logs, netns_flags, path_
 from netfilter_exporter.collectors.base import Collector
 from netfilter_exporter.config.flows import Flows
 from netfilter_exporter.kernel.files import Paths
+from netfilter_exporter.kernel.netns.helper import Helper
 from netfilter_exporter.netns.selection import Selection
 from netfilter_exporter.web.listen import Address, parse_address
 
@@ -31,6 +32,7 @@ class Flags:
     options: frozenset[str]  #: of the rows that are opt-in
     flows: Flows  #: interval and size of the sample
     netns: Selection  #: the other network namespaces that are reported
+    netns_helper: Helper | None  #: who enters them
     listen_max_rules: int
     paths: Paths
     listen_addresses: tuple[Address, ...]
@@ -57,6 +59,7 @@ def parse(argv: Sequence[str] | None, collectors: Mapping[str, Collector]) -> Fl
         options=frozenset(args.options),
         flows=flow_flags.flows(args),
         netns=netns_flags.selection(args),
+        netns_helper=netns_flags.helper(args),
         listen_max_rules=args.listen_max_rules,
         paths=Paths(args.procfs, args.sysfs, args.rootfs)
         if args.config_check

@@ -9,9 +9,12 @@ import pytest
 import yaml
 
 from netfilter_exporter import collectors, flags
+from netfilter_exporter.kernel.netns.helper import Helper
 from support.units import SYSTEMD, settings
 
 SERVICES = ("netfilter_exporter.service", "netfilter_exporter-textfile.service")
+HELPER = "netfilter_exporter-netns.service"
+SOCKETS = ("netfilter_exporter.socket", "netfilter_exporter-netns.socket")
 UNITS = sorted(path.name for path in SYSTEMD.glob("netfilter_exporter*.*"))
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "alerts" / "netfilter.rules.yml"
@@ -32,14 +35,11 @@ def analyze(*arguments):
 
 def test_all_units_are_tested():
     """A unit that is added here is held to the same."""
-    assert (
-        sorted([*SERVICES, "netfilter_exporter.socket", "netfilter_exporter-textfile.timer"])
-        == UNITS
-    )
+    assert sorted([*SERVICES, HELPER, *SOCKETS, "netfilter_exporter-textfile.timer"]) == UNITS
 
 
 @needs_systemd
-@pytest.mark.parametrize("unit", SERVICES)
+@pytest.mark.parametrize("unit", [*SERVICES, HELPER])
 def test_the_exposure_is_below_two(unit):
     """By systemd's own measure, from 0 to 10."""
     code, said = analyze("security", "--offline=true", "--threshold=18", str(SYSTEMD / unit))
@@ -55,7 +55,7 @@ def test_systemd_finds_nothing_wrong(unit, tmp_path):
     """Every setting is known and well-formed; only what is not installed here may be missing."""
     for name in UNITS:
         text = (SYSTEMD / name).read_text()
-        text = text.replace("ExecStart=netfilter_exporter", f"ExecStart={shutil.which('true')}")
+        text = re.sub("(?<=ExecStart=)netfilter_exporter[a-z-]*", shutil.which("true"), text)
         (tmp_path / name).write_text(re.sub(r"^Documentation=.*$", "", text, flags=re.MULTILINE))
     code, said = analyze("verify", "--man=no", str(tmp_path / unit))
     assert (code, said) == (0, "")
@@ -94,17 +94,62 @@ def test_the_flags_of_the_units_exist(unit):
 
 
 @needs_systemd
-def test_the_drop_in_for_namespaces_is_one(tmp_path):
-    """It opens processes of other users, and nothing else; systemd knows its setting."""
-    assert settings("namespaces.conf") == {"ProtectProc": ["default"]}
+@pytest.mark.parametrize(
+    ("drop_in", "sets"),
+    [
+        ("namespaces.conf", {"ProtectProc": ["default"]}),
+        (
+            "netns-helper.conf",
+            {
+                "Wants": ["netfilter_exporter-netns.socket"],
+                "After": ["netfilter_exporter-netns.socket"],
+                "RestrictAddressFamilies": ["AF_UNIX"],
+            },
+        ),
+    ],
+)
+def test_the_drop_ins_open_one_thing_each(drop_in, sets, tmp_path):
+    """Processes of other users; Unix sockets, for the helper. systemd knows the settings."""
+    assert settings(drop_in) == sets
     text = (SYSTEMD / SERVICES[0]).read_text()
     text = text.replace("ExecStart=netfilter_exporter", f"ExecStart={shutil.which('true')}")
     unit = tmp_path / SERVICES[0]
     unit.write_text(re.sub(r"^Documentation=.*$", "", text, flags=re.MULTILINE))
     folder = tmp_path / f"{SERVICES[0]}.d"
     folder.mkdir()
-    shutil.copy(SYSTEMD / "namespaces.conf", folder)
+    shutil.copy(SYSTEMD / drop_in, folder)
+    for name in (*SOCKETS, HELPER):
+        text = (SYSTEMD / name).read_text()
+        text = re.sub("(?<=ExecStart=)netfilter_exporter[a-z-]*", shutil.which("true"), text)
+        (tmp_path / name).write_text(re.sub(r"^Documentation=.*$", "", text, flags=re.MULTILINE))
     assert analyze("verify", "--man=no", str(unit)) == (0, "")
+
+
+def test_the_helper_has_what_the_exporter_must_not_have():
+    """Its capabilities are two, of a user who owns nothing; it sends no packet."""
+    found = settings(HELPER)
+    assert found["CapabilityBoundingSet"] == found["AmbientCapabilities"]
+    assert found["AmbientCapabilities"] == ["CAP_SYS_ADMIN CAP_NET_ADMIN"]
+    assert found["DynamicUser"] == found["NoNewPrivileges"] == ["yes"]
+    assert found["User"] != ["netfilter_exporter"]
+    assert found["IPAddressDeny"] == ["any"]
+    assert found["RestrictNamespaces"] == ["net"]
+    assert found["ReadOnlyPaths"] == ["/"]
+    assert "IPAddressAllow" not in found
+
+
+def test_the_helper_serves_the_user_of_the_exporter():
+    """Who owns its socket, which is where the drop-in says."""
+    (command,) = settings(HELPER)["ExecStart"]
+    assert command.split() == ["netfilter_exporter-netns-helper", "netfilter_exporter"]
+    socket = settings(SOCKETS[1])
+    assert socket["SocketUser"] == settings(SERVICES[0])["User"]
+    assert socket["SocketMode"] == ["0600"]
+    (path,) = socket["ListenSequentialPacket"]
+    flag = f"--netns.helper-socket={path}"
+    for place in SYSTEMD / "netns-helper.conf", README:
+        assert flag in place.read_text()
+    assert flags.parse([flag], collectors.load()).netns_helper == Helper(path)
 
 
 def test_the_two_services_are_confined_alike():

@@ -25,6 +25,7 @@ import trustme
 
 from support import needs
 from support.namespace import Failed
+from support.netns_helper import running_helper
 from support.page import Page
 from support.process import COMMAND, ENVIRONMENT, running
 from support.units import settings
@@ -225,10 +226,10 @@ def named_calls(word):
     return filter_set(word) if word.startswith("@") else {word}
 
 
-def allowed():
+def allowed(unit=UNIT):
     """Return the system calls that the unit lets through."""
     calls = set()
-    for line in UNIT["SystemCallFilter"]:
+    for line in unit["SystemCallFilter"]:
         named = set().union(*map(named_calls, line.lstrip("~").split()))
         calls = calls - named if line.startswith("~") else calls | named
     return calls
@@ -280,6 +281,21 @@ def ask(port, method, path):
         authorization = base64.b64encode(b"alice:secret").decode()
         client.request(method, path, headers={"Authorization": f"Basic {authorization}"})
         return client.getresponse().status
+
+
+def test_the_filter_lets_through_all_that_the_helper_takes(traced, namespace):
+    """It enters a namespace and opens everything there."""
+    prefix, calls = traced
+    name = namespace.name.encode()
+    with contextlib.ExitStack() as stack:
+        helper = stack.enter_context(running_helper(prefix=prefix))
+        connection = stack.enter_context(contextlib.closing(helper.client.connect()))
+        assert name in set(connection.names())
+        connection.open(name, "srn46tu").close()
+    unit = settings("netfilter_exporter-netns.service")
+    assert "setns" in calls()
+    setpriv = {"setresuid", "setresgid", "setgroups", "capset", "execve"}  # as systemd does
+    assert calls() - allowed(unit) - setpriv == set()
 
 
 def test_the_filter_lets_through_all_that_a_text_file_takes(traced, tmp_path):

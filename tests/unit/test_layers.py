@@ -19,6 +19,7 @@ NAME = "netfilter_exporter"
 LAYERS = (
     {"rules"},
     {"kernel"},
+    {"netns_helper"},
     {"sandbox"},
     {"flows", "hits", "netns"},
     {"config"},

@@ -258,7 +258,7 @@ def test_at_most_512_are_served(proc):
     host = proc.host()
     namespace_sampler(host).look()
     outcome = collect(COLLECTOR, host.snapshot(10))
-    assert {len(samples) for _, samples in outcome.families} == {LIMIT}
+    assert {len(samples) for _, samples in outcome.families if samples} == {LIMIT}
     assert outcome.omitted["netfilter_netns_conntrack_entries"] == 5
     assert outcome.omitted["netfilter_netns_info"] == 6, "process 1 has no table"
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample
-from netfilter_exporter.facts.namespaces import namespaces
+from netfilter_exporter.facts.namespaces import namespaces, netns_helper
 from netfilter_exporter.facts.snapshot import Snapshot
+from netfilter_exporter.kernel.errors import ReadError, raise_worst
 from netfilter_exporter.kernel.netns.processes import READ
+from netfilter_exporter.rules.families import Family
 
 #: Series of each metric; what is more is counted.
 LIMIT = 512
 
+_BY_FAMILY = LIMIT * len(Family)
+
+_HELPER = "Absent without --netns.helper-socket"
 _STATISTICS = "/proc/PID/net/stat/nf_conntrack"
 
 
@@ -36,18 +41,43 @@ def _total(snapshot: Snapshot, column: str) -> Iterable[Sample]:
             yield (namespace.name,), namespace.totals[column]
 
 
+def _rules(snapshot: Snapshot) -> Iterable[Sample]:
+    found = namespaces(snapshot)
+    errors: list[ReadError] = []
+    for namespace in found.namespaces:
+        yield from _by_family(namespace.name, namespace.inside.nat_rules)
+        errors += namespace.inside.errors
+    if found.has_helper:
+        netns_helper(snapshot)
+    raise_worst(errors)
+
+
+def _tracking(snapshot: Snapshot) -> Iterable[Sample]:
+    for namespace in namespaces(snapshot).namespaces:
+        yield from _by_family(namespace.name, namespace.inside.tracking)
+
+
+def _forwarding(snapshot: Snapshot) -> Iterable[Sample]:
+    for namespace in namespaces(snapshot).namespaces:
+        yield from _by_family(namespace.name, namespace.inside.forwarding)
+
+
+def _by_family(name: str, found: Mapping[Family, int]) -> Iterable[Sample]:
+    return (((name, family.value), int(number)) for family, number in found.items())
+
+
 COLLECTOR = Collector(
     "namespaces",
-    "connection tracking in other network namespaces with a process: containers, pods, routers",
+    "connection tracking in other network namespaces: containers, pods, routers",
     by_default=False,
     budget=0,
     metrics=(
         Metric(
             "netns_info",
-            "Always 1, for each other network namespace that has a process. netns: the name in"
-            " /run/netns, or the inode number of /proc/PID/net/stat if there is none. container,"
-            " pod: IDs from the control group of the process with the lowest PID, empty if it has"
-            " none.",
+            "Always 1, for each other network namespace that has a process, and with"
+            " --netns.helper-socket for each in /run/netns. netns: the name in /run/netns, or the"
+            " inode number of /proc/PID/net/stat if there is none. container, pod: IDs from the"
+            " control group of the process with the lowest PID, empty if it has none.",
             source="/proc/PID/net/stat, /proc/PID/cgroup, /run/netns, RTM_GETNSID",
             samples=_info,
             of=(namespaces,),
@@ -79,6 +109,39 @@ COLLECTOR = Collector(
                 limit=LIMIT,
             )
             for column in READ
+        ),
+        Metric(
+            "netns_nat_rules",
+            "Number of translating rules in the network namespace, in nftables and iptables-legacy."
+            f" {_HELPER}, or if a backend could not be read.",
+            source="NFT_MSG_GETRULE, IPT_SO_GET_ENTRIES in the namespace",
+            samples=_rules,
+            labels=("netns", "family"),
+            bounded=True,
+            limit=_BY_FAMILY,
+        ),
+        Metric(
+            "netns_conntrack_tracking",
+            "Whether received packets of the network namespace are tracked (1) or not (0)."
+            f" {_HELPER}, or if unknown: without nfnetlink_hook, only rules imply it.",
+            source="NFNL_MSG_HOOK_GET, or rules, in the namespace",
+            samples=_tracking,
+            of=(namespaces,),
+            labels=("netns", "family"),
+            bounded=True,
+            limit=_BY_FAMILY,
+        ),
+        Metric(
+            "netns_forwarding_enabled",
+            "Whether the network namespace forwards packets (1) or not (0), as"
+            f" netfilter_forwarding_enabled. {_HELPER}, and for IPv6 if a single interface could be"
+            " forced to forward.",
+            source="RTM_GETNETCONF in the namespace",
+            samples=_forwarding,
+            of=(namespaces,),
+            labels=("netns", "family"),
+            bounded=True,
+            limit=_BY_FAMILY,
         ),
     ),
 )

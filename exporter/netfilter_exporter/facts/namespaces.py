@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
-from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
+from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept, source
+from netfilter_exporter.kernel.errors import NoData
 from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.netns.sampler import NamespaceSampler, Sample
@@ -22,7 +23,9 @@ def namespace_sampler(host: Host) -> NamespaceSampler:
 def make_sampler(system: System) -> NamespaceSampler:
     """Return a sampler that has not looked yet."""
     return NamespaceSampler(
-        system.paths, lambda: contextlib.closing(system.connect(NETLINK_ROUTE, _DEADLINE))
+        system.paths,
+        lambda: contextlib.closing(system.connect(NETLINK_ROUTE, _DEADLINE)),
+        system.clock,
     )
 
 
@@ -30,3 +33,13 @@ def make_sampler(system: System) -> NamespaceSampler:
 def namespaces(snapshot: Snapshot) -> Sample:
     """What the last look found; NoData where none is taken."""
     return namespace_sampler(snapshot.host).current()
+
+
+@source(90)
+def netns_helper(snapshot: Snapshot) -> None:
+    """Whether the helper that enters namespaces works; NoData where none is asked."""
+    found = namespaces(snapshot)
+    if not found.has_helper:
+        raise NoData("no helper for network namespaces is configured")
+    if found.helper_error:
+        raise found.helper_error

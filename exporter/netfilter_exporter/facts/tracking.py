@@ -16,13 +16,11 @@ from netfilter_exporter.facts.sysctls import sysctls
 from netfilter_exporter.kernel.conntrack import hooks as hook_lists
 from netfilter_exporter.kernel.conntrack import probe
 from netfilter_exporter.kernel.errors import Inconclusive, NoData, ReadError, Unsupported
-from netfilter_exporter.kernel.modules.model import ModuleState
+from netfilter_exporter.kernel.modules.model import WITHOUT_HALVES
 from netfilter_exporter.kernel.sysctl.names import CONNTRACK
 from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.model import Action
 
-#: Of nf_conntrack_ipv4 and nf_conntrack_ipv6, where nf_conntrack has the code of both.
-_WITHOUT_HALVES = frozenset({ModuleState.MERGED, ModuleState.ABSENT})
 _SWITCH = CONNTRACK + "enable"  #: of some vendors' kernels
 
 
@@ -118,7 +116,7 @@ def _imply(snapshot: Snapshot, family: Family) -> bool:
     if any(family in each.exempting for each in facts):
         raise Inconclusive(f"{family.value}: notrack or zone rules exempt packets")
     modules = kernel_modules(snapshot)
-    if modules.known[f"nf_conntrack_{family.value}"].state not in _WITHOUT_HALVES:
+    if modules.known[f"nf_conntrack_{family.value}"].state not in WITHOUT_HALVES:
         raise Unsupported("rules do not imply tracking in this kernel")
     if modules.forced_unload or sysctls(snapshot).values.get(_SWITCH) == 0:
         raise Inconclusive("a module was removed by force, or tracking is disabled")

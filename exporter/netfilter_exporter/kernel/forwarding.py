@@ -22,6 +22,7 @@ NETCONFA_IFINDEX = 1
 NETCONFA_FORWARDING = 2
 NETCONFA_RP_FILTER = 3  # IPv4 alone
 NETCONFA_IFINDEX_ALL = -1
+LOOPBACK_IFINDEX = 1  # include/net/flow.h, in each namespace
 _READ = (NETCONFA_IFINDEX, NETCONFA_FORWARDING, NETCONFA_RP_FILTER)
 _S32 = struct.Struct("=i")
 _NETCONFMSG = 4  # struct netconfmsg, aligned
@@ -45,15 +46,28 @@ def read_interfaces(connection: Connection, family: Family) -> dict[int, Interfa
 
     Of rp_filter the value that is in effect: the larger one of the interface's and of all.
     """
-    request = struct.pack("=B3x", family.nfproto)
-    dumped = connection.dump("RTM_GETNETCONF", RTM_GETNETCONF, request, parser_cache(parse_netconf))
-    found = {each.ifindex: each for each in dumped}
+    found = _read_switches(connection, family)
     of_all = found[NETCONFA_IFINDEX_ALL].rp_filter if NETCONFA_IFINDEX_ALL in found else 0
     return {
         ifindex: each._replace(rp_filter=max(each.rp_filter, of_all))
         for ifindex, each in found.items()
         if ifindex > 0
     }
+
+
+def read_forwards(connection: Connection, family: Family) -> bool:
+    """Return whether an interface but lo forwards IPv4, or the switch of all forwards IPv6."""
+    found = _read_switches(connection, family)
+    if family is Family.IPV6:
+        return NETCONFA_IFINDEX_ALL in found and found[NETCONFA_IFINDEX_ALL].forwarding
+    return any(each.forwarding for ifindex, each in found.items() if ifindex > LOOPBACK_IFINDEX)
+
+
+def _read_switches(connection: Connection, family: Family) -> dict[int, InterfaceForwarding]:
+    """Return the switches of each interface, and those of all and of new ones, by index."""
+    request = struct.pack("=B3x", family.nfproto)
+    dumped = connection.dump("RTM_GETNETCONF", RTM_GETNETCONF, request, parser_cache(parse_netconf))
+    return {each.ifindex: each for each in dumped}
 
 
 def parse_netconf(payload: memoryview) -> Parsed[InterfaceForwarding]:
@@ -91,10 +105,15 @@ def read_ipv6(paths: Paths) -> bool:
             return True
     except NoData:
         return False  # no IPv6 in this kernel, or ipv6.disable=1
-    if not files.exists(paths.proc(f"{IPV6_CONF}/all/force_forwarding")):
+    if not may_force_ipv6(paths):
         return False
     names = files.listing(paths.proc(IPV6_CONF))
     return any(_forced(paths, name) for name in names if name not in {"all", "default", "lo"})
+
+
+def may_force_ipv6(paths: Paths) -> bool:
+    """Return whether this kernel can forward IPv6 by interface."""
+    return files.exists(paths.proc(f"{IPV6_CONF}/all/force_forwarding"))
 
 
 def _forced(paths: Paths, name: str) -> bool:

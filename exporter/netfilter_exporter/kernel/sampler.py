@@ -38,6 +38,10 @@ class Sampler(Generic[T]):
     def forget(self) -> None:
         """Drop what the next sample would be compared with: one has failed."""
 
+    def spent_by_others(self) -> float:
+        """Return the CPU seconds that other processes spent on the last sample."""
+        return 0.0
+
     def start(self) -> None:
         """Take the first sample, and others, in a thread."""
         self._thread.start()
@@ -68,7 +72,7 @@ class Sampler(Generic[T]):
             self.forget()
             self._found = defect(self._what, error)
         self._found_at = time.monotonic()
-        cost = time.thread_time() - began
+        cost = time.thread_time() - began + self.spent_by_others()
         self._interval = max(self._least_interval, cost / self._cpu_share)
 
     def _run(self) -> None:

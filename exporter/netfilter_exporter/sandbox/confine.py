@@ -32,26 +32,29 @@ class Sandbox(NamedTuple):
         return f"{held or 'nothing'}{f'; without {missing}' if missing else ''}"
 
 
-def confine(paths: Paths, files: Collection[str], writable: str | None = None) -> Sandbox:
+def confine(
+    paths: Paths, files: Collection[str], writable: str | None = None, *, connects: bool = False
+) -> Sandbox:
     """Give up what is not needed to read the host; return what holds, and log it in a line.
 
     `files` are those of the flags, and what they name. Files are written below `writable` only.
+    `connects` says that the helper for network namespaces will be asked.
     """
-    steps = _steps(paths, files, writable)
+    steps = _steps(paths, files, writable, connects=connects)
     sandbox = Sandbox({part: _failure(steps[part]) for part in PARTS})
     _log.info("sandbox: %s", sandbox)
     return sandbox
 
 
 def _steps(
-    paths: Paths, files: Collection[str], writable: str | None
+    paths: Paths, files: Collection[str], writable: str | None, *, connects: bool
 ) -> Mapping[str, Callable[[], object]]:
     """Return what makes each part hold, or raises."""
     return {
         "no_new_privs": lambda: libc.prctl(_PR_SET_NO_NEW_PRIVS, 1),
         "landlock": lambda: landlock.restrict(places.readable(paths, files), writable),
         "capabilities": lambda: capabilities.reduce(files),
-        "seccomp": lambda: seccomp.install(writes=writable is not None),
+        "seccomp": lambda: seccomp.install(writes=writable is not None, connects=connects),
     }
 
 

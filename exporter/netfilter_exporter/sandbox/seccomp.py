@@ -43,13 +43,14 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _TMPFILE = os.O_TMPFILE & ~os.O_DIRECTORY
 
 
-def install(*, writes: bool) -> None:
+def install(*, writes: bool, connects: bool = False) -> None:
     """Filter the calls of this thread and of those that it starts; raise OSError.
 
-    `writes` says that files will be written. no_new_privs must be set.
+    `writes` says that files will be written, `connects` that a helper will be asked. no_new_privs
+    must be set.
     """
     found = architecture()
-    code = ctypes.create_string_buffer(bpf.packed(program(found, writes=writes)))
+    code = ctypes.create_string_buffer(bpf.packed(program(found, writes=writes, connects=connects)))
     count = len(code) // 8  # the buffer has a NUL more
     filter_ = ctypes.create_string_buffer(struct.pack("HP", count, ctypes.addressof(code)))
     number = numbers(OWN, found)["seccomp"]
@@ -59,13 +60,13 @@ def install(*, writes: bool) -> None:
         libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(filter_))
 
 
-def program(found: Architecture, *, writes: bool) -> bpf.Program:
+def program(found: Architecture, *, writes: bool, connects: bool = False) -> bpf.Program:
     """Return the filter for an architecture."""
     denied, missing = bpf.fail(errno.EPERM), bpf.fail(errno.ENOSYS)
     refused = numbers(REFUSED, found)
     judged = numbers(JUDGED, found)
     blocks = {
-        "socket": _socket(),
+        "socket": _socket(connects=connects),
         "setsockopt": _setsockopt(),
         "ioctl": _ioctl(),
         "clone": _clone(),
@@ -89,11 +90,17 @@ def program(found: Architecture, *, writes: bool) -> bpf.Program:
 _DENIED = bpf.fail(errno.EPERM)
 
 
-def _socket() -> bpf.Program:
+def _socket(*, connects: bool) -> bpf.Program:
     """Netlink of routes and of netfilter; datagrams: the probe, and where legacy tables are read.
 
-    What listens does so by now, and nobody connects to anything.
+    What listens does so by now. Nobody connects to anything, but to the helper for namespaces: its
+    type of Unix sockets is not that of docker.sock and its like.
     """
+    packets = [
+        *bpf.argument(1, _TYPE_MASK),
+        *bpf.if_equal(socket.SOCK_SEQPACKET, bpf.ALLOW),
+        *_DENIED,
+    ]
     netlink = [
         *bpf.argument(2),
         *bpf.if_in((NETLINK_ROUTE, NETLINK_NETFILTER), bpf.ALLOW),
@@ -108,6 +115,7 @@ def _socket() -> bpf.Program:
         *bpf.argument(0),
         *bpf.if_equal(socket.AF_NETLINK, netlink),
         *bpf.if_in((socket.AF_INET, socket.AF_INET6), datagram),
+        *(bpf.if_equal(socket.AF_UNIX, packets) if connects else []),
         *_DENIED,
     ]
 

@@ -25,6 +25,8 @@ class ModuleState(enum.Enum):
 
 #: In this boot; a merged module is where the one is that it was merged into.
 PRESENT = frozenset({ModuleState.LOADED, ModuleState.BUILTIN})
+#: Of nf_conntrack_ipv4 and nf_conntrack_ipv6, where nf_conntrack has the code of both.
+WITHOUT_HALVES = frozenset({ModuleState.MERGED, ModuleState.ABSENT})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 from typing import Protocol
 
 from netfilter_exporter.kernel.errors import Malformed, TimedOut, Unsupported, from_oserror
@@ -14,6 +15,7 @@ from netfilter_exporter.kernel.errors import Malformed, TimedOut, Unsupported, f
 #: A dump fills at most 32 KiB a datagram (netlink_dump, net/netlink/af_netlink.c, since v4.6).
 _BUFFER = 1 << 17
 _WHOLE = int(socket.MSG_TRUNC)  # the kernel returns the true length of the datagram
+_SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h
 _AT_ONCE = _WHOLE | int(socket.MSG_DONTWAIT)
 
 
@@ -35,10 +37,15 @@ class NetlinkSocket:
     what sends to it (nfnetlink_bind, v6.18): ask a gate first.
     """
 
-    def __init__(self, protocol: int, group: int = 0) -> None:
-        """`group` is the one to join, to receive what the kernel sends to it."""
+    def __init__(self, protocol: int, group: int = 0, descriptor: int | None = None) -> None:
+        """`group` is the one to join, to receive what the kernel sends to it.
+
+        `descriptor` is that of a socket which is open already, and belongs to this object now.
+        """
         try:
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW, protocol, fileno=descriptor
+            )
         except OSError as error:
             if error.errno == errno.EPROTONOSUPPORT:
                 raise Unsupported(f"netlink protocol {protocol}: not in this kernel") from None
@@ -84,6 +91,14 @@ class NetlinkSocket:
             raise TimedOut(f"netlink: no answer within {timeout:.1f} s") from None
         finally:
             self._socket.settimeout(None)
+
+    def cookie(self) -> int:
+        """Return the number of the network namespace, which no other ever has; 0 before v5.14."""
+        try:
+            content = self._socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+        except OSError:
+            return 0
+        return int.from_bytes(content, sys.byteorder)
 
     def close(self) -> None:
         self._socket.close()

@@ -55,7 +55,7 @@ def read_inhabited(paths: Paths, name_of: Callable[[int], str | None]) -> tuple[
     processes are hidden, for then nobody knows what else there is.
     """
     _require_processes(paths)
-    own = _inode("/proc/self")
+    own = own_inode()
     found: dict[int, Inhabited] = {}
     for pid in _pids(paths):
         inode = _inode(paths.proc(str(pid)))
@@ -83,6 +83,11 @@ def _pids(paths: Paths) -> Iterator[int]:
     except OSError as error:
         raise from_oserror(error, paths.procfs) from None
     return iter(sorted(int(entry) for entry in entries if entry.isdigit()))
+
+
+def own_inode() -> int:
+    """Return the number of our namespace."""
+    return _inode("/proc/self")
 
 
 def _inode(process: str) -> int:
@@ -114,26 +119,28 @@ def _read(
 
 def _read_conntrack(process: str, inode: int) -> Conntrack:
     """Read the statistics in the very directory that has the inode: a number may be reused."""
-    path = f"{process}/{_STAT}/{_FILE}"
+    path = f"{process}/{_STAT}"
     try:
-        directory = os.open(f"{process}/{_STAT}", _DIRECTORY_FLAGS)
+        directory = os.open(path, _DIRECTORY_FLAGS)
     except OSError as error:
         raise from_oserror(error, path) from None
     try:
         if os.fstat(directory).st_ino != inode:
             raise NoData(f"{path}: of another process now")
-        content = _read_file(directory, path)
+        return read_conntrack(directory, path)
     finally:
         os.close(directory)
-    return Conntrack(parse_entries(content, path), parse_statistics(content, path, READ))
 
 
-def _read_file(directory: int, path: str) -> bytes:
+def read_conntrack(directory: int, path: str) -> Conntrack:
+    """Read the statistics in an open directory net/stat, which is at `path`."""
+    path = f"{path}/{_FILE}"
     try:
         descriptor = os.open(_FILE, _FILE_FLAGS, dir_fd=directory)
     except OSError as error:
         raise from_oserror(error, path) from None
     try:
-        return read_descriptor(descriptor, path, LIMIT)
+        content = read_descriptor(descriptor, path, LIMIT)
     finally:
         os.close(descriptor)
+    return Conntrack(parse_entries(content, path), parse_statistics(content, path, READ))

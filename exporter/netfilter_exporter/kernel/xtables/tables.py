@@ -71,11 +71,15 @@ class Info(NamedTuple):
 
 def read_names(paths: Paths, family: Family) -> frozenset[str]:
     """Return the tables that exist; none where ip_tables is not loaded."""
-    path = paths.proc(NAMES[family])
     try:
-        return frozenset(read_bytes(path).decode("ascii", "replace").split())
+        return parse_names(read_bytes(paths.proc(NAMES[family])))
     except NoData:
         return frozenset()
+
+
+def parse_names(content: bytes) -> frozenset[str]:
+    """Return the tables of which ip_tables_names has the names."""
+    return frozenset(content.decode("ascii", "replace").split())
 
 
 def read_info(xtables: Xtables, table: str) -> Info:

@@ -37,10 +37,11 @@ class XtablesSocket:
     Reading a table that does not exist creates it: look into ip_tables_names first.
     """
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family, descriptor: int | None = None) -> None:
+        """`descriptor` is that of a socket which is open already, and belongs to this object."""
         socket_family, self._level = _LEVEL[family]
         try:
-            self._socket = socket.socket(socket_family, socket.SOCK_DGRAM)
+            self._socket = socket.socket(socket_family, socket.SOCK_DGRAM, fileno=descriptor)
         except OSError as error:
             raise from_oserror(error, f"{family.value} socket") from None
 

@@ -1,0 +1,194 @@
+"""kernel/netns/helper.py and what the collector makes of it: what the helper may answer."""
+
+import array
+import contextlib
+import os
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netfilter_exporter import netns_helper
+from netfilter_exporter.collectors.namespaces import COLLECTOR
+from netfilter_exporter.facts.namespaces import namespace_sampler
+from netfilter_exporter.facts.namespaces import netns_helper as source
+from netfilter_exporter.facts.snapshot import Host
+from netfilter_exporter.kernel.errors import Denied, Malformed, ReadError, Status, TimedOut
+from netfilter_exporter.kernel.netns import wire
+from netfilter_exporter.kernel.netns.cgroup import Owner
+from netfilter_exporter.kernel.netns.helper import HelperConnection
+from netfilter_exporter.kernel.netns.processes import Conntrack, Inhabited
+from netfilter_exporter.kernel.system import System
+from netfilter_exporter.netns.entered import Entered, Inside
+from netfilter_exporter.netns.sampler import Namespace, Sample, _merged
+from netfilter_exporter.rules.families import Family
+from support.page import collected
+
+
+@contextlib.contextmanager
+def answering(*answers, descriptors=()):
+    """Yield a connection that gets these answers, each with these descriptors."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection = HelperConnection("helper")
+    connection._socket.close()
+    connection._socket = ours
+    ours.settimeout(2)
+    rights = array.array("i", descriptors).tobytes()
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else []
+    with theirs, contextlib.closing(connection):
+        for answer in answers:
+            theirs.sendmsg([answer], ancillary)
+        yield connection
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+@given(st.binary(max_size=100), st.integers(0, 3))
+def test_any_answer_is_descriptors_or_an_error(answer, count):
+    """And none is left open that was handed over."""
+    before = descriptors()
+    with contextlib.suppress(ReadError), answering(answer, descriptors=[0] * count) as connection:
+        connection.open(b"x", "sn").close()
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(b"opened s0", b"opened s0 n0 r0", b"opened s x", b"opened s0 s0 s0"),
+        *(b"opened \xff0 n0", b"names", b"error x", b"opened"),
+    ],
+)
+def test_descriptors_without_a_kind_are_refused(answer):
+    """Two descriptors came along, and the answer says something else."""
+    before = descriptors()
+    with answering(answer, descriptors=[0, 0]) as connection, pytest.raises(Malformed):
+        connection.open(b"x", "sn")
+    assert descriptors() == before
+
+
+def test_what_could_not_be_opened_says_why():
+    """The other kinds are there."""
+    with answering(b"opened s0 n1 t2", descriptors=[0]) as connection:
+        opened = connection.open(b"x", "snt")
+        assert opened.inode() == os.fstat(0).st_ino
+        with pytest.raises(Denied):
+            opened.take(wire.NETFILTER)
+        opened.close()
+
+
+def test_names_come_in_pages():
+    """Until there is none left; an answer that goes back would never end."""
+    with answering(b"names/a/b", b"names/c", b"names") as connection:
+        assert list(connection.names()) == [b"a", b"b", b"c"]
+    with answering(b"names/b", b"names/a") as connection, pytest.raises(Malformed):
+        list(connection.names())
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        *((b"qrouter-1", True), (b"a.b", True), (b"x" * 255, True), (b"\xff", True)),
+        *((b"", False), (b".", False), (b"..", False), (b".x", False), (b"a/b", False)),
+        *((b"/", False), (b"a\0b", False), (b"x" * 256, False)),
+    ],
+)
+def test_a_name_is_that_of_an_entry(name, is_one):
+    """What leads elsewhere is none."""
+    assert netns_helper._is_name(name) is is_one
+
+
+@pytest.mark.parametrize(
+    ("arguments", "read"),
+    [
+        (["nobody"], (None, "nobody")),
+        (["--socket", "/x", "7"], ("/x", "7")),
+        ([], (None, None)),
+        (["--help"], (None, None)),
+        (["--socket", "/x"], (None, None)),
+        (["a", "b", "c", "d"], (None, None)),
+    ],
+)
+def test_the_command_line_is_a_socket_and_a_user(arguments, read):
+    """Nothing else is taken."""
+    assert netns_helper._arguments(arguments) == read
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [([], "usage"), (["7"], "systemd passed no socket"), (["nobody-of-that-name"], "not found")],
+)
+def test_wrong_usage_ends_it(arguments, said, monkeypatch, capsys):
+    """With a line that says why."""
+    monkeypatch.setattr("sys.argv", ["helper", *arguments])
+    monkeypatch.delenv("LISTEN_PID", raising=False)
+    assert netns_helper.main() in {1, 2}
+    assert said in capsys.readouterr().err
+
+
+def test_a_namespace_that_both_ways_find_is_one():
+    """It has the name and the rules of one, and the owner of the other."""
+    conntrack, inside = Conntrack(1, ()), Inside({Family.IPV4: 1})
+    inhabited = [
+        Inhabited(7, 70, Owner("c"), conntrack, None),
+        Inhabited(8, 80, Owner(), None, "x"),
+    ]
+    entered = {7: Entered(7, "a", conntrack, inside), 9: Entered(9, "b", None, inside)}
+    found = {each.inode: each for each in _merged(inhabited, entered)}
+    assert found[7][1:] == ("a", Owner("c"), conntrack, inside)
+    assert found[8][1:] == ("x", Owner(), None, Inside())
+    assert found[9][1:] == ("b", Owner(), None, inside)
+
+
+def rows_of(fake_host, sample):
+    """Return the samples of the collector, its status, and that of the helper."""
+    host = Host(System(paths=fake_host("6.18/nat-nft").system.paths))
+    sampler = namespace_sampler(host)
+    sampler.take = lambda: sample
+    sampler.look()
+    rows, status = collected(COLLECTOR, host)
+    with contextlib.closing(host.snapshot(5)) as snapshot, contextlib.suppress(ReadError):
+        source(snapshot)
+    return rows, status, snapshot.source_status()["netns_helper"]
+
+
+def test_what_is_known_inside_is_served(fake_host):
+    """A family of which something is unknown is absent."""
+    inside = Inside({Family.IPV4: 3, Family.IPV6: 0}, {Family.IPV4: True}, {Family.IPV4: False})
+    sample = Sample((Namespace("q", Owner(), None, {}, inside),), has_helper=True)
+    rows, status, helper = rows_of(fake_host, sample)
+    assert rows["netns_nat_rules"] == {("q", "ipv4"): 3, ("q", "ipv6"): 0}
+    assert rows["netns_conntrack_tracking"] == {("q", "ipv4"): 1}
+    assert rows["netns_forwarding_enabled"] == {("q", "ipv4"): 0}
+    assert status is helper is Status.OK
+
+
+@pytest.mark.parametrize(
+    ("error", "is_told"),
+    [(ReadError("x"), "error"), (Denied("x"), "denied"), (TimedOut("x"), "timeout")],
+)
+def test_a_helper_that_does_not_help_is_told(fake_host, error, is_told):
+    """What was found all the same is served."""
+    found = (Namespace("q", Owner(), 1, {}),)
+    rows, status, helper = rows_of(fake_host, Sample(found, None, True, error))
+    assert rows["netns_conntrack_entries"] == {("q",): 1}
+    assert rows["netns_nat_rules"] == {}
+    assert status.value == helper.value == is_told
+
+
+def test_rules_that_cannot_be_read_are_told(fake_host):
+    """The worst of the reasons is the collector's; the helper did its part."""
+    inside = Inside(errors=(TimedOut("x"), Denied("y")))
+    sample = Sample((Namespace("q", Owner(), 1, {}, inside),), has_helper=True)
+    _, status, helper = rows_of(fake_host, sample)
+    assert (status, helper) == (Status.TIMEOUT, Status.OK)
+
+
+def test_without_the_flag_no_helper_is_missed(fake_host):
+    """The collector is what it was."""
+    rows, status, helper = rows_of(fake_host, Sample((Namespace("q", Owner(), 1, {}),)))
+    assert rows["netns_nat_rules"] == {}
+    assert (status, helper) == (Status.OK, Status.NO_DATA)
