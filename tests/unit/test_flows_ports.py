@@ -107,6 +107,17 @@ def test_counting_keeps_to_its_share():
     assert seen == [[(443, 700)], [(443, pytest.approx(770))], [(443, 700)]]
 
 
+def test_a_table_that_grows_after_a_count():
+    """As many are sampled, which then stand for more."""
+    times = iter([0.0, 0.05, 1.0, 1.0])
+    ports = watch(6600, ranges=(1000, 10999), clock=lambda: next(times))
+    assert used(ports.take(look(use(600), entries=17000, sampled=1700), 0.0))[0][
+        1
+    ] == pytest.approx(6600)
+    found = used(ports.take(look(use(600), entries=25500, sampled=1700), 15.0))
+    assert found == [(443, pytest.approx(9900))]
+
+
 def test_at_most_four_are_counted_in_a_look():
     """And at most 64 addresses are reported."""
     counted = []

@@ -57,7 +57,7 @@ class PortWatch:
         self._ports_of = ports_of
         self._count = count
         self._clock = clock
-        self._known: dict[Towards, float] = {}  #: ports for each sampled flow, when counted
+        self._known: dict[Towards, float] = {}  #: counted ports, as a part of the estimate then
         self._next = 0.0  #: when counting may go on, on a monotonic clock
         self._supported = True
         self._left = 0
@@ -101,7 +101,7 @@ class PortWatch:
         if self._may_count(look, estimate):
             self._left -= 1
             try:
-                counted[use.towards] = self._count(use.towards, ports) / sampled
+                counted[use.towards] = self._count(use.towards, ports) / estimate
             except Unsupported:
                 self._supported = False
             except ReadError:  # the estimate may do
@@ -109,7 +109,7 @@ class PortWatch:
         elif use.towards in self._known:
             counted[use.towards] = self._known[use.towards]
         if use.towards in counted:
-            return min(counted[use.towards] * sampled, ports[1] - ports[0] + 1)
+            return min(counted[use.towards] * estimate, ports[1] - ports[0] + 1)
         return estimate if sampled >= _MANY else None
 
     def _may_count(self, look: Look, estimate: float) -> bool:
