@@ -78,15 +78,19 @@ class Account:
         rules = found.rules
         in_place = found.state is not None and found.state == self._state
         hits = [self._hits(each, in_place=in_place) for each in rules]
-        counted: Counter[Family] = Counter()
-        for each, number in zip(rules, hits):
-            for family in each.rule.families:
-                self._translations[family, each.rule.action] += number or 0
-                counted[family] += number is not None
         self._state = found.state
         self._before = {each.key: each.packets for each in rules}
-        present = {(family, each.rule.action) for each in rules for family in each.rule.families}
-        translations = {labels: self._translations[labels] for labels in present}
+        alike: dict[tuple[frozenset[Family], Action], list[int | None]] = {}
+        for each, number in zip(rules, hits):
+            alike.setdefault((each.rule.families, each.rule.action), []).append(number)
+        counted: Counter[Family] = Counter()
+        translations: dict[tuple[Family, Action], int] = {}
+        for (families, action), numbers in alike.items():
+            known = [number for number in numbers if number is not None]
+            for family in families:
+                counted[family] += len(known)
+                self._translations[family, action] += sum(known)
+                translations[family, action] = self._translations[family, action]
         return Hits(translations, counted, self._add_named(rules, hits))
 
     def _hits(self, found: Reading, *, in_place: bool) -> int | None:

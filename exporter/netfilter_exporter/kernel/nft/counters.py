@@ -6,10 +6,10 @@ is a module: pass the gate first.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import Callable, NamedTuple
 
+from netfilter_exporter.kernel import names
 from netfilter_exporter.kernel.errors import Malformed
 from netfilter_exporter.kernel.netlink.attributes import attribute_places, pack_name, text
 from netfilter_exporter.kernel.netlink.connection import Connection
@@ -30,7 +30,7 @@ from netfilter_exporter.kernel.parser_cache import Parsed, Picker, parser_cache,
 
 #: Expressions that translate; what is behind them is not evaluated.
 _TRANSLATES = frozenset({b"masq\0", b"nat\0", b"redir\0", b"target\0"})
-_U64 = struct.Struct(">Q")
+_COUNTER_SIZE = 8
 
 
 class RuleCounter(NamedTuple):
@@ -62,7 +62,8 @@ def read_counters(
     )
     found = connection.dump("nftables GETRULE", NFT_MSG_GETRULE, request, parse)
     # A kernel that does not know the filter gives all rules.
-    return [each for each in found if each.table == table and text(each.chain) == chain]
+    name = names.encode(chain) + b"\0"
+    return [each for each in found if each.chain == name and each.table == table]
 
 
 def parse_counter(payload: memoryview) -> Parsed[RuleCounter]:
@@ -82,7 +83,7 @@ def parse_counter(payload: memoryview) -> Parsed[RuleCounter]:
         if name == b"counter\0":
             counted.append(data)
             if not translated:
-                counter = places(payload, data).get(NFTA_COUNTER_PACKETS)
+                counter = _packets(payload, data)
         translated = translated or name in _TRANSLATES
     picker = Picker(len(payload), [chain, counter] if counter else [chain])
     unpack, chain_at = picker.unpack, picker.at(chain)
@@ -91,19 +92,20 @@ def parse_counter(payload: memoryview) -> Parsed[RuleCounter]:
 
     def make(message: memoryview) -> RuleCounter:
         parts = unpack(message)
-        packets = None if counter_at is None else _number(parts[counter_at])
+        packets = None if counter_at is None else int.from_bytes(parts[counter_at], "big")
         return RuleCounter(table, parts[chain_at], b"".join(others(message)), packets)
 
     return Parsed(make, ignored)
 
 
+def _packets(payload: memoryview, data: slice) -> slice | None:
+    found = places(payload, data).get(NFTA_COUNTER_PACKETS)
+    if found and found.stop - found.start != _COUNTER_SIZE:
+        raise Malformed(f"nftables: a counter of {found.stop - found.start} bytes")
+    return found
+
+
 _READ = {NFTA_RULE_TABLE, NFTA_RULE_EXPRESSIONS}
-
-
-def _number(value: bytes) -> int:
-    if len(value) != _U64.size:
-        raise Malformed(f"nftables: a counter of {len(value)} bytes")
-    return int(_U64.unpack(value)[0])
 
 
 def _expressions(payload: memoryview, nest: slice) -> Iterator[tuple[bytes, slice]]:
