@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import socket
+import struct
 
 from netfilter_exporter.facts.flows import flow_sampler
-from support import inside
+from support import inside, made_flows
 from support.page import Page
 
 Series = dict[tuple[str, ...], float]
@@ -35,3 +36,16 @@ def open_towards_many(address: str, first: int, number: int) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     for port in range(first, first + number):
         _sender(family).sendto(b"x", (address, port))
+
+
+def fill(address: str, port: int, translated: str, ports: range) -> None:
+    """Make a flow to a destination from each of these ports of a translated address."""
+    destination = socket.inet_aton(address), struct.pack(">H", port)
+    made_flows.make(
+        made_flows.udp(
+            (struct.pack(">I", 0x0A000000 | number), b"\x04\0"),
+            destination,
+            (socket.inet_aton(translated), struct.pack(">H", number)),
+        )
+        for number in ports
+    )
