@@ -177,6 +177,11 @@ def parse_towards(entry: Entry) -> Towards | None:
     return Towards(family, protocol, answered[0], answering[0], int.from_bytes(answering[1], "big"))
 
 
+def parse_shared(entry: Entry) -> bytes:
+    """Return what flows with ports have in common that share them: all but the translated port."""
+    return entry.nfproto + entry.reply[:-_LAST_PORT]
+
+
 def parse_port(entry: Entry) -> int:
     """Return the source port, translated, of a flow of a protocol with ports."""
     return int.from_bytes(entry.reply[4 - _LAST_PORT : 6 - _LAST_PORT], "big")

@@ -24,6 +24,7 @@ from netfilter_exporter.kernel.conntrack.flow_messages import (
     is_closing,
     parse_entry,
     parse_port,
+    parse_shared,
     parse_towards,
 )
 from netfilter_exporter.kernel.errors import Unsupported
@@ -64,14 +65,16 @@ class _Counter:
         self.found = 0
         self._towards = towards
         self._first, self._last = ports
-        self._is_filtered = False
+        self._shared: bytes | None = None  #: of the flows that count, once one was seen
 
     def take(self, payload: memoryview) -> bool:
         """Count an entry; return False where the first of all should have been left out."""
         entry = parse_entry(payload)
-        if parse_towards(entry) != self._towards:
-            return self._is_filtered
-        self._is_filtered = True
+        shared = parse_shared(entry)
+        if shared != self._shared:  # there are tens of thousands of entries
+            if parse_towards(entry) != self._towards:
+                return self._shared is not None
+            self._shared = shared
         if not is_closing(entry) and self._first <= parse_port(entry) <= self._last:
             self.found += 1
         return True
