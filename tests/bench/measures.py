@@ -161,9 +161,14 @@ def changing(name: str, backend: str, times: int) -> list[machine.Scrape]:
 
 
 def minute(servers: Mapping[str, Server], scrapes: int, spacing: float) -> dict[str, float]:
-    """Return the processor seconds a minute of servers that are scraped every `spacing` seconds."""
-    for server in servers.values():
-        server.scrape()
+    """Return the processor seconds a minute of servers that are scraped every `spacing` seconds.
+
+    What they read in the beginning, also next to the first scrapes, does not count.
+    """
+    for pause in (spacing, 0):
+        for server in servers.values():
+            server.scrape()
+        time.sleep(pause)
     before = {name: server.cpu() for name, server in servers.items()}
     began = time.monotonic()
     for number in range(1, scrapes + 1):
