@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import re
 import socket
@@ -84,8 +85,8 @@ def series_of(text: str, job: str, rules: Rules) -> list[Series]:
 
 def history_of(gateway: Sequence[Series], rules: Rules, folder: Path) -> list[Series]:
     """Return what the rules record of a host each ten minutes, found by promtool in a day."""
-    names = {rule["record"] for g in rules["groups"] for rule in g["rules"] if "record" in rule}
-    recorded = sorted(name for name in names if _HISTORY.fullmatch(name))
+    rules_of = itertools.chain.from_iterable(group["rules"] for group in rules["groups"])
+    recorded = {rule["record"] for rule in rules_of if _HISTORY.fullmatch(rule.get("record", ""))}
     inputs = [
         {
             "series": _written({**each.labels, "instance": "h"}),
@@ -94,14 +95,16 @@ def history_of(gateway: Sequence[Series], rules: Rules, folder: Path) -> list[Se
         for each in gateway
     ]
     expression, day = '{__name__=~".*_each10m"}', 24 * 60 * MINUTE
-    groups = sorted((g["name"] for g in rules["groups"]), key=lambda name: "-history" in name)
+    kinds = ("-samples", "-history")  # each reads those before
+    names = [group["name"] for group in rules["groups"]]
+    groups = sorted(names, key=lambda name: [name.endswith(kind) for kind in kinds][::-1])
     how = Evaluation(MINUTE, 10 * MINUTE, order=groups, tool=promstack.promtool("3"))
     answers = ask(folder, rules, inputs, [(expression, day)], how)
     found = []
     for labels, value in answers.samples(expression, day):
         del labels["instance"]
         found.append(Series(labels, value))
-    assert {each.labels["__name__"] for each in found} <= set(recorded)
+    assert {each.labels["__name__"] for each in found} <= recorded
     assert found
     return found
 

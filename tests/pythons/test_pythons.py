@@ -2,8 +2,9 @@
 
 What a server needs of asyncio and ssl was there in the first version and is there in the last.
 Tests of properties get few examples, and a property that holds on both holds in between, where the
-Pythons are left to --every, but for the one that runs all tests. The newest also measures how much of the exporter the tests
-go through, which costs little there (sys.monitoring) and a half more before.
+Pythons are left to --every, but for the one that runs all tests. The newest also measures how much
+of the exporter the tests go through, which costs little there (sys.monitoring) and a half more
+before.
 The oldest Python has the oldest libraries that setup.cfg admits, the others the newest. The newest
 Python is Debian's where nothing else has it.
 """
