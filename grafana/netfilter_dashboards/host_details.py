@@ -289,7 +289,7 @@ def _namespaces() -> Row:
         8,
         (
             Placed(
-                12,
+                6,
                 "Table fill of other namespaces",
                 "Entries of other network namespaces as a share of the limit, the ten fullest."
                 " Requires --collector.namespaces. The lines are the thresholds of the alerts.",
@@ -301,7 +301,7 @@ def _namespaces() -> Row:
                 ),
             ),
             Placed(
-                12,
+                6,
                 "Drops in other namespaces within 5 minutes",
                 "Packets dropped in other network namespaces because the table had no room,"
                 " without insert races, the ten with the most.",
@@ -309,6 +309,27 @@ def _namespaces() -> Row:
                     Query(f"topk(10, {q.NETNS_DROPS})", legend),
                     unit="short",
                     limits=states.DROPS_5M,
+                ),
+            ),
+            Placed(
+                6,
+                "NAT rules of other namespaces",
+                "Translating rules in other network namespaces that had any within the last day,"
+                " the ten with the fewest. Requires --netns.helper-socket.",
+                graph(
+                    Query(f"bottomk(10, {q.NETNS_RULES})", "{{instance}} {{netns}} {{family}}"),
+                    unit="short",
+                ),
+            ),
+            Placed(
+                6,
+                "Number of other namespaces",
+                "Other network namespaces that the exporter found, and how many of them forward."
+                " The latter requires --netns.helper-socket.",
+                graph(
+                    Query(q.NETNS_COUNT, "{{instance}}"),
+                    Query(q.NETNS_FORWARDING, "{{instance}} forwarding {{family}}"),
+                    unit="short",
                 ),
             ),
         ),

@@ -255,6 +255,15 @@ NETNS_DROPS = (
     f"max by ({NETNS}) (increase({metric('netns_conntrack_drop_total', over='[5m]')}))"
     f" - max by ({NETNS}) (increase({metric('netns_conntrack_insert_failed_total', over='[5m]')}))"
 )
+#: Of namespaces that never had any there would be a line each at zero.
+NETNS_RULES = (
+    f"{by(f'{NETNS}, family', 'max', metric('netns_nat_rules'))}"
+    f" and ({series('job_instance_netns_family:netfilter_netns_nat_rules:present_max1d')} == 1)"
+)
+NETNS_COUNT = by(HOST, "count", by(NETNS, "max", metric("netns_info")))
+NETNS_FORWARDING = by(
+    FAMILY, "sum", by(f"{NETNS}, family", "max", metric("netns_forwarding_enabled"))
+)
 #: What was forwarded and did not go out: local output goes out too and is taken off.
 SENT_ON = (
     f"clamp_min({rate('ip_out_transmitted_total', FAMILY)}"

@@ -24,7 +24,10 @@ TREES = {id(rule): promql.parse(rule["expr"]) for rule in RULES}
 SCRAPE = dt.timedelta(minutes=1)
 SEVERITIES = {"critical", "warning", "info"}
 #: Series that are read without a range: what ended must not count for another minute.
-AT_ONCE = {"ALERTS", "ALERTS_FOR_STATE", "netfilter_exporter_host_info"}
+AT_ONCE = {
+    *("ALERTS", "ALERTS_FOR_STATE", "netfilter_exporter_host_info"),
+    *("netfilter_exporter_build_info", "netfilter_netns_info"),
+}
 #: Alerts about all hosts of a job.
 FLEET = {"NetfilterFleetNatBroken", "NetfilterRulesVersionMismatch"}
 #: Counts alerts that have waited.
@@ -66,7 +69,7 @@ def test_no_key_is_given_twice(path):
 
 
 def test_groups_are_those_that_are_promised():
-    """Six groups of alerts of at most 20 rules, samples and history of each, one of fleets."""
+    """Seven groups of alerts of at most 20 rules, samples and history of each, one of fleets."""
     sizes = {group["name"]: len(group["rules"]) for group in LOADED["groups"]}
     assert max(sizes.values()) <= 20
     with_alerts = {g["name"] for g in LOADED["groups"] if any("alert" in r for r in g["rules"])}
@@ -74,7 +77,10 @@ def test_groups_are_those_that_are_promised():
     del sizes["netfilter-fleet"]
     assert with_alerts == {
         f"netfilter-{n}"
-        for n in ("exporter", "conntrack", "nat", "matches", "flows", "configuration")
+        for n in (
+            *("exporter", "conntrack", "namespaces"),
+            *("nat", "matches", "flows", "configuration"),
+        )
     }
     beside = {f"{name}-{what}" for name in with_alerts for what in ("samples", "history")}
     assert sizes.keys() - with_alerts == beside

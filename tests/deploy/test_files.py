@@ -21,6 +21,7 @@ from support.units import DEPLOY
 ROOT = DEPLOY.parents[1]
 CONTAINERFILE = (DEPLOY / "Containerfile").read_text()
 MAN = man_page.PATH
+PAGES = sorted(MAN.parent.glob("*.1"))
 CAPABILITIES = {"NET_ADMIN"}
 #: What is read of the host, and nothing above it. /proc and /sys are the container's own.
 READ = {
@@ -251,10 +252,11 @@ def test_the_man_page_has_the_flags_of_today():
 
 
 @pytest.mark.skipif(not shutil.which("groff"), reason="needs groff; tests/run has it")
-def test_the_man_page_is_well_formed():
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_man_page_is_well_formed(page):
     """groff finds nothing to warn of."""
     done = subprocess.run(
-        ["groff", "-man", "-Tutf8", "-ww", "-z", str(MAN)],
+        ["groff", "-man", "-Tutf8", "-ww", "-z", str(page)],
         capture_output=True,
         text=True,
         check=False,
@@ -266,7 +268,8 @@ def test_the_man_page_is_installed():
     """The wheel puts it where man(1) looks, below the prefix."""
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    assert setup["options.data_files"]["share/man/man1"].split() == [str(MAN.relative_to(ROOT))]
+    pages = [ROOT / page for page in setup["options.data_files"]["share/man/man1"].split()]
+    assert sorted(pages) == PAGES
     try:
         installed = importlib.metadata.distribution("netfilter_exporter").files or []
     except importlib.metadata.PackageNotFoundError:
