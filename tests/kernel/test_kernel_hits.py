@@ -78,6 +78,18 @@ def test_hits_are_counted_over_a_reload(router, look):
     assert found["status"] == {("ok",): 1}
 
 
+def test_a_rule_that_comes_before_others_changes_nothing(router, look):
+    """The others keep their counters, and their hits."""
+    load(router, COUNTED)
+    look()
+    use(router, 5)
+    router.router.sh("nft insert rule ip nat post ip saddr 192.0.2.1 accept")
+    use(router, 3)
+    found = look()
+    assert found["nat_translations_total"] == {MASQUERADE: 8}
+    assert found["nat_counted_rules"] == {("nftables", "ipv4"): 1}
+
+
 @pytest.mark.parametrize(
     ("rules", "matches"),
     [

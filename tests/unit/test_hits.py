@@ -309,6 +309,17 @@ def test_a_table_that_was_made_again_has_other_rules():
     assert len(set(keys)) == len(keys)
 
 
+def test_a_rule_is_known_when_another_comes_before_it():
+    """The kernel writes which one that is into the message, but for the first of a chain."""
+    first, later = (
+        make_parser()(
+            memoryview(nft.rule(MATCH, nft.counter(3), nft.masquerade(), userdata=position))
+        )
+        for position in (b"", nft.handle(6, 9))
+    )
+    assert first == later
+
+
 def test_a_counter_of_another_size_is_malformed():
     """Never a guess."""
     short = nft.expression("counter", nft.number(1, 0), nft.number(2, 0))

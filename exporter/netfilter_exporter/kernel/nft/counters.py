@@ -24,6 +24,7 @@ from netfilter_exporter.kernel.nft.uapi import (
     NFTA_RULE_CHAIN,
     NFTA_RULE_EXPRESSIONS,
     NFTA_RULE_HANDLE,
+    NFTA_RULE_POSITION,
     NFTA_RULE_TABLE,
 )
 from netfilter_exporter.kernel.parser_cache import Parsed, Picker, parser_cache, unpacker_of_others
@@ -31,6 +32,7 @@ from netfilter_exporter.kernel.parser_cache import Parsed, Picker, parser_cache,
 #: Expressions that translate; what is behind them is not evaluated.
 _TRANSLATES = frozenset({b"masq\0", b"nat\0", b"redir\0", b"target\0"})
 _COUNTER_SIZE = 8
+_HEADER = 4  # struct nlattr
 
 
 class RuleCounter(NamedTuple):
@@ -38,7 +40,7 @@ class RuleCounter(NamedTuple):
 
     table: TableKey
     chain: bytes  #: as it stands in the message
-    others: bytes  #: the message without the values of its counters: handle and content
+    others: bytes  #: handle and content: no values of counters, and not which rule is before it
     packets: int | None  #: None: it has no counter before its translation
 
 
@@ -88,7 +90,11 @@ def parse_counter(payload: memoryview) -> Parsed[RuleCounter]:
     picker = Picker(len(payload), [chain, counter] if counter else [chain])
     unpack, chain_at = picker.unpack, picker.at(chain)
     counter_at = picker.at(counter) if counter else None
-    others = unpacker_of_others(len(payload), [slice(0, NFGENMSG.size), *counted])
+    left_out = [slice(0, NFGENMSG.size), *counted]
+    if NFTA_RULE_POSITION in found:  # absent from the first rule of a chain: with its header
+        place = found[NFTA_RULE_POSITION]
+        left_out.append(slice(place.start - _HEADER, place.stop))
+    others = unpacker_of_others(len(payload), left_out)
 
     def make(message: memoryview) -> RuleCounter:
         parts = unpack(message)
