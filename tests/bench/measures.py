@@ -82,9 +82,14 @@ def beside_looks(flows: int, rounds: int, scrapes: int) -> dict[str, Steady]:
             return steady(servers, rounds, scrapes)
 
 
-def _measured(name: str, *arguments: str) -> dict[str, float]:
-    script = str(Path(__file__).with_name("looks.py"))
-    command = machine.within(name, sys.executable, script, *arguments)
+def nat_looks(name: str, *arguments: str) -> dict[str, float]:
+    """Return what nat_looks.py measures in a namespace."""
+    return _measured(name, *arguments, script="nat_looks.py")
+
+
+def _measured(name: str, *arguments: str, script: str = "looks.py") -> dict[str, float]:
+    path = str(Path(__file__).with_name(script))
+    command = machine.within(name, sys.executable, path, *arguments)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise machine.Failed(done.stderr[-400:])

@@ -1,0 +1,107 @@
+"""What hits of NAT rules and ports in use cost: a scrape, and the looks between scrapes.
+
+tests/bench/run --hits [--rounds N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import machine
+import measures
+from rows import Row, row
+
+#: Rules that have a counter, and others in the same table.
+COUNTED, FEW, MANY = 256, 20, 20_000
+#: Of a scrape in milliseconds, of a large ruleset, and of ports in milliseconds a minute.
+SCRAPE, LARGE, PORTS = 0.2, 1.2, 100
+FLOWS, USED = 200_000, (0.3, 0.6, 0.9)
+_RANGE = 64512
+_SCRAPES = 20  #: in a round
+
+
+class World(NamedTuple):
+    """The rules of a namespace."""
+
+    masquerades: int
+    others: int
+    counter: str = "counter "
+
+
+@contextlib.contextmanager
+def ruled(world: World) -> Iterator[str]:
+    """Make a namespace with these rules."""
+    lines = ["table ip nat {", "chain others {"]
+    lines += [f"ip saddr {_address(number)} accept" for number in range(world.others)]
+    lines += ["}", "chain post {", "type nat hook postrouting priority 100;"]
+    lines += [
+        f"ip saddr {_address(number)} {world.counter}masquerade"
+        for number in range(world.masquerades)
+    ]
+    lines += ["}", "}"]
+    with machine.namespace("hits") as name:
+        machine.run(*machine.within(name, "nft", "-f", "-"), given="\n".join(lines))
+        yield name
+
+
+def _address(number: int) -> str:
+    return f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+
+
+def scrapes(rounds: int) -> Iterator[Row]:
+    """Scrape with hits and without, and with many other rules."""
+    worlds = {
+        "without": World(COUNTED, FEW, counter=""),
+        "few": World(COUNTED, FEW),
+        "many": World(COUNTED, MANY),
+    }
+    with contextlib.ExitStack() as stack:
+        start = {
+            label: functools.partial(measures.exporter, stack.enter_context(ruled(world)))
+            for label, world in worlds.items()
+        }
+        with measures.all_of(start) as servers:
+            found = measures.steady(servers, rounds, _SCRAPES)
+    # The least of the rounds: they differ by more on a busy machine.
+    more = min(found["few"].cpu) - min(found["without"].cpu)
+    what = f"CPU of a scrape, {COUNTED} rules with a counter rather than without"
+    yield row(what, more * 1000, SCRAPE, " ms")
+    large = measures.ratio(found["many"].cpu, found["few"].cpu)
+    yield row(f"CPU of a scrape, {MANY} / {FEW} other rules", large, LARGE)
+
+
+def looks() -> Iterator[Row]:
+    """Read counters, and look at ports."""
+    for number in (1, 8, COUNTED):
+        with ruled(World(number, FEW)) as name:
+            found = measures.nat_looks(name, "hits")
+        assert found["rules"] == number, found
+        yield row(f"CPU a minute, counters of {number} rules", found["CPU a minute"], unit=" ms")
+    for used in USED:
+        number = round(used * _RANGE)
+        with machine.conntrack_limit(FLOWS * 5 // 4), machine.namespace("ports") as name:
+            found = measures.nat_looks(name, "ports", str(FLOWS), str(number))
+        about = f"{used * 100:.0f} % in use, of which {found['ratio'] * 100:.1f} % are reported"
+        what = f"CPU a minute, ports among {FLOWS} flows: {about}"
+        yield row(what, found["CPU a minute"], PORTS, " ms")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; return 1 where a target does not hold."""
+    parser = argparse.ArgumentParser(prog="tests/bench/run --hits")
+    parser.add_argument("--rounds", type=int, default=20, help=f"of {_SCRAPES} scrapes each")
+    chosen = parser.parse_args(argv)
+    held = True
+    for each in (*scrapes(chosen.rounds), *looks()):
+        held &= each.holds is not False
+        sys.stdout.write(f"{each.what}: {each.value} {each.target}\n")
+    return int(not held)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""What the looks at hits and ports cost, in milliseconds of CPU a minute; one JSON object.
+
+    python tests/bench/nat_looks.py hits
+    python tests/bench/nat_looks.py ports FLOWS USED
+
+Run inside a namespace: the first has rules that count, the second may hold so many flows, of which
+USED share one translated address and one destination. Looks of some minutes are taken one after
+the other.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+
+import flows
+
+from netfilter_exporter.facts.flows import make_looker, make_port_watch, settings
+from netfilter_exporter.facts.hits import hit_sampler
+from netfilter_exporter.hits.sampler import INTERVAL
+from support import inside
+
+ADDRESS = socket.inet_aton("203.0.113.1")
+MINUTES = 30  # ports are counted every few minutes
+MASQUERADE = "table ip nat { chain post { type nat hook postrouting priority 100; masquerade; }; }"
+
+
+def hits() -> dict[str, float]:
+    """Read the counters; return the cost, and of how many rules hits are known."""
+    sampler = hit_sampler(inside.host())
+    inside.scrape(["nat"])
+    sampler.look()
+    began = time.thread_time()
+    for _ in range(round(MINUTES * 60 / INTERVAL)):
+        sampler.look()
+    cost = time.thread_time() - began
+    known = (found.hits for found in sampler.current() if found.hits)
+    rules = sum(number for each in known for number in each.counted.values())
+    return {"CPU a minute": cost / MINUTES * 1000, "rules": rules}
+
+
+def ports(count: int, used: int) -> dict[str, float]:
+    """Make flows, and look at the ports; return the cost, and the part of them that is in use."""
+    subprocess.run(["nft", MASQUERADE], check=True)
+    flows.make_translated(used, ADDRESS)
+    flows.make(1 << 16, (1 << 16) + count - used)
+    inside.scrape(["nat"])
+    host = inside.host()
+    chosen = settings(host.config.flows)
+    looker, watch = make_looker(host.system), make_port_watch(host)
+    cost = 0.0
+    for number in range(round(MINUTES * 60 / chosen.interval)):
+        look = looker.look(chosen.sample_size)
+        began = time.thread_time()
+        found = watch.take(look, number * chosen.interval)
+        cost += time.thread_time() - began
+    return {"CPU a minute": cost / MINUTES * 1000, "ratio": found[0].used / found[0].size}
+
+
+def main(argv: list[str]) -> int:
+    measured = hits() if argv[1] == "hits" else ports(*map(int, argv[2:]))
+    sys.stdout.write(json.dumps(measured) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
