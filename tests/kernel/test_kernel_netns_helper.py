@@ -1,6 +1,7 @@
 """The helper for network namespaces: what it hands over, to whom, and what it keeps alive."""
 
 import contextlib
+import json
 import os
 import re
 import socket
@@ -26,7 +27,7 @@ from netfilter_exporter.rules.families import Family
 from support.namespace import run
 from support.netns_helper import EXPORTER, UID, running_helper, unprivileged
 from support.page import Page
-from support.process import get, running
+from support.process import COMMAND, get, running
 
 #: What a router of OpenStack has: the network behind one address, and a floating address.
 ROUTER = """
@@ -337,6 +338,26 @@ def test_a_peer_that_says_nothing_makes_nobody_wait(helper, router):
             assert opened.recv(64) == wire.READY
         silent.pop_all().close()
     assert looked(sampler_of(router, helper.client)).name == router
+
+
+def test_check_takes_a_namespace_without_a_process(helper, router, tmp_path):
+    """Through the helper; without it, nothing is known of the namespace."""
+    sh(router, ROUTER.format(command="iptables-nft"))
+    flags = ("--json", "--interval=0", "--no-color", f"--netns={router}")
+    asked = (f"--netns.helper-socket={helper.path}", f"--netns.helper-user={UID}")
+    assert unknown_of(*flags, *asked) == []
+    assert unknown_of(*flags) == ["Unknown: no other network namespace of this name has a process"]
+    (said,) = unknown_of(*flags, f"--netns.helper-socket={tmp_path}/none")
+    assert "not running" in said
+
+
+def unknown_of(*flags):
+    """Return what `check` does not know of other namespaces."""
+    done = subprocess.run([*COMMAND, "check", *flags], capture_output=True, check=False)
+    findings = json.loads(done.stdout)["findings"]
+    found = [each for each in findings if each["alert"] == "NetfilterNetnsTableFilling"]
+    assert {each["severity"] for each in found} <= {"unknown"}
+    return [each["summary"] for each in found]
 
 
 _SOCKETS = """

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfilter_exporter import collectors, flags
+from netfilter_exporter.check.alerts import ALERTS
 from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.namespace_watch import ALL, NamespaceWatch, Watched
 from netfilter_exporter.check.report import evaluate
@@ -31,6 +32,7 @@ from support.checks import scrape
 from support.page import collected
 
 ID = "0123456789abcdef" * 4
+BY_HISTORY = {each.name for each in ALERTS if each.check is None}
 UID = "11111111-2222-3333-4444-555555555555"
 
 HEADER = "entries  invalid insert_failed drop early_drop"
@@ -300,16 +302,17 @@ def _checked(fake_host):
     run = scrape(fake_host("6.18/nat-nft"))
     limit = conntrack_limit(run.snapshot)
 
-    def check(now, before=None, error=None):
+    def check(now, before=None, error=None, **of_helper):
         def sample(totals):
-            return Sample(tuple(Namespace(n, Owner(), int(e * limit), t) for n, e, t in totals))
+            found = tuple(Namespace(n, Owner(), int(e * limit), t) for n, e, t in totals)
+            return Sample(found, **of_helper)
 
         watched = Watched(sample(now), sample(before) if before else None, 2.0, error)
         report = evaluate(Context(run, namespaces=watched))
         return {
             (each.alert.removeprefix("NetfilterNetns"), each.severity.value): each
             for each in report.findings
-            if "Netns" in each.alert
+            if "Netns" in each.alert and each.alert not in BY_HISTORY
         }
 
     return check
@@ -354,6 +357,15 @@ def test_namespaces_that_are_unknown_are_no_ok(checked):
     assert set(checked([])) == {("TableFilling", "unknown")}
     hidden = checked([], error=Denied("hidden"))
     assert set(hidden) == {("TableFilling", "unknown"), ("Dropping", "unknown")}
+
+
+def test_a_helper_that_does_not_help_is_no_ok(checked):
+    """What is checked all the same is; with one that does, a namespace requires no process."""
+    found = checked([("a", 0.99, {})], has_helper=True, helper_error=Denied("refused"))
+    assert found["TableFilling", "unknown"].summary == "Unknown: refused"
+    assert ("TableFilling", "critical") in found
+    (found,) = checked([], has_helper=True).values()
+    assert "process" not in found.summary
 
 
 def test_the_watch_takes_the_namespace_of_a_name(proc):

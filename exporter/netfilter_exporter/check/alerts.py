@@ -73,7 +73,7 @@ ALERTS = (
         "NetfilterNetnsTableFilling", (_WARNING, _CRITICAL), namespaces.netns_table_filling, True
     ),
     Alert("NetfilterNetnsDropping", (_CRITICAL,), namespaces.netns_dropping, True),
-    Alert("NetfilterNetnsNatRulesGone", (_CRITICAL, _WARNING)),
+    Alert("NetfilterNetnsNatRulesGone", (_CRITICAL, _WARNING), None, True),
     Alert("NetfilterConntrackNetlinkMissing", (_INFO,), tracking.conntrack_netlink_missing),
     Alert("NetfilterConntrackModuleMissing", (_CRITICAL,), modules.conntrack_module_missing),
     Alert("NetfilterModulesDirectoryMissing", (_WARNING,), modules.modules_directory_missing),

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Callable, NoReturn
 
-from netfilter_exporter import collectors, path_flags
+from netfilter_exporter import collectors, netns_flags, path_flags
 from netfilter_exporter.check import document, flow_listing, plugin, report, text
 from netfilter_exporter.check.context import Context, Counters, counters
 from netfilter_exporter.check.flow_watch import FlowWatch
@@ -21,6 +21,7 @@ from netfilter_exporter.check.report import Report
 from netfilter_exporter.collection import PAGE_TIMEOUT, Gatherer
 from netfilter_exporter.config.model import Config, ConfigError, load
 from netfilter_exporter.facts.snapshot import Host
+from netfilter_exporter.kernel.netns.helper import Helper
 from netfilter_exporter.kernel.system import System
 
 _INTERVAL = 2.0
@@ -34,15 +35,24 @@ _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 class Checker:
     """Looks at the host again and again."""
 
-    def __init__(self, system: System, config: Config, netns: str | None = None) -> None:
-        """`netns` is the name of another network namespace to check too, or `ALL`."""
+    def __init__(
+        self,
+        system: System,
+        config: Config,
+        netns: str | None = None,
+        helper: Helper | None = None,
+    ) -> None:
+        """`netns` is the name of another network namespace to check too, or `ALL`.
+
+        `helper` enters namespaces without a process.
+        """
         self._host = Host(system, config)
         self._gatherer = Gatherer(self._host, config.collectors)
         found = collectors.load().values()
         self._collectors = tuple(each for each in found if each.by_default)
         self._before: Counters | None = None
         self._flows = FlowWatch(system, config)
-        self._namespaces = None if netns is None else NamespaceWatch(system, netns)
+        self._namespaces = None if netns is None else NamespaceWatch(system, netns, helper)
         self._watched = False  #: whether there is a sample to compare with
 
     def prepare(self) -> bool:
@@ -94,7 +104,7 @@ def _check(argv: Sequence[str]) -> int:
         plugin.complain(str(error))
         return plugin.UNKNOWN
     system = System(paths)
-    checker = Checker(system, config, args.netns)
+    checker = Checker(system, config, args.netns, netns_flags.helper(args))
     with contextlib.closing(checker):
         code = _run(checker, args)
     if args.flows:
@@ -190,6 +200,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"also check the network namespace of this name, or {ALL} that have a process",
     )
+    netns_flags.add_helper(parser)
     parser.add_argument("--no-color", action="store_true", help="no colour on a terminal either")
     path_flags.add_paths(parser)
     return parser

@@ -1,4 +1,4 @@
-"""Other network namespaces at two checks, from samples of those that have a process."""
+"""Other network namespaces at two checks, from samples of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from netfilter_exporter.facts.namespaces import make_sampler
 from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.netns.helper import Helper
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.netns.sampler import Sample
 from netfilter_exporter.netns.selection import Selection
@@ -26,12 +27,12 @@ class Watched(NamedTuple):
 class NamespaceWatch:
     """Takes the samples."""
 
-    def __init__(self, system: System, wanted: str) -> None:
-        """`wanted` is the name of a namespace, or `ALL`."""
+    def __init__(self, system: System, wanted: str, helper: Helper | None = None) -> None:
+        """`wanted` is the name of a namespace, or `ALL`; `helper` enters those with no process."""
         self._clock = system.clock
         self._sampler = make_sampler(system)
-        if wanted != ALL:
-            self._sampler.select(Selection(include=re.compile(re.escape(wanted))))
+        include = None if wanted == ALL else re.compile(re.escape(wanted))
+        self._sampler.select(Selection(include), helper)
         self._before: tuple[Sample, float] | None = None
 
     def look(self) -> Watched:

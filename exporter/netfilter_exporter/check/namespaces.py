@@ -17,8 +17,11 @@ from netfilter_exporter.netns.sampler import Namespace, Sample
 def netns_table_filling(context: Context) -> Iterator[Found]:
     """More than 80 % of the limit is used in a namespace; above 95 % it is critical."""
     sample = _checked(context)
-    if not sample.namespaces:
-        yield unknown("Unknown: no other network namespace of this name has a process")
+    if sample.helper_error:
+        yield unknown(f"Unknown: {sample.helper_error}")
+    elif not sample.namespaces:
+        has_process = "" if sample.has_helper else " has a process"
+        yield unknown(f"Unknown: no other network namespace of this name{has_process}")
     limit = conntrack_limit(context.snapshot)
     for namespace in sample.namespaces:
         entries = namespace.entries
