@@ -38,6 +38,8 @@ class Firing(NamedTuple):
 
     before: frozenset[Alert]
     after: tuple[frozenset[Alert], ...]
+    #: What fires too at those moments, while another alert inhibits it.
+    inhibited: tuple[frozenset[Alert], ...]
 
 
 _DAY = View(step=4, before=86_400, evaluation=600, most=10)
@@ -73,11 +75,13 @@ def evaluate(
             long += _over_the_day({instance: hosts[instance] for instance in few}, folder)
         close = _closely(view, {name: hosts[name] for name in many}, long, folder, moments)
         for instance in many:
-            before, *after = (
-                uninhibited(frozenset().union(*(look.fired.get(instance, ()) for look in looks)))
+            fired = [
+                frozenset().union(*(look.fired.get(instance, ()) for look in looks))
                 for looks in _by_moment([*long, *close], moments)
-            )
-            found[instance] = Firing(before, tuple(after))
+            ]
+            before, *after = map(uninhibited, fired)
+            inhibited = (every - heard for every, heard in zip(fired[1:], after))
+            found[instance] = Firing(before, tuple(after), tuple(inhibited))
     return found
 
 

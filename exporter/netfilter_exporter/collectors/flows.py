@@ -143,11 +143,11 @@ COLLECTOR = Collector(
         ),
         Metric(
             "snat_ports_used_ratio",
-            "Ports of a translated source address in use towards the destination that uses most of"
-            " them, as a share of netfilter_snat_ports_range. Connections in TIME_WAIT or CLOSE do"
-            " not count: newer kernels use their ports again. Estimated from the sample below one"
-            " half, and where counting would delay packets. Absent if the sample is too small, and"
-            " if the range is unknown.",
+            "Ports of a translated source address in use towards the destination that uses most"
+            " of them, as a share of netfilter_snat_ports_range. Connections in TIME_WAIT or CLOSE"
+            " do not count: kernels since 6.5 use their ports again, on older ones the value is"
+            " too low. Estimated from the sample below one half, and where counting would delay"
+            " packets. Absent if the sample is too small, and if the range is unknown.",
             source=_SOURCE,
             samples=_ports_ratio,
             labels=("family", "protocol", "address"),

@@ -28,7 +28,7 @@ from lab.scenario import SCRAPES, Scenario, find
 
 _CLEARING = 10.0  #: seconds for namespaces to go and for modules to become free
 _PREFIX = "lab"
-_WARM_UPS = 10
+_WARM_UPS = 20
 
 
 def run_scenario(scenario: Scenario, build: Callable[[], Router]) -> dict[str, Any]:
@@ -75,12 +75,14 @@ def _start(scenario: Scenario, router: Router) -> Exporter:
 def _warm_up(scenario: Scenario, exporter: Exporter) -> None:
     """Scrape until nothing takes too long, as a large ruleset does at first on an emulated CPU.
 
-    Where flows matter, also until there is a sample of them.
+    Where flows or hits matter, also until there is a sample of them.
     """
+    wanted = ["netfilter_flow_sample_entries "] if "flows:" in scenario.config else []
+    if any(selector.startswith("nat_counted_rules") for selector in scenario.before):
+        wanted.append("netfilter_nat_counted_rules{")
     for _ in range(_WARM_UPS):
         page = exporter.scrape()
-        sampled = "flows:" not in scenario.config or "netfilter_flow_sample_entries " in page
-        if sampled and 'status="timeout"' not in page:
+        if all(sample in page for sample in wanted) and 'status="timeout"' not in page:
             return
         time.sleep(0.2)
 

@@ -13,7 +13,7 @@ import argparse
 import concurrent.futures
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,15 +36,29 @@ STATES = (
     "stale-snat",
     "dead-upstream",
 )
-TWINS = ("twin-outcome", "twin-outcome-changes", "twin-outcome-untranslated", "twin-outcome-nptv6")
+TWINS = (
+    "twin-outcome",
+    "twin-outcome-changes",
+    "twin-outcome-untranslated",
+    "twin-outcome-nptv6",
+    "twin-counters-removed",
+)
 SOURCES = (PROCFS, CTNETLINK)
 #: When alerts are asked for.
 MOMENTS = tuple(range(0, AFTERWARDS + 1, INTERVAL))
 #: Unanswered connections mean something only where they usually are answered.
 NEEDS_HISTORY = frozenset({"NetfilterNatUnanswered"})
+IDLE = "NetfilterNatIdle"
 
 #: Seconds from the first scrape after a fault until an alert fires.
 Times = Mapping[Alert, int]
+
+
+class Hits(NamedTuple):
+    """What NAT rules match in a minute; None where they are not counted."""
+
+    before: float | None
+    after: float | None
 
 
 class Timed(NamedTuple):
@@ -52,7 +66,9 @@ class Timed(NamedTuple):
 
     label: str
     usual: Mapping[str, Times]  #: after a day of history
+    inhibited: Mapping[str, Times]  #: too, while another alert inhibits them
     required: Mapping[str, Times]  #: without history, the role is configured
+    hits: Mapping[str, Hits]
     wrong: list[str]
 
 
@@ -64,10 +80,14 @@ def timed(collected: run.Collected, folder: Path) -> Timed:
     hosts = collected.hosts()
     expected = {name: Recorded(*map(_expected, host)) for name, host in hosts.items()}
     ask = {"moments": MOMENTS, "evaluation": INTERVAL}
+    fired = firing.evaluate(hosts, usual, **ask)
+    afresh = firing.evaluate(expected, required, **ask, history=False)
     found = Timed(
         collected.label,
-        _times(firing.evaluate(hosts, usual, **ask)),
-        _times(firing.evaluate(expected, required, **ask, history=False)),
+        {name: _times(each.before, each.after) for name, each in fired.items()},
+        {name: _times((), each.inhibited) for name, each in fired.items()},
+        {name: _times(each.before, each.after) for name, each in afresh.items()},
+        {name: Hits(*map(_hits_a_minute, host)) for name, host in hosts.items()},
         [],
     )
     found.wrong.extend(_wrong(collected, found, hosts))
@@ -79,15 +99,19 @@ def _expected(pages: Sequence[Page]) -> list[Page]:
     return [page.adding("nat_expected", 1, family="ipv4") for page in pages]
 
 
-def _times(fired: Mapping[str, firing.Firing]) -> dict[str, Times]:
-    found: dict[str, Times] = {}
-    for name, each in fired.items():
-        first: dict[Alert, int] = dict.fromkeys(each.before, -1)
-        for moment, alerts in zip(MOMENTS, each.after):
-            for alert in alerts:
-                first.setdefault(alert, moment)
-        found[name] = first
-    return found
+def _times(before: Iterable[Alert], after: Iterable[Iterable[Alert]]) -> Times:
+    first: dict[Alert, int] = dict.fromkeys(before, -1)
+    for moment, alerts in zip(MOMENTS, after):
+        for alert in alerts:
+            first.setdefault(alert, moment)
+    return first
+
+
+def _hits_a_minute(pages: Sequence[Page]) -> float | None:
+    first, last = (total(page, "nat_translations_total") for page in (pages[0], pages[-1]))
+    if first is None or last is None:
+        return None
+    return (last - first) / (len(pages) - 1) * 60 / INTERVAL
 
 
 def _wrong(collected: run.Collected, found: Timed, hosts: Mapping[str, Recorded]) -> Iterator[str]:
@@ -106,6 +130,8 @@ def _wrong(collected: run.Collected, found: Timed, hosts: Mapping[str, Recorded]
             alerts = {alert.name for alert in times[name]}
             if alerts != expected:
                 yield f"{name}, {how}: {sorted(alerts)}, expected {sorted(expected)}"
+        silent = scenario.inhibited - {alert.name for alert in found.inhibited[name]}
+        yield from (f"{name}: no alert: {alert}" for alert in sorted(silent))
         if is_fault(scenario) and _dense(hosts[name].after[-1]) is not scenario.dense:
             yield f"{name}: flows were read from the other source"
 
@@ -148,6 +174,27 @@ def twins(kernels_: Sequence[Timed]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def hits(kernels_: Sequence[Timed]) -> str:
+    """Return what the rules of each state match, and when NatIdle fires, in Markdown."""
+    lines = ["| state | " + " | ".join(each.label for each in kernels_) + " |"]
+    lines.append("|---" * (1 + len(kernels_)) + "|")
+    for state in _run(kernels_, (*STATES, *TWINS)):
+        source = CTNETLINK if find(state).dense else PROCFS  # hits are the same with both
+        cells = [_idle(each, state + source) for each in kernels_]
+        lines.append(f"| {find(state).about} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _idle(kernel: Timed, name: str) -> str:
+    """Return the hits a minute, and when NatIdle fires, whether or not another inhibits it."""
+    if name not in kernel.usual:
+        return "-"
+    both = (kernel.inhibited[name], kernel.usual[name])
+    times = [time for each in both for alert, time in each.items() if alert.name == IDLE]
+    before, after = ("none" if n is None else f"{n:.0f}" for n in kernel.hits[name])
+    return f"{before} \N{RIGHTWARDS ARROW} {after}, {_minutes(min(times, default=None))}"
+
+
 def _run(kernels_: Sequence[Timed], names: Sequence[str]) -> list[str]:
     ran = {name.partition("@")[0] for each in kernels_ for name in each.usual}
     return [name for name in names if name in ran]
@@ -158,7 +205,11 @@ def _cell(kernel: Timed, name: str, alert: Alert) -> str:
     if name not in kernel.usual:
         return "-"
     times = (each[name].get(alert) for each in (kernel.usual, kernel.required))
-    return ", ".join("never" if time is None else f"{time // 60}:{time % 60:02}" for time in times)
+    return ", ".join(map(_minutes, times))
+
+
+def _minutes(time: int | None) -> str:
+    return "never" if time is None else f"{time // 60}:{time % 60:02}"
 
 
 def _silence(kernel: Timed, name: str) -> str:
@@ -193,17 +244,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--here", action="store_true")
     parser.add_argument("--jobs", type=int, default=run.JOBS)
     parser.add_argument("--readme", action="store_true", help="write the tables into README.md")
-    parser.add_argument("scenarios", nargs="*")
+    parser.add_argument("scenarios", nargs="*", help="NAME, or NAME@SOURCE for one source")
     chosen = parser.parse_args(argv)
     everything = not chosen.suite and not chosen.here
-    names = [name + at for name in chosen.scenarios or (*STATES, *TWINS) for at in SOURCES]
+    names = [
+        name + at
+        for name in chosen.scenarios or (*STATES, *TWINS)
+        for at in ([""] if "@" in name else SOURCES)
+    ]
     suites = kernels.SUITES if everything else chosen.suite or ()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         here = everything or chosen.here
         collected = collect(suites, names, folder, chosen.jobs, here=here)
         found = [timed(each, folder / f"alerts-{each.label}") for each in collected]
-    for name, text in (("outcome", table(found)), ("silent", twins(found))):
+    texts = {"outcome": table(found), "silent": twins(found), "hits": hits(found)}
+    for name, text in texts.items():
         sys.stdout.write(f"{text}\n")
         if chosen.readme:
             readme.write(name, text)

@@ -25,14 +25,26 @@ class Rises:
 
 
 @dataclasses.dataclass(frozen=True)
+class Still:
+    """A counter that is the same at every scrape."""
+
+
+@dataclasses.dataclass(frozen=True)
 class AtLeast:
     """A value that is nowhere smaller."""
 
     value: float
 
 
+@dataclasses.dataclass(frozen=True)
+class UpTo:
+    """A value that is nowhere larger; a scrape may lack it."""
+
+    value: float
+
+
 #: What samples of a metric add up to at every scrape; None: there is no such sample.
-Expected = Union[int, float, None, Rises, AtLeast]
+Expected = Union[int, float, None, Rises, Still, AtLeast, UpTo]
 #: By metric as in PromQL, without the prefix: `nat_rules{family="ipv4"}`.
 Expectations = Mapping[str, Expected]
 
@@ -67,6 +79,8 @@ class Scenario:
     #: The alerts that must fire, and no others.
     alerts: frozenset[str] = frozenset()
     pages: bool = True  #: False: each of them is a ticket at most
+    #: Alerts that fire too, but that those inhibit.
+    inhibited: frozenset[str] = frozenset()
     #: Those of them that fire on the healthy host too.
     standing: frozenset[str] = frozenset()
     #: Collectors that do not succeed after the fault, and the status of each.

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from lab.scenario import AtLeast, Expectations, Expected, Rises, Scenario
+from lab.scenario import AtLeast, Expectations, Expected, Rises, Scenario, Still, UpTo
 from support.firing import MOMENTS, Firing
 from support.inhibition import Alert
 from support.page import PREFIX, Page
@@ -115,6 +115,9 @@ def _differences(pages: list[Page], expectations: Expectations) -> Iterator[str]
             first, last = values[0], values[-1]
             if first is None or last is None or last - first < expected.by:
                 yield f"{selector}: {first} -> {last}, no rise by {expected.by}"
+        elif isinstance(expected, Still):
+            if None in values or len(set(values)) > 1:
+                yield f"{selector}: {values}, expected no rise"
         elif wrong := [value for value in values if not _is(value, expected)]:
             yield f"{selector}: {wrong[0]} at {len(wrong)} scrapes, expected {expected}"
 
@@ -129,6 +132,8 @@ def total(page: Page, selector: str) -> float | None:
 def _is(value: float | None, expected: Expected) -> bool:
     if isinstance(expected, AtLeast):
         return value is not None and value >= expected.value
+    if isinstance(expected, UpTo):
+        return value is None or value <= expected.value
     return value == expected
 
 
@@ -146,11 +151,12 @@ def _superfluous(scenario: Scenario, firing: Firing) -> Iterator[str]:
 def _absent(scenario: Scenario, firing: Firing) -> Iterator[str]:
     """Yield the alerts that should fire and do not, or not in time."""
     missing = scenario.alerts - _names(firing.after[-1])
+    silent = scenario.inhibited - _names(firing.inhibited[-1])
     prompt = PROMPT if scenario.pages else frozenset()
     late = (scenario.alerts & prompt) - _names(firing.after[0])
     later = (scenario.alerts & SEEN_BY_FLOWS) - _names(firing.after[_FOUR_MINUTES])
     yield from (f"no alert within four minutes: {name}" for name in sorted(later - missing))
-    yield from (f"no alert: {name}" for name in sorted(missing))
+    yield from (f"no alert: {name}" for name in sorted(missing | silent))
     yield from (f"no alert within two minutes: {name}" for name in sorted(late - missing))
 
 

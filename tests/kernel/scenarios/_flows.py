@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lab.scenario import DENSE, SPARSE, AtLeast, Difference, Rises
+from lab.scenario import DENSE, SPARSE, AtLeast, Difference, Rises, Still
 from scenarios._hosts import NFT_MASQUERADE, probed
 
 #: Looks every second, and as long as they take: an emulated CPU is not to be spared. A page of the
@@ -14,13 +14,21 @@ flows: {interval: 1, cpu_permille: 1000}
 """
 
 UNTRANSLATED = frozenset({"NetfilterNatUntranslated"})
+#: Fires with the former, which inhibits it.
+IDLE = frozenset({"NetfilterNatIdle"})
 UNANSWERED = frozenset({"NetfilterNatUnanswered"})
 
 
+COUNTED_MASQUERADE = NFT_MASQUERADE.replace("masquerade", "counter masquerade")
+
+
 def gateway(router: Any) -> None:
-    """An nftables gateway before several hosts; its table is dense or sparse, see `Scenario`."""
+    """An nftables gateway before several hosts, which counts what it translates.
+
+    Its table is dense or sparse, see `Scenario`.
+    """
     population(router)
-    router.nft(NFT_MASQUERADE)
+    router.nft(COUNTED_MASQUERADE)
 
 
 def population(router: Any) -> None:
@@ -41,7 +49,7 @@ def resize(router: Any, buckets: int) -> None:
 #: In place of masquerade.
 SNAT = """
 flush chain ip nat postrouting
-add rule ip nat postrouting oifname "wan" snat to 203.0.113.30
+add rule ip nat postrouting oifname "wan" counter snat to 203.0.113.30
 """
 
 
@@ -56,9 +64,22 @@ def sources(translated: str, replied: str) -> str:
     return births(translated, replied).replace("flows_new_total", "flow_birth_sources")
 
 
-BEFORE = {births("none", "no"): 0}
-LOST = {births("none", "no"): Rises(30), sources("none", "no"): AtLeast(3)}
-SILENT = {births("source", "no"): Rises(30), sources("source", "no"): AtLeast(3)}
+#: What source NAT rules have matched, and how many of them have a counter.
+HITS, COUNTED = 'nat_translations_total{family="ipv4"}', 'nat_counted_rules{family="ipv4"}'
+
+BEFORE = {births("none", "no"): 0, HITS: Rises(15), COUNTED: 1}
+LOST = {
+    births("none", "no"): Rises(30),
+    sources("none", "no"): AtLeast(3),
+    HITS: Still(),
+    COUNTED: 1,
+}
+SILENT = {
+    births("source", "no"): Rises(30),
+    sources("source", "no"): AtLeast(3),
+    HITS: Rises(30),
+    COUNTED: 1,
+}
 
 #: One to two minutes of an emulated CPU each: Debian 12's kernel and the running one stand for all.
 SLOW = Difference(

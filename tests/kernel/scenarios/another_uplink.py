@@ -1,5 +1,5 @@
 from lab.scenario import Scenario
-from scenarios._flows import BEFORE, CONFIG, LOST, UNTRANSLATED, gateway
+from scenarios._flows import BEFORE, CONFIG, IDLE, LOST, UNTRANSLATED, gateway
 
 
 def setup(router):
@@ -12,7 +12,7 @@ def fault(router):
     router.nft(
         """
 flush chain ip nat postrouting
-add rule ip nat postrouting oifname "wan2" masquerade
+add rule ip nat postrouting oifname "wan2" counter masquerade
 """
     )
     router.settle()
@@ -26,5 +26,6 @@ SCENARIO = Scenario(
     before={**BEFORE, 'nat_uncovered_egress{interface="wan"}': 0},
     after={**LOST, 'nat_uncovered_egress{interface="wan"}': 1},
     alerts=UNTRANSLATED | {"NetfilterNatEgressUncovered"},
+    inhibited=IDLE,
     config=CONFIG,
 )

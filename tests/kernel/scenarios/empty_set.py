@@ -1,5 +1,5 @@
 from lab.scenario import Scenario
-from scenarios._flows import BEFORE, CONFIG, LOST, UNTRANSLATED, gateway
+from scenarios._flows import BEFORE, CONFIG, IDLE, LOST, UNTRANSLATED, gateway
 
 UNMATCHABLE = 'nat_unmatchable_rules{reason="empty_set"}'
 
@@ -10,7 +10,7 @@ def setup(router):
         """
 flush chain ip nat postrouting
 add set ip nat clients { type ipv4_addr; flags interval; elements = { 10.0.0.0/8 }; }
-add rule ip nat postrouting oifname "wan" ip saddr @clients masquerade
+add rule ip nat postrouting oifname "wan" ip saddr @clients counter masquerade
 """
     )
 
@@ -28,5 +28,6 @@ SCENARIO = Scenario(
     before={**BEFORE, UNMATCHABLE: 0},
     after={**LOST, UNMATCHABLE: 1, "nat_matchable_source_rules": 0},
     alerts=UNTRANSLATED | {"NetfilterNatRuleUnmatchable"},
+    inhibited=IDLE,
     config=CONFIG,
 )

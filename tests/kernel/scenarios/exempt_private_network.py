@@ -1,9 +1,10 @@
 from lab.scenario import Scenario
-from scenarios._flows import BEFORE, CONFIG, LOST, UNTRANSLATED, gateway
+from scenarios._flows import BEFORE, CONFIG, IDLE, LOST, UNTRANSLATED, gateway
 
 
 def fault(router):
     router.run("nft insert rule ip nat postrouting ip saddr 10.0.0.0/8 accept")
+    router.exporter.scrape()  # what matched before the rule was there is known
     router.settle()
 
 
@@ -15,5 +16,6 @@ SCENARIO = Scenario(
     before=BEFORE,
     after=LOST,
     alerts=UNTRANSLATED,
+    inhibited=IDLE,
     config=CONFIG,
 )

@@ -1,5 +1,8 @@
-from lab.scenario import AtLeast, Difference, Rises, Scenario
-from scenarios._hosts import nft_nat, working
+import time
+
+from lab.scenario import AtLeast, Difference, Rises, Scenario, Still
+from scenarios._flows import COUNTED, COUNTED_MASQUERADE, HITS
+from scenarios._hosts import probed, working
 
 FILTER = """
 table ip filter {
@@ -9,12 +12,14 @@ table ip filter {
 
 
 def setup(router):
-    nft_nat(router)
+    probed(router)
+    router.nft(COUNTED_MASQUERADE)
     router.nft(FILTER.replace("drop", "accept"))
 
 
 def fault(router):
     router.nft(FILTER)
+    time.sleep(2)  # until the counters are read again
 
 
 SCENARIO = Scenario(
@@ -22,12 +27,18 @@ SCENARIO = Scenario(
     setup=setup,
     fault=fault,
     works={"bulk": (True, True), "out": (True, False)},
-    before={**working("nftables"), 'forward_policy_drop{backend="nftables",family="ipv4"}': 0},
+    before={
+        **working("nftables"),
+        COUNTED: 1,
+        'forward_policy_drop{backend="nftables",family="ipv4"}': 0,
+    },
     after={
         **working("nftables"),
         'forward_policy_drop{backend="nftables",family="ipv4"}': 1,
         'forward_blocked{backend="nftables",family="ipv4",interface="lan"}': 1,
         'ip_forwarded_total{family="ipv4"}': Rises(1000),
+        HITS: Still(),
+        COUNTED: 1,
     },
     alerts=frozenset({"NetfilterForwardBlocked"}),
     differences=(

@@ -1,12 +1,12 @@
 from lab.scenario import Scenario
-from scenarios._flows import BEFORE, CONFIG, LOST, UNTRANSLATED, gateway
+from scenarios._flows import BEFORE, CONFIG, IDLE, LOST, UNTRANSLATED, gateway
 
 
 def fault(router):
     router.nft(
         """
 flush chain ip nat postrouting
-add rule ip nat postrouting oifname "wan" meta mark 0x7 masquerade
+add rule ip nat postrouting oifname "wan" meta mark 0x7 counter masquerade
 """
     )
     router.settle()
@@ -20,6 +20,7 @@ SCENARIO = Scenario(
     before=BEFORE,
     after=LOST,
     alerts=UNTRANSLATED,
+    inhibited=IDLE,
     config=CONFIG,
     dense=True,
 )

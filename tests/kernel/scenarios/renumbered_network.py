@@ -1,12 +1,12 @@
 from lab.scenario import Scenario
-from scenarios._flows import BEFORE, CONFIG, LOST, UNTRANSLATED, gateway
+from scenarios._flows import BEFORE, CONFIG, IDLE, LOST, UNTRANSLATED, gateway
 
 
 def fault(router):
     router.nft(
         """
 flush chain ip nat postrouting
-add rule ip nat postrouting ip saddr 192.168.7.0/24 oifname "wan" masquerade
+add rule ip nat postrouting ip saddr 192.168.7.0/24 oifname "wan" counter masquerade
 """
     )
     router.settle()
@@ -20,6 +20,7 @@ SCENARIO = Scenario(
     before=BEFORE,
     after=LOST,
     alerts=UNTRANSLATED,
+    inhibited=IDLE,
     config=CONFIG,
     dense=True,
 )

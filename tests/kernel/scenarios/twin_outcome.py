@@ -3,7 +3,7 @@
 from lab.peer import ECHO_PORT, exchange
 from lab.router import CLIENT, DESTINATIONS, PUBLISHED, ROUTER_WAN, SERVER, SOURCES
 from lab.scenario import Rises, Scenario
-from scenarios._flows import CONFIG, births, gateway
+from scenarios._flows import CONFIG, COUNTED, HITS, births, gateway
 
 #: Routable pods: the server has a route back to them, and nobody translates them.
 PODS = ("10.0.1.130", "10.0.1.131", "10.0.1.132")
@@ -18,10 +18,10 @@ RULES = """
 flush chain ip nat postrouting
 add rule ip nat postrouting ip saddr 10.0.1.128/25 accept
 add rule ip nat postrouting ip daddr 192.168.50.0/24 accept
-add rule ip nat postrouting oifname "wan" masquerade
+add rule ip nat postrouting oifname "wan" counter masquerade
 add chain ip nat prerouting { type nat hook prerouting priority -100; }
-add rule ip nat prerouting iifname "wan" tcp dport 8080 dnat to 10.0.1.2:7
-add rule ip nat prerouting ip daddr 203.0.113.9 dnat to 10.0.1.99
+add rule ip nat prerouting iifname "wan" tcp dport 8080 counter dnat to 10.0.1.2:7
+add rule ip nat prerouting ip daddr 203.0.113.9 counter dnat to 10.0.1.99
 """
 FLOWTABLE = """
 table ip fastpath {
@@ -87,7 +87,12 @@ SCENARIO = Scenario(
     setup=setup,
     meanwhile=meanwhile,
     works={"outbound": (True, True)},
-    before={births("none", "no"): 0},
-    after={births("source", "yes"): Rises(30), births("none", "yes"): Rises(30)},
+    before={births("none", "no"): 0, COUNTED: 3},
+    after={
+        births("source", "yes"): Rises(30),
+        births("none", "yes"): Rises(30),
+        HITS: Rises(30),
+        COUNTED: 3,
+    },
     config=CONFIG,
 )

@@ -2,7 +2,7 @@
 
 from lab.router import DESTINATIONS, LAN, ROUTER_LAN, SOURCES, WAN
 from lab.scenario import Rises, Scenario
-from scenarios._flows import CONFIG, SLOW, births, gateway, resize
+from scenarios._flows import CONFIG, COUNTED, HITS, SLOW, births, gateway, resize
 
 #: The address that masquerade takes; the one of the lab is the next.
 LEASED = "203.0.113.40"
@@ -58,8 +58,13 @@ SCENARIO = Scenario(
     about="Flows flushed, the table resized, a new address, a failover and its return, a night.",
     setup=setup,
     meanwhile=meanwhile,
-    before={births("none", "no"): 0},
-    after={births("source", "yes"): Rises(30), births("none", "no"): 0},
+    before={births("none", "no"): 0, COUNTED: 1},
+    after={
+        births("source", "yes"): Rises(30),
+        births("none", "no"): 0,
+        HITS: Rises(30),
+        COUNTED: 1,
+    },
     config=CONFIG,
     dense=True,
     differences=(SLOW,),

@@ -4,7 +4,7 @@ from lab.bridge import PODS
 from lab.peer import ECHO_PORT
 from lab.router import DESTINATIONS, FAR6, ROUTER_WAN, ROUTER_WAN6, SERVER, SERVER6
 from lab.scenario import Rises, Scenario
-from scenarios._flows import CONFIG, SLOW, births, population
+from scenarios._flows import CONFIG, COUNTED, HITS, SLOW, births, population
 
 PROXY = 3129
 VIRTUAL_MACHINES = tuple(f"10.94.0.{host}" for host in range(20, 25))
@@ -18,10 +18,10 @@ RULES = f"""
 table ip nat {{
   chain prerouting {{
     type nat hook prerouting priority -100; policy accept;
-    iifname "wan" tcp dport 8080 dnat to 10.0.1.2:7
-    iifname "wan" udp dport 8080 dnat to 10.0.1.2:7
-    ip daddr 203.0.113.9 dnat to 10.0.1.99
-    iifname "lan" ip daddr {DESTINATIONS[1]} tcp dport 7 redirect to :{PROXY}
+    iifname "wan" tcp dport 8080 counter dnat to 10.0.1.2:7
+    iifname "wan" udp dport 8080 counter dnat to 10.0.1.2:7
+    ip daddr 203.0.113.9 counter dnat to 10.0.1.99
+    iifname "lan" ip daddr {DESTINATIONS[1]} tcp dport 7 counter redirect to :{PROXY}
   }}
 }}
 table inet mangle {{
@@ -86,7 +86,13 @@ SCENARIO = Scenario(
     fault=lambda _: None,
     meanwhile=meanwhile,
     works={"outbound": (True, True), "in": (True, True)},
-    after={births("none", "yes"): Rises(30), births("source", "no"): 0},
+    before={COUNTED: 4},
+    after={
+        births("none", "yes"): Rises(30),
+        births("source", "no"): 0,
+        HITS: Rises(30),
+        COUNTED: 4,
+    },
     config=CONFIG,
     dense=True,
     differences=(SLOW,),

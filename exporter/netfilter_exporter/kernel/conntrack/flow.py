@@ -85,8 +85,8 @@ class Flow(NamedTuple):
     translated: Translated
 
 
-#: Entries of TCP that newer kernels remove for a new flow that needs their port: nf_nat_may_kill
-#: (net/netfilter/nf_nat_core.c, v6.18).
+#: Entries of TCP that kernels since v6.5 remove for a new flow that needs their port:
+#: nf_nat_may_kill (net/netfilter/nf_nat_core.c, v6.18). Nothing shows whether a kernel does.
 CLOSING = frozenset({"time_wait", "close"})
 
 
