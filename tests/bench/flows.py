@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from collections.abc import Iterator
 
 from support import made_flows
 
@@ -21,7 +22,12 @@ def main(argv: list[str]) -> int:
 
 def make(begin: int, end: int) -> None:
     """Make the flows with these numbers."""
-    made_flows.make(made_flows.udp(_source(number), DESTINATION) for number in range(begin, end))
+    made_flows.make(_requests(begin, end))
+
+
+def stop(begin: int, end: int) -> None:
+    """End them."""
+    made_flows.make(map(made_flows.ending, _requests(begin, end)))
 
 
 def make_translated(number: int, address: bytes) -> None:
@@ -30,6 +36,10 @@ def make_translated(number: int, address: bytes) -> None:
         made_flows.udp(_source(port), DESTINATION, (address, struct.pack(">H", port)))
         for port in range(1024, 1024 + number)
     )
+
+
+def _requests(begin: int, end: int) -> Iterator[bytes]:
+    return (made_flows.udp(_source(number), DESTINATION) for number in range(begin, end))
 
 
 def _source(number: int) -> made_flows.End:

@@ -35,8 +35,9 @@ from netfilter_exporter.kernel.netlink.transport import NetlinkSocket
 
 COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
 LOOKS = 15
-#: Of a whole table, which are new in one window.
-BIRTHS = 1 / 40
+#: Of a whole table, which are new in one window, while as many end: nf_conntrack_udp_timeout_stream
+#: is 120 s, eight windows.
+BIRTHS = 1 / 8
 
 
 class Timed(NetlinkSocket):
@@ -58,13 +59,13 @@ def reading(origin: str) -> Reading:
     return flow_table.read_procfs(Paths(), flow_table.SAMPLE_SIZE)
 
 
-def look(observer: Observer, origin: str) -> tuple[float, float]:
-    """Take a look; return its CPU, and the births that it estimates."""
+def look(observer: Observer, origin: str) -> tuple[float, float, int]:
+    """Take a look; return its CPU, the births that it estimates, and how many entries it saw."""
     entries = int(COUNT.read_text())
     began = time.thread_time()
     found = observer.observe(reading(origin), max(entries, 1), lambda _: None, time.monotonic())
     cost = time.thread_time() - began
-    return cost, sum(found.births.values()) + sum(found.waiting.values())
+    return cost, sum(found.births.values()) + sum(found.waiting.values()), found.entries
 
 
 def resident() -> int:
@@ -127,6 +128,23 @@ class Looks:
         return count_ports(cls._connection(), towards, ports)
 
 
+def born(count: int, windows: int) -> tuple[list[float], int]:
+    """Let flows begin and end in so many windows; return errors, and how many are within bounds."""
+    observer = Observer(Networks())
+    number = int(count * BIRTHS)
+    _, before, _ = look(observer, "ctnetlink")
+    errors: list[float] = []
+    inside = 0
+    for first in range(0, windows * number, number):
+        flows.make(count + first, count + first + number)
+        flows.stop(first, first + number)
+        _, after, seen = look(observer, "ctnetlink")
+        errors.append((after - before - number) / number)
+        inside += abs(errors[-1]) <= 2 / math.sqrt(seen * number / count)
+        before = after
+    return errors, inside
+
+
 def main(argv: list[str]) -> int:
     if argv[1] in ("chosen", "serve"):
         return {"chosen": chosen, "serve": serve}[argv[1]](int(argv[2]))
@@ -141,21 +159,8 @@ def main(argv: list[str]) -> int:
         found[f"{origin} CPU most"] = max(costs) * 1000
     found["longest receive"] = Timed.longest * 1000
     found["resident"] = (resident() - before) / 1e6
-    errors = []
-    inside = 0
-    observer = Observer(Networks())
-    made = count
-    _, old = look(observer, "ctnetlink")
-    for _ in range(windows):
-        number = max(int(count * BIRTHS), 1)
-        flows.make(made, made + number)
-        made += number
-        _, estimated = look(observer, "ctnetlink")
-        errors.append((estimated - old - number) / number)
-        seen = number * flow_table.SAMPLE_SIZE / 226 / made
-        inside += abs(errors[-1]) <= 2 / math.sqrt(max(seen, 1))
-        old = estimated
     if windows:
+        errors, inside = born(count, windows)
         found["births mean error"] = statistics.mean(errors)
         found["births within 2/sqrt(n)"] = inside / windows
     sys.stdout.write(json.dumps(found) + "\n")

@@ -55,8 +55,7 @@ def exporter(name: str, *flags: str, port: int = PORT, tree: Path | None = None)
 
 def looks(count: int, windows: int) -> dict[str, float]:
     """Return what looks.py measures at so many flows."""
-    most = count + windows * count // 40
-    with machine.conntrack_limit(most * 5 // 4 + 1), machine.namespace("looks") as name:
+    with machine.conntrack_limit(count * 3 // 2), machine.namespace("looks") as name:
         return _measured(name, str(count), str(windows))
 
 

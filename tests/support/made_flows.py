@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable
 
 NETLINK_NETFILTER = 12
-IPCTNL_MSG_CT_NEW = 0x0100
+IPCTNL_MSG_CT_NEW, IPCTNL_MSG_CT_DELETE = 0x0100, 0x0102
 NLM_F_REQUEST, NLM_F_CREATE = 0x1, 0x400
 SO_SNDBUFFORCE = 32
 CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_TIMEOUT = 1, 2, 7
@@ -26,7 +26,7 @@ End = tuple[bytes, bytes]
 
 
 def make(requests: Iterable[bytes]) -> None:
-    """Send requests of `udp`; raises OSError where the kernel refuses one."""
+    """Send requests, of `udp` or to end; raises OSError where the kernel refuses one."""
     waiting: list[bytes] = []
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as kernel:
         kernel.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 1 << 24)
@@ -47,6 +47,11 @@ def udp(source: End, destination: End, translated: End | None = None) -> bytes:
     )
     flags = NLM_F_REQUEST | NLM_F_CREATE
     return struct.pack("=IHHII", 16 + len(body), IPCTNL_MSG_CT_NEW, flags, 1, 0) + body
+
+
+def ending(request: bytes) -> bytes:
+    """Return the request that ends the flow which `request` made."""
+    return request[:4] + struct.pack("=HH", IPCTNL_MSG_CT_DELETE, NLM_F_REQUEST) + request[8:]
 
 
 def _send(kernel: socket.socket, waiting: list[bytes]) -> None:
