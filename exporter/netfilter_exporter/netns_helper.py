@@ -19,6 +19,7 @@ import pwd
 import select
 import struct
 import sys
+import time
 
 from netfilter_exporter.kernel.netns import wire
 
@@ -195,7 +196,9 @@ def _open(kinds: str, name: bytes, own: int, opened: list[int]) -> bytes:
         errors = [(kind, _open_kind(kind, opened)) for kind in kinds[:_KINDS]]
     finally:
         _return(own)
-    return b" ".join([wire.OPENED, *(f"{kind}{number}".encode() for kind, number in errors)])
+    microseconds = time.process_time_ns() // 1000
+    told = (str(microseconds), *(f"{kind}{number}" for kind, number in errors))
+    return b" ".join([wire.OPENED, *(part.encode() for part in told)])
 
 
 def _open_kind(kind: str, opened: list[int]) -> int:

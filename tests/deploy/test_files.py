@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 import netfilter_exporter
-from netfilter_exporter import __version__, collectors, flags
+from netfilter_exporter import __version__, collectors, flags, netns_helper
 from netfilter_exporter.config import model as config
 from netfilter_exporter.kernel.files import Paths
+from netfilter_exporter.kernel.netns.helper import Helper
 from netfilter_exporter.web import config as web_config
 from support import man_page, manifests
 from support.units import DEPLOY
@@ -117,6 +118,52 @@ def test_the_service_of_compose():
     assert (DEPLOY / build["context"]).resolve() == ROOT
     assert ROOT / build["dockerfile"] == DEPLOY / "Containerfile"
     assert service["image"].endswith(f":{__version__}")
+
+
+def helper_of_kubernetes():
+    """Return its command line, its user's capabilities, and the exporter's flags."""
+    spec = manifests.load("kubernetes-netns/daemonset.yml")["spec"]["template"]["spec"]
+    exporter, helper = spec["containers"]
+    (mount,) = [each for each in helper["volumeMounts"] if each["name"] == "run-netns"]
+    assert mount["mountPropagation"] == "HostToContainer"
+    assert mount["readOnly"]
+    context = helper["securityContext"]
+    command = [*helper["command"], *helper["args"]]
+    flags_of_exporter = [arg.replace("$(HOST_IP)", "192.0.2.1") for arg in exporter["args"]]
+    return command, context["runAsUser"], context["capabilities"], flags_of_exporter
+
+
+def helper_of_compose():
+    """Return the same of compose."""
+    services = manifests.load("compose.netns.yml")["services"]
+    helper = services["netns_helper"]
+    (mount,) = [each for each in helper["volumes"] if each["source"] == "/run/netns"]
+    assert mount["bind"] == {"propagation": "rslave", "create_host_path": False}
+    assert mount["read_only"]
+    assert helper["network_mode"] == "host"
+    assert (
+        helper["image"] == manifests.load("compose.yml")["services"]["netfilter_exporter"]["image"]
+    )
+    command = [*helper["entrypoint"], *helper["command"]]
+    capabilities = {"drop": helper["cap_drop"], "add": sorted(helper["cap_add"])}
+    user = int(helper["user"].split(":")[0])
+    return command, user, capabilities, services["netfilter_exporter"]["command"]
+
+
+@pytest.mark.parametrize("helper", [helper_of_kubernetes, helper_of_compose])
+def test_the_helper_of_namespaces_serves_the_exporter(helper):
+    """It listens where the exporter asks, for the exporter's user, and is whom that one expects."""
+    command, user, capabilities, arguments = helper()
+    program, *rest = command
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    assert program in setup["options.entry_points"]["console_scripts"]
+    path, served = netns_helper._arguments(rest)
+    assert {served} == {str(container.user) for container in CONTAINERS}
+    assert capabilities == {"drop": ["ALL"], "add": ["NET_ADMIN", "SYS_ADMIN"]}
+    chosen = parse(arguments)
+    assert chosen.netns_helper == Helper(path, user)
+    assert "namespaces" in chosen.collectors
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1"])

@@ -39,6 +39,21 @@ def test_the_base_is_the_manifests(kubectl):
     assert rendered(kubectl, DEPLOY / "kubernetes") == {part["kind"]: part for part in parts}
 
 
+def test_the_helper_is_a_second_container(kubectl):
+    """It has what the exporter has not; that one gets a socket and two flags, no capability."""
+    base = rendered(kubectl, DEPLOY / "kubernetes")["DaemonSet"]["spec"]["template"]["spec"]
+    spec = rendered(kubectl, DEPLOY / "kubernetes-netns")["DaemonSet"]["spec"]["template"]["spec"]
+    (exporter,) = base["containers"]
+    changed, helper = sorted(spec["containers"], key=lambda each: each["name"] == "netns-helper")
+    assert changed["securityContext"] == exporter["securityContext"]
+    assert changed["args"][: len(exporter["args"])] == exporter["args"]
+    assert [m for m in changed["volumeMounts"] if m not in exporter["volumeMounts"]] == [
+        {"name": "netns-helper", "mountPath": "/run/netns-helper", "readOnly": True}
+    ]
+    assert spec["hostPID"] is False
+    assert helper["securityContext"]["capabilities"]["add"] == ["NET_ADMIN", "SYS_ADMIN"]
+
+
 def test_the_overlay_of_the_readme(kubectl, tmp_path):
     """Another image, and a node without /etc/sysctl.conf; all else is the base's."""
     shutil.copytree(DEPLOY / "kubernetes", tmp_path / "kubernetes")

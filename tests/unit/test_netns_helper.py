@@ -58,8 +58,8 @@ def test_any_answer_is_descriptors_or_an_error(answer, count):
 @pytest.mark.parametrize(
     "answer",
     [
-        *(b"opened s0", b"opened s0 n0 r0", b"opened s x", b"opened s0 s0 s0"),
-        *(b"opened \xff0 n0", b"names", b"error x", b"opened"),
+        *(b"opened 9 s0", b"opened 9 s0 n0 r0", b"opened 9 s x", b"opened 9 s0 s0 s0"),
+        *(b"opened 9 \xff0 n0", b"names", b"error x", b"opened"),
     ],
 )
 def test_descriptors_without_a_kind_are_refused(answer):
@@ -72,7 +72,7 @@ def test_descriptors_without_a_kind_are_refused(answer):
 
 def test_what_could_not_be_opened_says_why():
     """The other kinds are there."""
-    with answering(b"opened s0 n1 t2", descriptors=[0]) as connection:
+    with answering(b"opened 9 s0 n1 t2", descriptors=[0]) as connection:
         opened = connection.open(b"x", "snt")
         assert opened.inode() == os.fstat(0).st_ino
         with pytest.raises(Denied):

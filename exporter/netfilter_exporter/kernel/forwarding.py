@@ -7,7 +7,7 @@ sister, v6.18), include/uapi/linux/netconf.h. rtnetlink is always there: asking 
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 from netfilter_exporter.kernel import files
 from netfilter_exporter.kernel.errors import Malformed, NoData
@@ -46,7 +46,7 @@ def read_interfaces(connection: Connection, family: Family) -> dict[int, Interfa
 
     Of rp_filter the value that is in effect: the larger one of the interface's and of all.
     """
-    found = _read_switches(connection, family)
+    found = _read_switches(connection, family, make_parser())
     of_all = found[NETCONFA_IFINDEX_ALL].rp_filter if NETCONFA_IFINDEX_ALL in found else 0
     return {
         ifindex: each._replace(rp_filter=max(each.rp_filter, of_all))
@@ -55,18 +55,28 @@ def read_interfaces(connection: Connection, family: Family) -> dict[int, Interfa
     }
 
 
-def read_forwards(connection: Connection, family: Family) -> bool:
+Parser = Callable[[memoryview], InterfaceForwarding]
+
+
+def make_parser() -> Parser:
+    """Return what parses RTM_NEWNETCONF, for several dumps."""
+    return parser_cache(parse_netconf)
+
+
+def read_forwards(connection: Connection, family: Family, parse: Parser) -> bool:
     """Return whether an interface but lo forwards IPv4, or the switch of all forwards IPv6."""
-    found = _read_switches(connection, family)
+    found = _read_switches(connection, family, parse)
     if family is Family.IPV6:
         return NETCONFA_IFINDEX_ALL in found and found[NETCONFA_IFINDEX_ALL].forwarding
     return any(each.forwarding for ifindex, each in found.items() if ifindex > LOOPBACK_IFINDEX)
 
 
-def _read_switches(connection: Connection, family: Family) -> dict[int, InterfaceForwarding]:
+def _read_switches(
+    connection: Connection, family: Family, parse: Parser
+) -> dict[int, InterfaceForwarding]:
     """Return the switches of each interface, and those of all and of new ones, by index."""
     request = struct.pack("=B3x", family.nfproto)
-    dumped = connection.dump("RTM_GETNETCONF", RTM_GETNETCONF, request, parser_cache(parse_netconf))
+    dumped = connection.dump("RTM_GETNETCONF", RTM_GETNETCONF, request, parse)
     return {each.ifindex: each for each in dumped}
 
 

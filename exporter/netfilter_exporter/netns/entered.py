@@ -6,12 +6,13 @@ All that is opened is closed before the next: a socket keeps a namespace and its
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Container, Iterator, Mapping
 from typing import Callable, NamedTuple
 
 from netfilter_exporter.kernel import forwarding, names
 from netfilter_exporter.kernel.conntrack import hooks
-from netfilter_exporter.kernel.errors import NoData, ReadError
+from netfilter_exporter.kernel.errors import NoData, ReadError, Unsupported
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER, NETLINK_ROUTE
@@ -51,6 +52,7 @@ class NamespaceReader:
     def __init__(self, paths: Paths, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._gate = Gate(paths)
+        self._parse = forwarding.make_parser()
         self._rules: dict[tuple[str, int], RuleMemory] = {}  #: by name and inode
 
     def read(self, helper: HelperConnection, wants: Callable[[str], bool]) -> Iterator[Entered]:
@@ -78,7 +80,8 @@ class NamespaceReader:
         name = names.decode(raw)
         is_wanted = wants(names.label(name))
         kinds = self._kinds() if is_wanted else wire.STATISTICS
-        with contextlib.closing(helper.open(raw, kinds)) as opened:
+        reopen = functools.partial(helper.open, raw)
+        with contextlib.closing(reopen(kinds)) as opened:
             inode = opened.inode()
             if inode in seen:
                 return None
@@ -86,7 +89,7 @@ class NamespaceReader:
                 return Entered(inode, name)
             memory = before.get((name, inode)) or RuleMemory(self._gate, self._clock)
             self._rules[name, inode] = memory
-            look = _Look(helper, raw, opened, self._gate, self._clock)
+            look = _Look(opened, reopen, self._gate, self._clock, self._parse)
             return Entered(inode, name, look.conntrack(), look.inside(memory))
 
     def _kinds(self) -> str:
@@ -95,9 +98,9 @@ class NamespaceReader:
         kinds = wire.STATISTICS + wire.ROUTE
         if gate.has_nftables or gate.may_list_hooks:
             kinds += wire.NETFILTER
-        if gate.has_legacy(Family.IPV4):
+        if Family.IPV4 in gate.legacy:
             kinds += wire.IPV4 + wire.IPV4_TABLES
-        if gate.has_legacy(Family.IPV6):
+        if Family.IPV6 in gate.legacy:
             kinds += wire.IPV6 + wire.IPV6_TABLES
         return kinds
 
@@ -107,14 +110,14 @@ class _Look:
 
     def __init__(
         self,
-        helper: HelperConnection,
-        raw: bytes,
         opened: Descriptors,
+        reopen: Callable[[str], Descriptors],
         gate: Gate,
         clock: Callable[[], float],
+        parse: forwarding.Parser,
     ) -> None:
-        self._helper = helper
-        self._raw = raw
+        self._parse = parse
+        self._reopen = reopen
         self._opened = opened
         self._gate = gate
         self._clock = clock
@@ -154,7 +157,7 @@ class _Look:
             raise
         except ReadError as error:
             return Rules({}), (error,)
-        for family in filter(self._gate.has_legacy, Family):
+        for family in self._gate.legacy:
             try:
                 found = memory.legacy(self._opened, family)
                 counts[family] += found.translating[family]
@@ -175,10 +178,14 @@ class _Look:
     def _tracking(self, netfilter: NetlinkSocket | None) -> Mapping[Family, bool]:
         """Return whether packets are tracked, where hooks can be listed: nothing is sent."""
         found: dict[Family, bool] = {}
-        if netfilter and self._gate.may_list_hooks:
+        try:
             for family in Family:
-                with contextlib.suppress(ReadError):
+                if netfilter and self._gate.may_list_hooks:
                     found[family] = hooks.tracks(self._on(netfilter), family)
+        except Unsupported:  # in all namespaces
+            self._gate.may_list_hooks = False
+        except ReadError:
+            pass
         return found
 
     def _forwarding(self) -> Mapping[Family, bool]:
@@ -187,7 +194,7 @@ class _Look:
         with contextlib.closing(self._take(self._opened, wire.ROUTE, NETLINK_ROUTE)) as route:
             for family in Family:
                 with contextlib.suppress(ReadError):
-                    found[family] = forwarding.read_forwards(self._on(route), family)
+                    found[family] = forwarding.read_forwards(self._on(route), family, self._parse)
         if found.get(Family.IPV6) is False and self._gate.may_force_ipv6:
             del found[Family.IPV6]
         return found
@@ -195,7 +202,7 @@ class _Look:
     def _again(self, hasty: bool) -> Connection:
         """Return another netfilter connection; what was opened first keeps the namespace alive."""
         kinds = wire.STATISTICS + wire.NETFILTER
-        with contextlib.closing(self._helper.open(self._raw, kinds)) as opened:
+        with contextlib.closing(self._reopen(kinds)) as opened:
             if opened.inode() != self._opened.inode():
                 raise NoData("another namespace has the name now")
             return self._on(self._take(opened, wire.NETFILTER, NETLINK_NETFILTER), hasty=hasty)

@@ -21,6 +21,9 @@ class Gate:
         self._modules: Modules | None = None
         self._forced_before: bool | None = None
         self._life = 0
+        self.legacy: tuple[Family, ...] = ()  #: families of which there can be a legacy table
+        self.may_force_ipv6 = False  #: IPv6 can be forwarded by interface
+        self.may_list_hooks = False  #: nfnetlink_hook may be asked
 
     def look(self) -> None:
         """Read the modules."""
@@ -28,20 +31,14 @@ class Gate:
         self._modules = modules = self._reader.read()
         if self._forced_before is None:
             self._forced_before = modules.forced_unload
+        self.legacy = tuple(f for f in Family if exists(self._paths.proc(NAMES[f])))
+        self.may_force_ipv6 = forwarding.may_force_ipv6(self._paths)
+        self.may_list_hooks = modules.may_ask("nfnetlink_hook")
 
     @property
     def has_nftables(self) -> bool:
         """Whether there can be a rule of nftables."""
         return self._found.usable("nf_tables") is not False
-
-    def has_legacy(self, family: Family) -> bool:
-        """Return whether there can be a legacy table of a family."""
-        return exists(self._paths.proc(NAMES[family]))
-
-    @property
-    def may_list_hooks(self) -> bool:
-        """Whether nfnetlink_hook may be asked."""
-        return self._found.may_ask("nfnetlink_hook")
 
     def rules_track(self, family: Family) -> bool:
         """Return whether a translating rule has the packets of its family tracked.
@@ -51,11 +48,6 @@ class Gate:
         """
         module = self._found.known[f"nf_conntrack_{family.value}"]
         return module.state in WITHOUT_HALVES and not self._found.forced_unload
-
-    @property
-    def may_force_ipv6(self) -> bool:
-        """Whether IPv6 can be forwarded by interface."""
-        return forwarding.may_force_ipv6(self._paths)
 
     def require_nftables(self) -> None:
         """Raise where asking nf_tables may load it, or it is another than at the look."""

@@ -12,7 +12,7 @@ from typing import Callable, NamedTuple
 
 from netfilter_exporter.kernel import names
 from netfilter_exporter.kernel.conntrack.counters import CounterMemory
-from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.errors import Denied, ReadError
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netns import ids
@@ -58,7 +58,7 @@ class NamespaceSampler(Sampler[Sample]):
         self._connect = connect
         self._selection = Selection()
         self._helper: Helper | None = None
-        self._waited = 0.0
+        self._spent_by_helper = 0.0
         self._reader = NamespaceReader(paths, clock)
         self._counters: dict[int, CounterMemory] = {}  #: by inode number
 
@@ -68,7 +68,7 @@ class NamespaceSampler(Sampler[Sample]):
         self._helper = helper
 
     def spent_by_others(self) -> float:
-        return self._waited
+        return self._spent_by_helper
 
     def take(self) -> Sample:
         entered, helper_error = self._enter()
@@ -88,7 +88,7 @@ class NamespaceSampler(Sampler[Sample]):
     def _enter(self) -> tuple[Mapping[int, Entered], ReadError | None]:
         """Return the namespaces that the helper entered, by inode number, and what ended that."""
         found: dict[int, Entered] = {}
-        self._waited = 0.0
+        self._spent_by_helper = 0.0
         if not self._helper:
             return found, None
         try:
@@ -97,7 +97,7 @@ class NamespaceSampler(Sampler[Sample]):
                     for each in self._reader.read(connection, self._selection.has):
                         found[each.inode] = each
                 finally:
-                    self._waited = connection.waited
+                    self._spent_by_helper = connection.spent()
         except ReadError as error:
             return found, error
         return found, None
@@ -112,6 +112,8 @@ class NamespaceSampler(Sampler[Sample]):
                 return read_inhabited(self._paths, name_of), error
         try:
             return read_inhabited(self._paths, lambda _: None), None
+        except Denied:  # hidden on purpose: those of a name are known all the same
+            return (), None
         except ReadError as error:
             return (), error
 

@@ -11,7 +11,6 @@ import errno
 import os
 import socket
 import struct
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -57,7 +56,7 @@ class HelperConnection:
     """A connection to the helper; close it."""
 
     def __init__(self, what: str) -> None:
-        self.waited = 0.0  #: seconds for answers
+        self._cpu_times: list[float] = []  #: of the helper, in seconds: the first and the last
         self._what = what
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(_PATIENCE)
@@ -93,10 +92,16 @@ class HelperConnection:
         request = b"%s %s %s" % (wire.OPEN, kinds.encode(), name)
         answer, descriptors = self._ask(request, wire.OPENED)
         try:
-            return _parse_opened(answer, descriptors, os.fsdecode(name))
+            seconds, found = _parse_opened(answer, descriptors, os.fsdecode(name))
         except (ValueError, IndexError):
             _close(descriptors)
             raise Malformed(f"{self._what}: not an answer: {answer[:40]!r}") from None
+        self._cpu_times[1:] = [seconds]
+        return found
+
+    def spent(self) -> float:
+        """Return the CPU seconds of the helper between the first and the last namespace."""
+        return self._cpu_times[-1] - self._cpu_times[0] if self._cpu_times else 0.0
 
     def _ask(self, request: bytes, wanted: bytes) -> tuple[bytes, list[int]]:
         """Send a request; return as `_take` does."""
@@ -108,13 +113,10 @@ class HelperConnection:
 
     def _take(self, wanted: bytes) -> tuple[bytes, list[int]]:
         """Return the rest of an answer that begins with `wanted`, and its descriptors."""
-        began = time.perf_counter()
         try:
             content, descriptors = self._receive()
         except OSError as error:
             raise self._failure(error) from None
-        finally:
-            self.waited += time.perf_counter() - began
         if content.startswith(wanted):
             return content[len(wanted) :], descriptors
         _close(descriptors)
@@ -185,12 +187,13 @@ class Descriptors:
         return descriptor
 
 
-def _parse_opened(answer: bytes, descriptors: list[int], name: str) -> Descriptors:
-    """Return what each part of an answer says; ValueError or IndexError where it says nonsense."""
+def _parse_opened(answer: bytes, descriptors: list[int], name: str) -> tuple[float, Descriptors]:
+    """Return the seconds and descriptors in an answer; ValueError or IndexError for nonsense."""
     opened: dict[str, int] = {}
     errors: dict[str, int] = {}
     left = list(reversed(descriptors))
-    for part in answer.decode("ascii").split():
+    microseconds, *parts = answer.decode("ascii").split()
+    for part in parts:
         kind, number = part[0], int(part[1:])
         if number:
             errors[kind] = number
@@ -198,7 +201,7 @@ def _parse_opened(answer: bytes, descriptors: list[int], name: str) -> Descripto
             opened[kind] = left.pop()
     if left or len(opened) < len(descriptors):
         raise ValueError("more descriptors than kinds")
-    return Descriptors(name, opened, errors)
+    return int(microseconds) / 1e6, Descriptors(name, opened, errors)
 
 
 def _close(descriptors: Iterable[int]) -> None:

@@ -4,8 +4,9 @@ Each request is a datagram on a Unix socket of type SOCK_SEQPACKET, and so is ea
 helper begins with `ready`, or an error. Nothing is imported here: the helper stays small.
 
 `list NAME` requests the names behind NAME in order, as many as a datagram holds; without a name,
-the first ones. `open KINDS NAME` requests descriptors of a namespace: the answer names each kind
-with an errno, 0 where its descriptor comes along. An answer may also be `error ERRNO`.
+the first ones. `open KINDS NAME` requests descriptors of a namespace: the answer has the CPU time
+of the helper in microseconds, and each kind with an errno, 0 where its descriptor comes along. An
+answer may also be `error ERRNO`.
 """
 
 LIST, OPEN = b"list", b"open"
