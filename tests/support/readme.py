@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[2]
 PLACES = {
     "alerts": ROOT / "alerts/README.md",
     "bench": ROOT / "tests/bench/README.md",
+    "hits": ROOT / "tests/kernel/README.md",
     "matrix": ROOT / "tests/kernel/README.md",
     "metrics": ROOT / "exporter/METRICS.md",
     "outcome": ROOT / "tests/kernel/README.md",
