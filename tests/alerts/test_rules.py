@@ -265,8 +265,7 @@ def test_divisions_have_a_divisor(rule):
         if isinstance(node, promql.BinaryExpr) and str(node.op) == "/":
             divisor = node.rhs.expr if isinstance(node.rhs, promql.ParenExpr) else node.rhs
             assert isinstance(divisor, promql.BinaryExpr)
-            above = str(divisor.op) == ">" or (str(divisor.op) == ">=" and divisor.rhs.val > 0)
-            assert above
+            assert str(divisor.op) == ">"
 
 
 @every_rule
