@@ -148,7 +148,7 @@ def test_a_part_that_fails_keeps_nothing_from_holding(monkeypatch, caplog):
     caplog.set_level("INFO")
     taken = []
 
-    def steps(*_):
+    def steps(*_, **__):
         def take(part):
             taken.append(part)
             if part == "landlock":
