@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -66,13 +67,15 @@ def running_helper(
     subprocess.run(compiles, env=environment, check=True)
     command = [sys.executable, "-c", _MAIN, "--socket", path, str(EXPORTER)]
     with subprocess.Popen(
-        [*prefix, *unprivileged(UID, *capabilities), *command], env=environment
+        [*prefix, *unprivileged(UID, *capabilities), *command],
+        env=environment,
+        start_new_session=True,
     ) as process:
         try:
             _wait(path, process)
             yield RunningHelper(process, path)
         finally:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # strace leaves what it traces
             shutil.rmtree(folder)
 
 
