@@ -17,7 +17,7 @@ def pair(monkeypatch):
     """A NetlinkSocket on one end of a pair of datagram sockets, and the other end."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-    monkeypatch.setattr(transport.socket, "socket", lambda *_: ours)
+    monkeypatch.setattr(transport.socket, "socket", lambda *_, **__: ours)
     opened = NetlinkSocket(NETLINK_ROUTE)
     yield opened, theirs
     opened.close()
@@ -56,7 +56,7 @@ def test_silence_times_out(pair):
 def test_a_socket_that_cannot_be_opened_is_classified(monkeypatch, number, kind):
     """A kernel without netlink, a user without the right and a full table are told apart."""
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(transport.socket, "socket", refuse)
