@@ -32,7 +32,7 @@ SAMPLE_SIZE = 256 << 10
 #: Seconds of CPU after which a reading ends, whatever it has: the kernel may walk entries of other
 #: namespaces, which show only here. On a machine that parses so many lines in so many seconds; on
 #: a slower one longer.
-_CPU_LIMIT = 0.0045
+_CPU_LIMIT = 0.006
 _PACE_LINES, _PACE_SECONDS = 64, 0.00025
 _PACE_LINE = (
     b"ipv4     2 tcp      6 9 SYN_SENT src=10.0.0.1 dst=192.0.2.1 sport=1 dport=2 [UNREPLIED]"

@@ -8,6 +8,7 @@ An open file below it keeps a namespace and its interfaces alive: each is closed
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from typing import Callable, NamedTuple
@@ -133,11 +134,17 @@ def _read_conntrack(process: str, inode: int) -> Conntrack:
 
 
 def read_conntrack(directory: int, path: str) -> Conntrack:
-    """Read the statistics in an open directory net/stat, which is at `path`."""
+    """Read the statistics in an open directory net/stat, which is at `path`.
+
+    Raises `NoData` where nf_conntrack is not in this boot, and where the namespace ends meanwhile,
+    which is ENXIO (seq_open_net, fs/proc/proc_net.c, v6.18).
+    """
     path = f"{path}/{_FILE}"
     try:
         descriptor = os.open(_FILE, _FILE_FLAGS, dir_fd=directory)
     except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise NoData(f"{path}: the namespace has ended") from None
         raise from_oserror(error, path) from None
     try:
         content = read_descriptor(descriptor, path, LIMIT)
