@@ -140,9 +140,9 @@ def _read_legacy(host: Host, gate: _Gate, family: Family, reader: LegacyReader) 
     if last.counters is None:
         raise Inconclusive("legacy counters: the table is larger than 64 KiB")
     gate.refuse_forced()
-    if "nat" not in xtables.read_names(host.system.paths, family):
-        raise Changed("legacy counters: the table was removed")
     with contextlib.closing(host.system.xtables(family)) as connection:
+        if "nat" not in xtables.read_names(host.system.paths, family):
+            raise Changed("legacy counters: the table was removed")
         return legacy.read(connection, last.counters, last.facts.counted.rules)
 
 

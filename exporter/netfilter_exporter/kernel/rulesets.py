@@ -266,15 +266,20 @@ class LegacyReader:
         read_at = system.clock()
         connection = system.xtables(self._family)
         with contextlib.closing(connection), _no_collection():
-            read = [self._read_table(connection, name) for name in names]
+            read = [self._read_table(system, connection, name) for name in names]
             known = {name: of_table for name, (_, of_table, _) in zip(names, read)}
             counters = next((each for _, _, each in read if each), None)
             return LegacyTables(analyze(table for table, _, _ in read), known, read_at, counters)
 
     def _read_table(
-        self, connection: Xtables, name: str
+        self, system: System, connection: Xtables, name: str
     ) -> tuple[Table, Known, CounterReader | None]:
-        """Read one table; its entries, some 300 bytes a rule, are gone at the end."""
+        """Read one table; its entries, some 300 bytes a rule, are gone at the end.
+
+        Raises `NoData` where it is gone since it was listed: asking would load its module again.
+        """
+        if name not in xtables.read_names(system.paths, self._family):
+            raise NoData(f"{self._what}: table {name}")
         info, entries = xtables.read_entries(connection, name)
         countable = name == "nat" and info.size <= COUNTABLE
         counters = CounterReader(entries, info, self._family) if countable else None
