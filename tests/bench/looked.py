@@ -42,7 +42,7 @@ def rows(plan: Plan) -> Iterator[Row]:
     worlds += [(plan.few, plan.foreign, buckets) for buckets in plan.buckets]
     resident, share = 0.0, 0.0
     for own, foreign, buckets in worlds:
-        about = f"{own} flows" + (f" beside {foreign} of others" if foreign else "")
+        about = f"{own} flows" + (f" next to {foreign} of others" if foreign else "")
         about += f", {buckets} buckets"
         _say(f"looks: {about}")
         found = measures.chosen(own, foreign, buckets)
