@@ -9,7 +9,7 @@ import time
 import pytest
 
 from support import inside
-from support.namespace import run
+from support.namespace import run, wait_until_freed
 
 #: A source address of which only one port may be used: of two flows to one place, one fails.
 ONE_PORT = """
@@ -125,10 +125,7 @@ def test_looking_keeps_nothing_alive(namespaces):
         run("ip", "netns", "del", name)
         sleeper.kill()
         sleeper.wait()
-        deleted = time.monotonic()
-        while "v0" in host.run("ip", "-o", "link"):
-            assert time.monotonic() < deleted + 1
-            time.sleep(0.01)
+        wait_until_freed(host, "v0", seconds=1)
     finally:
         sleeper.kill()
         sleeper.wait()

@@ -25,7 +25,7 @@ from netfilter_exporter.kernel.system import System
 from netfilter_exporter.netns.selection import Selection
 from netfilter_exporter.rules.families import Family
 from support import needs
-from support.namespace import run
+from support.namespace import run, wait_until_freed
 from support.netns_helper import EXPORTER, UID, running_helper, unprivileged
 from support.page import Page
 from support.process import COMMAND, get, running
@@ -155,10 +155,7 @@ def test_looking_keeps_nothing_alive(helper, namespaces, router):
             assert time.monotonic() < end
             time.sleep(0.01)
         run("ip", "netns", "del", router)
-        deleted = time.monotonic()
-        while "v0" in host.run("ip", "-o", "link"):
-            assert time.monotonic() < deleted + 1
-            time.sleep(0.01)
+        wait_until_freed(host, "v0", seconds=1)
     finally:
         stop.set()
         looking.join()

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from typing import Any, Callable
 
 _numbers = itertools.count(1)
@@ -95,3 +96,11 @@ class Namespace:
         """End what runs inside, and take the namespace away."""
         self.end_workers()
         run("ip", "netns", "del", self.name)
+
+
+def wait_until_freed(host: Namespace, link: str, seconds: float) -> None:
+    """Wait until a link whose other end was in a deleted namespace is gone: nothing keeps that."""
+    end = time.monotonic() + seconds
+    while link in host.run("ip", "-o", "link"):
+        assert time.monotonic() < end, f"{link} is still there"
+        time.sleep(0.01)
