@@ -25,6 +25,7 @@ from netfilter_exporter.kernel.rulesets import (
     SMALL,
     LegacyReader,
     NftablesReader,
+    life,
 )
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.kernel.xtables import tables as xtables
@@ -144,6 +145,18 @@ def test_a_ruleset_without_rules_is_read_after_a_forced_removal():
     """There is no pointer to follow where no chain has a rule."""
     unused = [dumped(nft.chain(Hook.POSTROUTING)), done()]
     assert count(Nft(generation(6), unused, *reading(6, 0)).read(forced=True)) == 0
+
+
+def test_a_life_ends_before_the_module_is_gone(tmp_path):
+    """It no longer answers by then, and whoever asks has it loaded again."""
+    state = tmp_path / "module/nf_tables/initstate"
+    state.parent.mkdir(parents=True)
+    state.write_text("live\n")
+    paths = Paths(sysfs=str(tmp_path))
+    assert life(paths)
+    state.write_text("going\n")
+    with pytest.raises(NoData, match="unloaded"):
+        life(paths)
 
 
 def test_what_listens_leaves_with_the_module():

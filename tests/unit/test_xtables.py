@@ -270,3 +270,16 @@ def test_names_of_tables(family, tmp_path):
     (tmp_path / "net").mkdir()
     (tmp_path / xtables.NAMES[family]).write_bytes(b"raw\nnat\n")
     assert xtables.read_names(paths, family) == {"nat", "raw"}
+
+
+@both_families
+def test_a_table_whose_module_is_being_unloaded_is_none(family, tmp_path):
+    """It is listed until the module is gone; asking for it would load the module again."""
+    paths = Paths(str(tmp_path), str(tmp_path))
+    (tmp_path / "net").mkdir()
+    (tmp_path / xtables.NAMES[family]).write_bytes(b"raw\nnat\n")
+    state = tmp_path / f"module/{xtables.MODULES[family]}nat/initstate"
+    state.parent.mkdir(parents=True)
+    for text, expected in ((b"live\n", {"nat", "raw"}), (b"going\n", {"raw"})):
+        state.write_bytes(text)
+        assert xtables.read_names(paths, family) == expected

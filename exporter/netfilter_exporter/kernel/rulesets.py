@@ -12,6 +12,7 @@ from netfilter_exporter.kernel import files
 from netfilter_exporter.kernel.background import READING_TIMEOUT, Background
 from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.kernel.files import Paths
+from netfilter_exporter.kernel.modules.lists import is_going
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER
 from netfilter_exporter.kernel.netlink.transport import Transport
@@ -80,7 +81,9 @@ def _refuse(what: str) -> NoReturn:
 
 
 def life(paths: Paths) -> int:
-    """Return what distinguishes one life of nf_tables from the next."""
+    """Return what distinguishes one life of nf_tables from the next; NoData at the end of one."""
+    if is_going(paths, "nf_tables"):
+        raise NoData("nf_tables is being unloaded")
     return files.inode(paths.sys("module/nf_tables"))
 
 

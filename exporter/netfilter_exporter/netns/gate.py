@@ -8,7 +8,7 @@ from netfilter_exporter.kernel.files import Paths, exists
 from netfilter_exporter.kernel.modules.model import WITHOUT_HALVES, Modules
 from netfilter_exporter.kernel.modules.reader import ModuleReader
 from netfilter_exporter.kernel.rulesets import life
-from netfilter_exporter.kernel.xtables.tables import NAMES
+from netfilter_exporter.kernel.xtables import tables as xtables
 from netfilter_exporter.rules.families import Family
 
 
@@ -31,7 +31,7 @@ class Gate:
         self._modules = modules = self._reader.read()
         if self._forced_before is None:
             self._forced_before = modules.forced_unload
-        self.legacy = tuple(f for f in Family if exists(self._paths.proc(NAMES[f])))
+        self.legacy = tuple(f for f in Family if exists(self._paths.proc(xtables.NAMES[f])))
         self.may_force_ipv6 = forwarding.may_force_ipv6(self._paths)
         self.may_list_hooks = modules.may_ask("nfnetlink_hook")
 
@@ -54,6 +54,10 @@ class Gate:
         self._found.require("nf_tables")
         if life(self._paths) != self._life:
             raise ReadError("nftables: nf_tables was unloaded while its rules were being read")
+
+    def staying(self, tables: frozenset[str], family: Family) -> frozenset[str]:
+        """Return those of the legacy tables that asking does not load again."""
+        return xtables.staying(tables, self._paths, family)
 
     def refuse_forced(self) -> None:
         """Raise where a module was removed by force: a rule may still point into it."""

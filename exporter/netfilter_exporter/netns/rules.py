@@ -85,7 +85,7 @@ class RuleMemory:
             content = read_descriptor(opened.get(_NAMES[family]), xtables.NAMES[family], LIMIT)
         except NoData:  # ip_tables is not loaded
             return Rules({family: 0})
-        listed = xtables.parse_names(content)
+        listed = self._gate.staying(xtables.parse_names(content), family)
         exempting = frozenset({family} if _RAW in listed else ())
         if _NAT not in listed:  # asking would create it
             self._legacy.pop(family, None)

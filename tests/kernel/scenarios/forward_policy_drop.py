@@ -1,7 +1,7 @@
 import time
 
 from lab.scenario import AtLeast, Difference, Rises, Scenario, Still
-from scenarios._flows import COUNTED, COUNTED_MASQUERADE, HITS
+from scenarios._flows import CONFIG, COUNTED, COUNTED_MASQUERADE, HITS
 from scenarios._hosts import probed, working
 
 FILTER = """
@@ -19,13 +19,14 @@ def setup(router):
 
 def fault(router):
     router.nft(FILTER)
-    time.sleep(2)  # until the counters are read again
+    time.sleep(4)  # until counters and flows are read again: births of before end with the hits
 
 
 SCENARIO = Scenario(
     about="The FORWARD policy becomes drop: rules and tracking are fine, nothing leaves.",
     setup=setup,
     fault=fault,
+    config=CONFIG,
     works={"bulk": (True, True), "out": (True, False)},
     before={
         **working("nftables"),

@@ -10,8 +10,8 @@ import os
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from netfilter_exporter.kernel.errors import Malformed
-from netfilter_exporter.kernel.files import parse_int
+from netfilter_exporter.kernel.errors import Malformed, NoData
+from netfilter_exporter.kernel.files import Paths, parse_int, read_bytes
 
 
 class Loaded(NamedTuple):
@@ -40,6 +40,17 @@ def _parse_loaded(line: bytes) -> Loaded:
     references = None if fields[2] == b"-" else parse_int(fields[2], "/proc/modules")
     users = fields[3].decode("ascii", "replace").strip(",-")
     return Loaded(references, frozenset(users.split(",")) - {""}, live=fields[4] == b"Live")
+
+
+def is_going(paths: Paths, name: str) -> bool:
+    """Return whether a module is being unloaded (show_initstate in kernel/module/main.c, v6.18).
+
+    What it provides may still be listed, and to read that would load the module once more.
+    """
+    try:
+        return read_bytes(paths.sys(f"module/{name}/initstate")) == b"going\n"
+    except NoData:  # not loaded, or a part of the kernel
+        return False
 
 
 def module_name(path: bytes) -> str:

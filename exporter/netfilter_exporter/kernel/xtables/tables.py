@@ -21,6 +21,7 @@ from netfilter_exporter.kernel.errors import (
     Unsupported,
 )
 from netfilter_exporter.kernel.files import Paths, read_bytes
+from netfilter_exporter.kernel.modules.lists import is_going
 from netfilter_exporter.kernel.netlink.attributes import text
 from netfilter_exporter.kernel.parser_cache import parser_cache, unpacker_of_others
 from netfilter_exporter.kernel.xtables.entry import (
@@ -39,6 +40,8 @@ IPT_SO_GET_INFO = 64  # IP6T_SO_GET_INFO is the same
 IPT_SO_GET_ENTRIES = 65
 
 NAMES = {Family.IPV4: "net/ip_tables_names", Family.IPV6: "net/ip6_tables_names"}
+#: What the name of a table's module begins with.
+MODULES = {Family.IPV4: "iptable_", Family.IPV6: "ip6table_"}
 
 #: Tables that say something about NAT, or about what is forwarded, with the type and priority of
 #: their chains.
@@ -70,9 +73,9 @@ class Info(NamedTuple):
 
 
 def read_names(paths: Paths, family: Family) -> frozenset[str]:
-    """Return the tables that exist; none where ip_tables is not loaded."""
+    """Return the tables that exist, and stay; none where ip_tables is not loaded."""
     try:
-        return parse_names(read_bytes(paths.proc(NAMES[family])))
+        return staying(parse_names(read_bytes(paths.proc(NAMES[family]))), paths, family)
     except NoData:
         return frozenset()
 
@@ -80,6 +83,16 @@ def read_names(paths: Paths, family: Family) -> frozenset[str]:
 def parse_names(content: bytes) -> frozenset[str]:
     """Return the tables of which ip_tables_names has the names."""
     return frozenset(content.decode("ascii", "replace").split())
+
+
+def staying(names: frozenset[str], paths: Paths, family: Family) -> frozenset[str]:
+    """Return those of the tables whose module is not being unloaded.
+
+    A table is listed until its module is gone, which waits for RCU. Until then a reading of the
+    table waits, too, and has the module loaded again (xt_request_find_table_lock in
+    net/netfilter/x_tables.c, add_unformed_module in kernel/module.c, v5.10).
+    """
+    return frozenset(name for name in names if not is_going(paths, MODULES[family] + name))
 
 
 def read_info(xtables: Xtables, table: str) -> Info:
