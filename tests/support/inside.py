@@ -35,6 +35,7 @@ from netfilter_exporter.facts.modules import netfilter
 from netfilter_exporter.facts.namespaces import make_sampler
 from netfilter_exporter.facts.rulesets import legacy_ipv4, legacy_ipv6, nftables
 from netfilter_exporter.facts.snapshot import Host
+from netfilter_exporter.kernel import kept_files
 from netfilter_exporter.kernel.conntrack.probe import tracks
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.system import System
@@ -184,6 +185,7 @@ def drop_privileges(capabilities: Sequence[int], groups: Sequence[int]) -> None:
     scrape()  # whatever is imported late is out of reach later
     host.cache_clear()
     _gatherer.cache_clear()
+    kept_files._kept.clear()
     libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups(groups)
     os.setresgid(_NOBODY, _NOBODY, _NOBODY)

@@ -10,6 +10,7 @@ from netfilter_exporter.collectors.sysctl import COLLECTOR
 from netfilter_exporter.config import model as config
 from netfilter_exporter.facts.capabilities import capabilities_needed
 from netfilter_exporter.facts.snapshot import Host
+from netfilter_exporter.kernel import kept_files
 from netfilter_exporter.kernel.conf_files import ConfFiles
 from netfilter_exporter.kernel.errors import Denied, Status
 from netfilter_exporter.kernel.files import Paths, read_int
@@ -105,7 +106,7 @@ def test_a_denied_value_does_not_hide_the_others(machine: Machine, monkeypatch: 
             raise Denied(f"{path}: Permission denied")
         return read_int(path)
 
-    monkeypatch.setattr(sysctl, "read_int", deny)
+    monkeypatch.setattr(kept_files, "read_int", deny)
     assert machine.outcome().status is Status.DENIED
     values = machine.page()["sysctl"]
     assert values[(MAX,)] == 262144

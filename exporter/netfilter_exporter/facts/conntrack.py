@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from netfilter_exporter.facts.modules import netfilter
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept, source
-from netfilter_exporter.kernel import files
+from netfilter_exporter.kernel import files, kept_files
 from netfilter_exporter.kernel.conntrack import ctnetlink
 from netfilter_exporter.kernel.conntrack.counters import CounterMemory
 from netfilter_exporter.kernel.conntrack.statistics import SYSCTL, Statistics, read_statistics
@@ -14,7 +14,7 @@ from netfilter_exporter.kernel.errors import NoData
 
 
 def _number(snapshot: Snapshot, name: str) -> int:
-    return files.read_int(snapshot.paths.proc(SYSCTL + name))
+    return kept_files.read_int(snapshot.paths.proc(SYSCTL + name))
 
 
 @fact

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Callable, NamedTuple, NoReturn
 
+from netfilter_exporter.kernel import kept_files
 from netfilter_exporter.kernel.conntrack.flow import Reading
 from netfilter_exporter.kernel.conntrack.flow_table import is_sparse, read_ctnetlink, read_procfs
 from netfilter_exporter.kernel.conntrack.statistics import SYSCTL
 from netfilter_exporter.kernel.errors import HEALTHY, NoData, ReadError
-from netfilter_exporter.kernel.files import Paths, read_int
+from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.netlink.connection import Connection
 
 #: Looks for which ctnetlink is not asked again after it was laborious.
@@ -68,7 +69,7 @@ class Looker:
         return reading
 
     def _number(self, name: str) -> int:
-        return read_int(self._paths.proc(SYSCTL + name))
+        return kept_files.read_int(self._paths.proc(SYSCTL + name))
 
     def _buckets(self) -> int | None:
         try:

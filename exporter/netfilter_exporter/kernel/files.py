@@ -43,14 +43,19 @@ def read_bytes(path: str, limit: int = LIMIT) -> bytes:
 
 def read_head(path: str, size: int) -> bytes:
     """Return the first `size` bytes of a file, or all of it; raise `ReadError` as `read_bytes`."""
-    try:
-        descriptor = os.open(path, _FLAGS)
-    except (OSError, ValueError) as error:
-        raise from_oserror(error, path) from None
+    descriptor = open_file(path)
     try:
         return read_descriptor(descriptor, path, size)
     finally:
         os.close(descriptor)
+
+
+def open_file(path: str) -> int:
+    """Return a descriptor of a file, which waits for nothing; raise `ReadError` as `read_bytes`."""
+    try:
+        return os.open(path, _FLAGS)
+    except (OSError, ValueError) as error:
+        raise from_oserror(error, path) from None
 
 
 def read_descriptor(descriptor: int, path: str, size: int) -> bytes:
@@ -97,10 +102,7 @@ def read_int(path: str) -> int:
     One small read: such a file gives its number at once, and the kernel clears a buffer of the
     size of the read (proc_sys_call_handler), which costs more than all the rest.
     """
-    try:
-        descriptor = os.open(path, _FLAGS)
-    except (OSError, ValueError) as error:
-        raise from_oserror(error, path) from None
+    descriptor = open_file(path)
     try:
         return parse_int(os.read(descriptor, _NUMBER), path)
     except (OSError, ValueError) as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Callable, NamedTuple
 
-from netfilter_exporter.kernel import files
+from netfilter_exporter.kernel import files, kept_files
 from netfilter_exporter.kernel.errors import Malformed, NoData
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.netlink.attributes import attribute_places
@@ -102,7 +102,7 @@ def parse_netconf(payload: memoryview) -> Parsed[InterfaceForwarding]:
 
 def read_ipv4_switch(paths: Paths) -> bool:
     """Return net.ipv4.ip_forward, what a new interface starts with, not what forwards."""
-    return bool(files.read_int(paths.proc(IPV4_FORWARD)))
+    return bool(kept_files.read_int(paths.proc(IPV4_FORWARD)))
 
 
 def read_ipv6(paths: Paths) -> bool:
@@ -111,7 +111,7 @@ def read_ipv6(paths: Paths) -> bool:
     Some kernels have IF.force_forwarding (seen on 6.18); IF.forwarding only makes it a router.
     """
     try:
-        if files.read_int(paths.proc(f"{IPV6_CONF}/all/forwarding")):
+        if kept_files.read_int(paths.proc(f"{IPV6_CONF}/all/forwarding")):
             return True
     except NoData:
         return False  # no IPv6 in this kernel, or ipv6.disable=1

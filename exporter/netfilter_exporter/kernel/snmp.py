@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from netfilter_exporter.kernel import kept_files
 from netfilter_exporter.kernel.errors import Malformed
-from netfilter_exporter.kernel.files import Paths, read_bytes
+from netfilter_exporter.kernel.files import Paths
 
 #: Our names, by file, section and column.
 IPV4 = {
@@ -44,14 +45,14 @@ def read_ipv4(paths: Paths) -> dict[str, int]:
     counters = {}
     for file, wanted in IPV4.items():
         path = paths.proc(file)
-        counters.update(parse_sections(read_bytes(path), wanted, path))
+        counters.update(parse_sections(kept_files.read_bytes(path), wanted, path))
     return counters
 
 
 def read_ipv6(paths: Paths) -> dict[str, int]:
     """Return the IPv6 counters that this kernel has, by our names; NoData without IPv6."""
     path = paths.proc("net/snmp6")
-    return parse_lines(read_bytes(path), path)
+    return parse_lines(kept_files.read_bytes(path), path)
 
 
 def parse_sections(

@@ -10,8 +10,9 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from netfilter_exporter.kernel import kept_files
 from netfilter_exporter.kernel.errors import Malformed, NoData
-from netfilter_exporter.kernel.files import Paths, read_bytes
+from netfilter_exporter.kernel.files import Paths
 
 SYSCTL = "sys/net/netfilter/nf_conntrack_"
 STATISTICS = "net/stat/nf_conntrack"
@@ -60,7 +61,7 @@ def read_statistics(paths: Paths) -> Statistics:
     Raises `NoData` where nf_conntrack is absent or built without CONFIG_NF_CONNTRACK_PROCFS.
     """
     path = paths.proc(STATISTICS)
-    return parse_statistics(read_bytes(path), path)
+    return parse_statistics(kept_files.read_bytes(path), path)
 
 
 def parse_statistics(content: bytes, what: str, columns: Sequence[Column] = COLUMNS) -> Statistics:

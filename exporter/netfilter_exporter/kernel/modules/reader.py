@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from netfilter_exporter.kernel import kept_files
 from netfilter_exporter.kernel.errors import NoData, ReadError
-from netfilter_exporter.kernel.files import Paths, exists, read_bytes, read_int
+from netfilter_exporter.kernel.files import Paths, exists
 from netfilter_exporter.kernel.modules.evidence import Evidence, EvidenceReader
 from netfilter_exporter.kernel.modules.history import MERGES, MODULES, ROWS
 from netfilter_exporter.kernel.modules.kallsyms import BuiltinSymbols
@@ -35,7 +36,7 @@ class _Facts(NamedTuple):
 
 def read_forced_unload(paths: Paths) -> bool:
     """Return whether a module was removed by force since the boot."""
-    return bool(read_int(paths.proc("sys/kernel/tainted")) & _TAINT_FORCED_RMMOD)
+    return bool(kept_files.read_int(paths.proc("sys/kernel/tainted")) & _TAINT_FORCED_RMMOD)
 
 
 class ModuleReader:
@@ -64,7 +65,7 @@ class ModuleReader:
         fields = (
             self._evidence.release,
             loading,
-            loading and read_int(paths.proc("sys/kernel/modules_disabled")) == 1,
+            loading and kept_files.read_int(paths.proc("sys/kernel/modules_disabled")) == 1,
             evidence.directory if loading else None,
             read_forced_unload(paths),
             evidence.modprobe_readable,
@@ -80,7 +81,7 @@ class ModuleReader:
     def _proc_modules(self) -> bytes | None:
         """Return /proc/modules; None where this kernel cannot load modules."""
         try:
-            return read_bytes(self._paths.proc("modules"))
+            return kept_files.read_bytes(self._paths.proc("modules"))
         except NoData:
             return None
 
@@ -99,7 +100,7 @@ class ModuleReader:
     def _netlink_protocol_is_there(self) -> bool:
         """Return whether nfnetlink has its kernel socket: a row with its number in column Eth."""
         try:
-            content = read_bytes(self._paths.proc("net/netlink"))
+            content = kept_files.read_bytes(self._paths.proc("net/netlink"))
         except ReadError:
             return False
         return bool(_NETFILTER_ROW.search(content))

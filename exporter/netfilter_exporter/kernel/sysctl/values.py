@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Callable, NamedTuple
 
+from netfilter_exporter.kernel import kept_files
 from netfilter_exporter.kernel.errors import Malformed, NoData, ReadError
 from netfilter_exporter.kernel.files import Paths, exists, listing, read_int
 from netfilter_exporter.kernel.sysctl import names as sysctl_names
@@ -64,7 +65,7 @@ def read_sysctls(paths: Paths) -> Reading:
     conntrack = (key for key in listed or () if key.startswith(sysctl_names.CONNTRACK))
     for key in (*conntrack, *FIXED):
         try:
-            values[key] = read_int(f"{root}{key}")
+            values[key] = kept_files.read_int(f"{root}{key}")
         except (NoData, Malformed):  # noqa: PERF203 - a call for each key costs more
             continue
         except ReadError as error:

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterator
 from typing import Callable, NamedTuple
 
+from netfilter_exporter.kernel import kept_files
 from netfilter_exporter.kernel.errors import (
     Malformed,
     NoData,
@@ -20,7 +21,7 @@ from netfilter_exporter.kernel.errors import (
     TimedOut,
     Unsupported,
 )
-from netfilter_exporter.kernel.files import Paths, read_bytes
+from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.modules.lists import is_going
 from netfilter_exporter.kernel.netlink.attributes import text
 from netfilter_exporter.kernel.parser_cache import parser_cache, unpacker_of_others
@@ -75,7 +76,7 @@ class Info(NamedTuple):
 def read_names(paths: Paths, family: Family) -> frozenset[str]:
     """Return the tables that exist, and stay; none where ip_tables is not loaded."""
     try:
-        return staying(parse_names(read_bytes(paths.proc(NAMES[family]))), paths, family)
+        return staying(parse_names(kept_files.read_bytes(paths.proc(NAMES[family]))), paths, family)
     except NoData:
         return frozenset()
 
