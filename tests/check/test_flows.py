@@ -123,7 +123,7 @@ def test_what_nothing_translates_is_said_first(runs):
     report = checks.report_on(runs[""], flows=checks.new_flows(lost=40, sources=1))
     assert report.verdict == (
         "No fault found: IPv4 4 rules, tracking proven."
-        " But 0 of 40 new outbound IPv4 connections translated, 0% answered."
+        " But 0 of 40 new outbound IPv4 connections translated, 0% answered, 40 neither."
     )
     assert report.proof.value == "configured"
 
@@ -133,6 +133,19 @@ def test_a_few_that_are_translated_prove_nothing_of_the_others(runs):
     report = checks.report_on(runs[""], flows=checks.new_flows(translated=1, lost=147, sources=2))
     assert report.proof.value == "configured"
     assert not report.verdict.startswith("NAT works")
+
+
+@pytest.mark.parametrize(
+    ("lost", "translated", "works"), [(20, 180, True), (21, 180, False), (19, 100, True)]
+)
+def test_what_works_for_most_only_is_said_to(runs, lost, translated, works):
+    """A second uplink without a rule, or a firewall bridge that tracks packets before NAT does."""
+    flows = checks.new_flows(lost=lost, translated=translated)
+    report = checks.report_on(runs[""], flows=flows)
+    assert report.verdict.startswith("NAT works") is works
+    assert (f"answered, {lost} neither." in report.verdict) is not works
+    strict = evaluate(Context(runs[""], None, flows), require_proof=True)
+    assert strict.verdict.startswith("NAT works") is works
 
 
 def test_connections_between_private_networks_are_counted(runs):
@@ -197,7 +210,15 @@ def test_where_all_is_well_nothing_is_waited_for():
     waiting = LOST._replace(translated=Translated.SOURCE)
     flows, slept = watched(sample(), sample({GOOD: 30.0}, {waiting: 2.0}))
     assert slept == []
-    assert flows.observed()[Family.IPV4] == (32, 32, 30)
+    assert flows.observed()[Family.IPV4] == (32, 32, 30, 0)
+
+
+def test_replies_to_a_few_untranslated_connections_are_waited_for():
+    """More than a tenth of all, and at least twenty: others are usual."""
+    for waiting, patient in ((20, False), (24, True), (19, False)):
+        good = {GOOD: 180.0 if waiting > 19 else 100.0}
+        _, slept = watched(sample(), sample(good, {LOST: float(waiting)}), sample(good))
+        assert bool(slept) is patient
 
 
 def test_a_sample_that_fails_is_the_answer():

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Callable
 
-from netfilter_exporter.check.proof import Observed, Translations
+from netfilter_exporter.check.proof import LOSSY, LOST_BIRTHS, Observed, Translations
 from netfilter_exporter.config.model import Config
 from netfilter_exporter.facts.flows import make_sampler, settings
 from netfilter_exporter.flows.births import PATIENCE, Class, Replied
@@ -19,8 +19,8 @@ from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.rules.families import Family
 
-#: From so many lost connections on, and this share, replies are waited for.
-LOST_BIRTHS, LOST_SHARE = 20, 0.5
+#: From this share of connections without a reply on, replies are waited for.
+LOST_SHARE = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,10 @@ class NewFlows:
                 before.translated + number * class_.translated.source,
                 before.replied + number * (class_.replied is Replied.YES),
             )
-        return found
+        return {family: seen._replace(lost=self._lost(family)) for family, seen in found.items()}
+
+    def _lost(self, family: Family) -> int:
+        return self.count(family, Replied.NO, translated=False)
 
     def count(self, family: Family, *replied: Replied, translated: bool) -> int:
         """Return how many were judged to be of these classes."""
@@ -82,7 +85,7 @@ class FlowWatch:
     def end(self) -> NewFlows | ReadError:
         """Take another sample; return what is new, or why that is unknown.
 
-        Where most of it seems to be lost, wait until a reply had its time.
+        Where much of it seems to be lost, wait until a reply had its time.
         """
         try:
             before = self._sampler.current()
@@ -121,6 +124,12 @@ def _private(sample: Sample) -> int:
 
 
 def _may_be_lost(found: NewFlows) -> bool:
-    """Return whether most connections lack a reply so far."""
-    waiting, judged = sum(found.waiting.values()), sum(found.births.values())
-    return waiting >= LOST_BIRTHS and waiting > LOST_SHARE * (waiting + judged)
+    """Return whether most connections lack a reply so far, or those that are not translated do."""
+    waiting = sum(found.waiting.values())
+    untranslated = sum(
+        number for class_, number in found.waiting.items() if class_.translated is Translated.NONE
+    )
+    return any(
+        number >= LOST_BIRTHS and number > share * (waiting + sum(found.births.values()))
+        for number, share in ((waiting, LOST_SHARE), (untranslated, LOSSY))
+    )

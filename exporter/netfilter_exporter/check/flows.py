@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from netfilter_exporter.check import shell
 from netfilter_exporter.check.context import FAMILY, Context
 from netfilter_exporter.check.findings import Found, Severity, unknown
-from netfilter_exporter.check.flow_watch import LOST_BIRTHS, LOST_SHARE, NewFlows
+from netfilter_exporter.check.flow_watch import LOST_SHARE, NewFlows
+from netfilter_exporter.check.proof import LOST_BIRTHS
 from netfilter_exporter.check.table import NOT_MEASURED
 from netfilter_exporter.facts.conntrack import conntrack_present
 from netfilter_exporter.facts.flows import ports_in_use

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from netfilter_exporter.check import commands, handles, iptables_commands, nft_commands, shell
 from netfilter_exporter.check.context import FAMILY, NEEDS_HISTORY, Context
 from netfilter_exporter.check.findings import Found, Severity, Value, count, unknown
-from netfilter_exporter.check.flow_watch import LOST_BIRTHS, NewFlows
+from netfilter_exporter.check.flow_watch import NewFlows
 from netfilter_exporter.check.flows import UNANSWERED
+from netfilter_exporter.check.proof import LOST_BIRTHS
 from netfilter_exporter.check.rules import every_ruleset_read
 from netfilter_exporter.check.shell import Line, comment
 from netfilter_exporter.facts.matchability import unmatched

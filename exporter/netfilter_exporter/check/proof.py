@@ -8,6 +8,10 @@ from typing import NamedTuple
 
 from netfilter_exporter.rules.families import Family
 
+#: Lost connections from which on their share means anything, and the share from which on NAT does
+#: not work for all.
+LOST_BIRTHS, LOSSY = 20, 0.1
+
 
 class Proof(enum.Enum):
     """How much is proven; the value is `proof` in the JSON document."""
@@ -23,6 +27,12 @@ class Translations(NamedTuple):
     connections: int
     translated: int
     replied: int = 0
+    lost: int = 0  #: neither translated nor replied, of those that had the time for it
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether NAT works for some alone: an uplink, a network or a bridge may be left out."""
+        return self.lost >= LOST_BIRTHS and self.lost > LOSSY * self.connections
 
 
 #: By family; a family that was not sampled is absent.

@@ -38,7 +38,7 @@ def _doubts(context: Context, *, require_proof: bool) -> Iterator[str]:
         yield f"{FAMILY[idle[0]]} forwarding is disabled. {NEEDS_ROLE[idle[0]]}"
     if require_proof and doing and context.proof is not Proof.OBSERVED:
         yield "no translation was observed, and --require-proof requires one"
-    if require_proof and doing and not _is_answered(context):
+    if require_proof and doing and not _arrives(context):
         yield f"{', '.join(_outcome(context))}, and --require-proof requires replies"
 
 
@@ -70,18 +70,18 @@ def _faultless(context: Context) -> str:
     if context.proof is not Proof.OBSERVED:
         observed = f"But {seen}" if seen else "No translation was observed"
         return f"No fault found: {rules}{_tracking(context)}. {observed}.{but}"
-    if not _is_answered(context):
+    if not _arrives(context):
         return f"No fault found: {rules}{_tracking(context)}. But {seen}.{but}"
     return f"NAT works: {seen}. Rules: {rules}.{but}"
 
 
-def _is_answered(context: Context) -> bool:
-    """Return whether new connections of each family get replies, translated or not.
+def _arrives(context: Context) -> bool:
+    """Return whether new connections of each family get replies, and few leave untranslated.
 
     Those that nothing replies to may be translated to an address that no reply reaches.
     """
     return all(
-        seen.replied > (1 - UNANSWERED) * seen.connections
+        seen.replied > (1 - UNANSWERED) * seen.connections and not seen.is_lossy
         for family, seen in context.observed.items()
         if seen.connections and family in context.doing_nat
     )
@@ -107,7 +107,8 @@ def _outcome(context: Context) -> Iterator[str]:
         if seen.connections and family in context.doing_nat:
             connections = count(seen.connections, f"new outbound {FAMILY[family]} connection")
             replied = f"{seen.replied / seen.connections:.0%} answered"
-            yield f"{seen.translated} of {connections} translated, {replied}"
+            neither = f", {seen.lost} neither" if seen.is_lossy else ""
+            yield f"{seen.translated} of {connections} translated, {replied}{neither}"
 
 
 def not_checked(context: Context) -> Iterator[str]:
