@@ -50,12 +50,20 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _BATCH = 20_000
 
 
+#: What makes the hosts healthy, as most of a fleet are: a pending alert costs as a firing one does.
+_HEALTHY = {
+    "netfilter_exporter_host_network_namespace": 1.0,
+    "node_textfile_scrape_error": 0.0,
+    "node_timex_sync_status": 1.0,
+}
+
+
 class Series(NamedTuple):
-    """A series of each host, constant or rising by one each second."""
+    """A series of each host, constant or rising."""
 
     labels: Mapping[str, str]
     value: float
-    rises: bool = False
+    rate: float = 0.0  #: a second
 
 
 class Cost(NamedTuple):
@@ -70,16 +78,21 @@ class Cost(NamedTuple):
         return (self.cpu - idle.cpu) * MINUTE / FASTER / self.made
 
 
-def series_of(text: str, job: str, rules: Rules) -> list[Series]:
-    """Return the series of a page that rules read."""
+def series_of(text: str, job: str, rules: Rules, age: float) -> list[Series]:
+    """Return the series of a page that rules read; counters rise as in `age` seconds before it.
+
+    Those that are 0, as of errors and drops, stay so.
+    """
     expressions = " ".join(rule["expr"] for group in rules["groups"] for rule in group["rules"])
     read = set(_NAME.findall(expressions))
     found = [Series({"__name__": "up", "job": job}, 1)]
     for line in text.splitlines():
         match = _SAMPLE.fullmatch(line)
         if match and match[1] in read:
-            labels = {"__name__": match[1], "job": job, **dict(_LABEL.findall(match[2] or ""))}
-            found.append(Series(labels, float(match[3]), match[1].endswith("_total")))
+            name, value = match[1], float(match[3])
+            labels = {"__name__": name, "job": job, **dict(_LABEL.findall(match[2] or ""))}
+            rate = value / age if name.endswith("_total") else 0.0
+            found.append(Series(labels, _HEALTHY.get(name, value), rate))
     return found
 
 
@@ -90,7 +103,7 @@ def history_of(gateway: Sequence[Series], rules: Rules, folder: Path) -> list[Se
     inputs = [
         {
             "series": _written({**each.labels, "instance": "h"}),
-            "values": f"{each.value}+{60 * each.rises}x1500",
+            "values": f"{each.value}+{60 * each.rate}x1500",
         }
         for each in gateway
     ]
@@ -139,8 +152,8 @@ class Fleet:
 
 
 def _samples(found: Series, times: Sequence[int]) -> list[tuple[int, float]]:
-    if found.rises:
-        return [(1000 * second, float(second)) for second in times]
+    if found.rate:
+        return [(1000 * second, found.rate * second) for second in times]
     return [(1000 * second, found.value) for second in times]
 
 
@@ -214,7 +227,7 @@ def gateway(rules: Rules, folder: Path) -> list[Series]:
         labels = f'{flows},translated="{translated}",replied="{replied}"'
         more.append(f"netfilter_flows_new_total{{{labels}}} 1")
         more.append(f"netfilter_flow_birth_sources{{{labels}}} 5")
-    return series_of("\n".join([text, *more]), "netfilter", rules)
+    return series_of("\n".join([text, *more]), "netfilter", rules, age=1.0)
 
 
 def node(rules: Rules, folder: Path) -> list[Series]:
@@ -224,9 +237,8 @@ def node(rules: Rules, folder: Path) -> list[Series]:
     port = _free_port()
     process = promstack.start([program, f"--web.listen-address=127.0.0.1:{port}"], folder / "node")
     try:
-        return series_of(
-            promstack.wait_for(lambda: _text(port), 30, "node_exporter answers"), "node", rules
-        )
+        text = promstack.wait_for(lambda: _text(port), 30, "node_exporter answers")
+        return series_of(text, "node", rules, age=time.clock_gettime(time.CLOCK_BOOTTIME))
     finally:
         promstack.stop(process)
 
