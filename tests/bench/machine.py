@@ -113,6 +113,18 @@ def hash_size(buckets: int) -> Iterator[None]:
         BUCKETS.write_text(before)
 
 
+def cpu_of(pid: int) -> float:
+    """Return the seconds of processor time, user and system, of all threads of a process."""
+    return time.clock_gettime(~pid << 3 | 2)  # CPUCLOCK_SCHED (posix-timers.h)
+
+
+def memory_of(pid: int, kind: str) -> float:
+    """Return a figure of memory in /proc/PID/status, in MB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    match = re.search(rf"{kind}:\s+(\d+) kB", status)
+    return int(match[1]) / 1024 if match else 0.0
+
+
 class Scrape(NamedTuple):
     """One scrape, as whoever makes it sees it, and what it cost the process."""
 
@@ -181,7 +193,7 @@ class Server:
 
     def cpu(self) -> float:
         """Return the seconds of processor time, user and system, of all its threads."""
-        return time.clock_gettime(~self.pid << 3 | 2)  # CPUCLOCK_SCHED (posix-timers.h)
+        return cpu_of(self.pid)
 
     def _in_kernel(self) -> float:
         stat = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
@@ -189,16 +201,11 @@ class Server:
 
     def resident(self) -> float:
         """Return resident memory in MB."""
-        return self._memory("VmRSS")
+        return memory_of(self.pid, "VmRSS")
 
     def peak(self) -> float:
         """Return the most memory that was resident, in MB."""
-        return self._memory("VmHWM")
-
-    def _memory(self, kind: str) -> float:
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        match = re.search(rf"{kind}:\s+(\d+) kB", status)
-        return int(match[1]) / 1024 if match else 0.0
+        return memory_of(self.pid, "VmHWM")
 
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))

@@ -4,6 +4,7 @@ import array
 import contextlib
 import os
 import socket
+import time
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from netfilter_exporter import netns_helper
 from netfilter_exporter.collectors.namespaces import COLLECTOR
-from netfilter_exporter.facts.namespaces import namespace_sampler
+from netfilter_exporter.facts.namespaces import make_sampler, namespace_sampler
 from netfilter_exporter.facts.namespaces import netns_helper as source
 from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel.errors import Denied, Malformed, ReadError, Status, TimedOut
@@ -21,7 +22,7 @@ from netfilter_exporter.kernel.netns.helper import HelperConnection
 from netfilter_exporter.kernel.netns.processes import Conntrack, Inhabited
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.netns.entered import Entered, Inside
-from netfilter_exporter.netns.sampler import Namespace, Sample, _merged
+from netfilter_exporter.netns.sampler import CPU_SHARE, INTERVAL, Namespace, Sample, _merged
 from netfilter_exporter.rules.families import Family
 from support.page import collected
 
@@ -192,3 +193,14 @@ def test_without_the_flag_no_helper_is_missed(fake_host):
     rows, status, helper = rows_of(fake_host, Sample((Namespace("q", Owner(), 1, {}),)))
     assert rows["netns_nat_rules"] == {}
     assert (status, helper) == (Status.OK, Status.NO_DATA)
+
+
+def test_the_first_look_sets_no_pace(fake_host, monkeypatch):
+    """It reads what later ones compare: 500 rulesets must not delay the next look by minutes."""
+    sampler = make_sampler(fake_host("6.18/nat-nft").system)
+    times = iter([0.0, 0.3, 1.0, 1.3])
+    monkeypatch.setattr(time, "thread_time", lambda: next(times))
+    sampler.look()
+    assert sampler._interval == INTERVAL
+    sampler.look()
+    assert sampler._interval == pytest.approx(0.3 / CPU_SHARE)

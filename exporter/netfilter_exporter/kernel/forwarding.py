@@ -12,7 +12,7 @@ from typing import Callable, NamedTuple
 from netfilter_exporter.kernel import files, kept_files
 from netfilter_exporter.kernel.errors import Malformed, NoData
 from netfilter_exporter.kernel.files import Paths
-from netfilter_exporter.kernel.netlink.attributes import attribute_places
+from netfilter_exporter.kernel.netlink.attributes import attribute_places, pack
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.parser_cache import Parsed, parser_cache
 from netfilter_exporter.rules.families import Family
@@ -65,9 +65,12 @@ def make_parser() -> Parser:
 
 def read_forwards(connection: Connection, family: Family, parse: Parser) -> bool:
     """Return whether an interface but lo forwards IPv4, or the switch of all forwards IPv6."""
-    found = _read_switches(connection, family, parse)
     if family is Family.IPV6:
-        return NETCONFA_IFINDEX_ALL in found and found[NETCONFA_IFINDEX_ALL].forwarding
+        of_all = pack(NETCONFA_IFINDEX, _S32.pack(NETCONFA_IFINDEX_ALL))
+        request = struct.pack("=B3x", family.nfproto) + of_all
+        answer = connection.ask("RTM_GETNETCONF", RTM_GETNETCONF, request)
+        return parse(answer).forwarding
+    found = _read_switches(connection, family, parse)
     return any(each.forwarding for ifindex, each in found.items() if ifindex > LOOPBACK_IFINDEX)
 
 

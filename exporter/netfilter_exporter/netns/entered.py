@@ -21,7 +21,7 @@ from netfilter_exporter.kernel.netns import wire
 from netfilter_exporter.kernel.netns.helper import Descriptors, HelperConnection
 from netfilter_exporter.kernel.netns.processes import Conntrack, own_inode, read_conntrack
 from netfilter_exporter.netns.gate import Gate
-from netfilter_exporter.netns.rules import RuleMemory, Rules
+from netfilter_exporter.netns.rules import SOCKETS, TABLES, RuleMemory, Rules
 from netfilter_exporter.rules.families import Family
 
 #: Seconds for the netlink questions to one namespace.
@@ -53,7 +53,7 @@ class NamespaceReader:
         self._clock = clock
         self._gate = Gate(paths)
         self._parse = forwarding.make_parser()
-        self._rules: dict[tuple[str, int], RuleMemory] = {}  #: by name and inode
+        self._rules: dict[str, RuleMemory] = {}  #: by name
 
     def read(self, helper: HelperConnection, wants: Callable[[str], bool]) -> Iterator[Entered]:
         """Yield each namespace once, by its first name; of one that is not wanted only that."""
@@ -75,11 +75,12 @@ class NamespaceReader:
         raw: bytes,
         wants: Callable[[str], bool],
         seen: Container[int],
-        before: Mapping[tuple[str, int], RuleMemory],
+        before: Mapping[str, RuleMemory],
     ) -> Entered | None:
         name = names.decode(raw)
         is_wanted = wants(names.label(name))
-        kinds = self._kinds() if is_wanted else wire.STATISTICS
+        memory = before.get(name)
+        kinds = self._kinds(memory) if is_wanted else wire.STATISTICS
         reopen = functools.partial(helper.open, raw)
         with contextlib.closing(reopen(kinds)) as opened:
             inode = opened.inode()
@@ -87,21 +88,25 @@ class NamespaceReader:
                 return None
             if not is_wanted:
                 return Entered(inode, name)
-            memory = before.get((name, inode)) or RuleMemory(self._gate, self._clock)
-            self._rules[name, inode] = memory
+            if memory is None or memory.inode != inode:
+                memory = RuleMemory(inode, self._gate, self._clock)
+            self._rules[name] = memory
             look = _Look(opened, reopen, self._gate, self._clock, self._parse)
             return Entered(inode, name, look.conntrack(), look.inside(memory))
 
-    def _kinds(self) -> str:
-        """Return what is needed, but no socket whose making may load a module."""
+    def _kinds(self, memory: RuleMemory | None) -> str:
+        """Return what is needed, but no socket whose making may load a module.
+
+        Sockets for legacy tables only where there was one: each costs as much as a question.
+        """
         gate = self._gate
         kinds = wire.STATISTICS + wire.ROUTE
         if gate.has_nftables or gate.may_list_hooks:
             kinds += wire.NETFILTER
-        if Family.IPV4 in gate.legacy:
-            kinds += wire.IPV4 + wire.IPV4_TABLES
-        if Family.IPV6 in gate.legacy:
-            kinds += wire.IPV6 + wire.IPV6_TABLES
+        for family in gate.legacy:
+            kinds += TABLES[family]
+            if memory and memory.has_legacy(family):
+                kinds += SOCKETS[family]
         return kinds
 
 
@@ -159,7 +164,7 @@ class _Look:
             return Rules({}), (error,)
         for family in self._gate.legacy:
             try:
-                found = memory.legacy(self._opened, family)
+                found = memory.legacy(self._opened, family, self._reopened)
                 counts[family] += found.translating[family]
                 exempting |= found.exempting
             except ReadError as error:  # noqa: PERF203 - the other family is read all the same
@@ -200,12 +205,19 @@ class _Look:
         return found
 
     def _again(self, hasty: bool) -> Connection:
-        """Return another netfilter connection; what was opened first keeps the namespace alive."""
-        kinds = wire.STATISTICS + wire.NETFILTER
-        with contextlib.closing(self._reopen(kinds)) as opened:
+        """Return another netfilter connection."""
+        with contextlib.closing(self._reopened(wire.NETFILTER)) as opened:
+            return self._on(self._take(opened, wire.NETFILTER, NETLINK_NETFILTER), hasty=hasty)
+
+    def _reopened(self, kind: str) -> Descriptors:
+        """Return another descriptor; what was opened first keeps the namespace alive."""
+        opened = self._reopen(wire.STATISTICS + kind)
+        with contextlib.ExitStack() as stack:
+            stack.callback(opened.close)
             if opened.inode() != self._opened.inode():
                 raise NoData("another namespace has the name now")
-            return self._on(self._take(opened, wire.NETFILTER, NETLINK_NETFILTER), hasty=hasty)
+            stack.pop_all()
+        return opened
 
     def _on(self, transport: NetlinkSocket, *, hasty: bool = False) -> Connection:
         return Connection(transport, self._end, self._clock, hasty=hasty)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from typing import Callable, NamedTuple
 
 from netfilter_exporter.kernel.errors import NoData
@@ -22,8 +23,9 @@ from netfilter_exporter.rules.model import Table
 from netfilter_exporter.rules.reachability import analyze
 
 _NAT, _RAW = "nat", "raw"
-_KINDS = {Family.IPV4: wire.IPV4, Family.IPV6: wire.IPV6}
-_NAMES = {Family.IPV4: wire.IPV4_TABLES, Family.IPV6: wire.IPV6_TABLES}
+#: What the helper opens for legacy tables.
+SOCKETS = {Family.IPV4: wire.IPV4, Family.IPV6: wire.IPV6}
+TABLES = {Family.IPV4: wire.IPV4_TABLES, Family.IPV6: wire.IPV6_TABLES}
 
 
 class Rules(NamedTuple):
@@ -50,7 +52,8 @@ class _Legacy(NamedTuple):
 class RuleMemory:
     """What is remembered of the rules of one namespace."""
 
-    def __init__(self, gate: Gate, clock: Callable[[], float]) -> None:
+    def __init__(self, inode: int, gate: Gate, clock: Callable[[], float]) -> None:
+        self.inode = inode
         self._gate = gate
         self._clock = clock
         self._nftables: _Nftables | None = None
@@ -79,10 +82,19 @@ class RuleMemory:
             self._nftables = _Nftables(cookie, reading.generation, rules, now)
         return rules
 
-    def legacy(self, opened: Descriptors, family: Family) -> Rules:
-        """Return the rules of one family in the NAT table of iptables-legacy."""
+    def has_legacy(self, family: Family) -> bool:
+        """Return whether there was a NAT table of iptables-legacy at the last look."""
+        return family in self._legacy
+
+    def legacy(
+        self, opened: Descriptors, family: Family, reopen: Callable[[str], Descriptors]
+    ) -> Rules:
+        """Return the rules of one family in the NAT table of iptables-legacy.
+
+        `reopen` opens a descriptor that is not among those that were opened.
+        """
         try:
-            content = read_descriptor(opened.get(_NAMES[family]), xtables.NAMES[family], LIMIT)
+            content = read_descriptor(opened.get(TABLES[family]), xtables.NAMES[family], LIMIT)
         except NoData:  # ip_tables is not loaded
             return Rules({family: 0})
         listed = self._gate.staying(xtables.parse_names(content), family)
@@ -90,7 +102,10 @@ class RuleMemory:
         if _NAT not in listed:  # asking would create it
             self._legacy.pop(family, None)
             return Rules({family: 0}, exempting)
-        with contextlib.closing(XtablesSocket(family, opened.take(_KINDS[family]))) as connection:
+        kind = SOCKETS[family]
+        with contextlib.nullcontext(opened) if opened.has(kind) else closing(reopen(kind)) as found:
+            connection = XtablesSocket(family, found.take(kind))
+        with closing(connection):
             translating = self._read_legacy(connection, family)
         return Rules({family: translating}, exempting)
 

@@ -169,6 +169,10 @@ class Descriptors:
         """Close those that nobody took."""
         _close(self._opened.values())
 
+    def has(self, kind: str) -> bool:
+        """Return whether this kind was requested."""
+        return kind in self._opened or kind in self._errors
+
     def get(self, kind: str) -> int:
         """Return a descriptor, which stays ours; raises why it could not be opened."""
         if kind not in self._opened:
