@@ -24,7 +24,6 @@ from netfilter_exporter.kernel.nft import tables as nftables
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.netns.selection import Selection
 from netfilter_exporter.rules.families import Family
-from support import needs
 from support.namespace import run, wait_until_freed
 from support.netns_helper import EXPORTER, UID, running_helper, unprivileged
 from support.page import Page
@@ -339,56 +338,6 @@ def test_a_peer_that_says_nothing_makes_nobody_wait(helper, router):
             assert opened.recv(64) == wire.READY
         silent.pop_all().close()
     assert looked(sampler_of(router, helper.client)).name == router
-
-
-@pytest.fixture
-def containers():
-    """Three processes, each in a namespace without a name and a control group as Docker's."""
-    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-    places = [Path(place) for _, place, kind, *_ in mounts if kind == "cgroup2"]
-    if not places or not os.access(places[0], os.W_OK):
-        needs.lacks("no control groups (cgroup2) to write to", forced=needs.KERNEL)
-    made = {}
-    try:
-        for number in range(3):
-            name = f"{os.getpid():032x}{number:032x}"
-            group = places[0] / f"docker-{name}.scope"
-            group.mkdir()
-            made[name] = group, subprocess.Popen(["unshare", "--net", "sleep", "300"])
-            (group / "cgroup.procs").write_text(str(made[name][1].pid))
-            _wait_for_namespace(made[name][1].pid)
-        yield {name: process for name, (_, process) in made.items()}
-    finally:
-        for group, process in made.values():
-            process.kill()
-            process.wait()
-            group.rmdir()
-
-
-def _wait_for_namespace(pid):
-    end = time.monotonic() + 20
-    while os.stat(f"/proc/{pid}/net/stat").st_ino == os.stat("/proc/self/net/stat").st_ino:
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def test_containers_and_a_router_on_one_host(helper, router, containers):
-    """Those with a process are known by it, the router by its name, in one sample."""
-    sh(router, ROUTER.format(command="iptables-legacy"))
-    process = next(iter(containers.values()))
-    entry = "conntrack -I -t 300 -p udp -s 10.0.0.2 -d 10.0.0.3 --sport 7 --dport 53"
-    run("nsenter", f"--net=/proc/{process.pid}/ns/net", "sh", "-c", entry)
-    sampler = make_sampler(System())
-    sampler.select(Selection(exclude=re.compile("nfx-bench.*")), helper.client)
-    sampler.look()
-    found = sampler.current().namespaces
-    by_container = {each.owner.container: each for each in found if each.owner.container}
-    assert containers.keys() <= by_container.keys()
-    assert sum(by_container[name].entries for name in containers) == 1
-    (of_router,) = [each for each in found if each.name == router]
-    assert of_router.owner.container == ""
-    assert of_router.inside.nat_rules[Family.IPV4] == 3
-    assert of_router.entries == 1
 
 
 def test_check_takes_a_namespace_without_a_process(helper, router, tmp_path):
