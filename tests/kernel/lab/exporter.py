@@ -16,14 +16,15 @@ from pathlib import Path
 from lab.peer import namespace
 from netfilter_exporter import cli
 from netfilter_exporter.hits import sampler as hits
+from netfilter_exporter.netns import sampler as namespaces
 
 _PORT = 10042
 _START = 30.0
 _PATIENCE = 20.0
 
-#: Seconds between two readings of counters, and the part of a CPU that they may take: a page of the
-#: lab stands for 15 s, and takes about half a second.
-_HITS_INTERVAL, _HITS_CPU_SHARE = 0.3, 1.0
+#: Seconds between two readings of counters or looks at namespaces, and the part of a CPU that they
+#: may take: a page of the lab stands for 15 s, and takes about half a second.
+_INTERVAL, _CPU_SHARE = 0.3, 1.0
 
 _NOBODY = 65534
 #: include/uapi/linux/capability.h and prctl.h (v6.18)
@@ -89,7 +90,8 @@ class Exporter:
             sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1) for n in (1, 2))
             if capabilities is not None:
                 become_user(capabilities)
-            hits.INTERVAL, hits.CPU_SHARE = _HITS_INTERVAL, _HITS_CPU_SHARE
+            hits.INTERVAL, hits.CPU_SHARE = _INTERVAL, _CPU_SHARE
+            namespaces.INTERVAL, namespaces.CPU_SHARE = _INTERVAL, _CPU_SHARE
             code = cli.main(self._arguments)
         finally:
             os._exit(code)

@@ -75,11 +75,13 @@ def _start(scenario: Scenario, router: Router) -> Exporter:
 def _warm_up(scenario: Scenario, exporter: Exporter) -> None:
     """Scrape until nothing takes too long, as a large ruleset does at first on an emulated CPU.
 
-    Where flows or hits matter, also until there is a sample of them.
+    Where flows, hits or namespaces matter, also until there is a sample of them.
     """
     wanted = ["netfilter_flow_sample_entries "] if "flows:" in scenario.config else []
     if any(selector.startswith("nat_counted_rules") for selector in scenario.before):
         wanted.append("netfilter_nat_counted_rules{")
+    if any(selector.startswith("netns_nat_rules") for selector in scenario.before):
+        wanted.append("netfilter_netns_nat_rules{")
     for _ in range(_WARM_UPS):
         page = exporter.scrape()
         if all(sample in page for sample in wanted) and 'status="timeout"' not in page:
