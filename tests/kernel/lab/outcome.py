@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import functools
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -230,9 +231,8 @@ def collect(
         futures = []
         if suites:
             builder = Builder(folder)
-            futures = [
-                pool.submit(run.collect_suite, builder, suite, names, folder) for suite in suites
-            ]
+            collect_suite = functools.partial(run.collect_suite, builder, slow=True)
+            futures = [pool.submit(collect_suite, suite, names, folder) for suite in suites]
         columns = [run.collect_here(names)] if here else []
         return [*(future.result() for future in futures), *columns]
 

@@ -71,11 +71,13 @@ def on_suite(builder: Builder, suite: str, names: Sequence[str], folder: Path) -
     return _judged(collect_suite(builder, suite, names, folder), folder / suite)
 
 
-def collect_suite(builder: Builder, suite: str, names: Sequence[str], folder: Path) -> Collected:
+def collect_suite(
+    builder: Builder, suite: str, names: Sequence[str], folder: Path, *, slow: bool = False
+) -> Collected:
     """Run scenarios on the kernel of a suite, in as few boots as possible."""
     began = time.monotonic()
     kernel = builder.kernel(suite)
-    chosen = _chosen(names, kernel.version)
+    chosen = _chosen(names, kernel.version, slow=slow)
     pending = [name for name in names if chosen[name]]
     # The ones that leave nothing to work with come last.
     pending.sort(key=lambda name: find(name).ruins_boot)
@@ -156,8 +158,10 @@ def _run_here(name: str) -> dict[str, Any]:
     return results.unpacked(done.stdout)
 
 
-def _chosen(names: Sequence[str], version: tuple[int, ...]) -> dict[str, Scenario | None]:
-    return {name: find(name).on(version) for name in names}
+def _chosen(
+    names: Sequence[str], version: tuple[int, ...], *, slow: bool = False
+) -> dict[str, Scenario | None]:
+    return {name: find(name).on(version, slow=slow) for name in names}
 
 
 def _judged(collected: Collected, folder: Path) -> Column:

@@ -60,6 +60,7 @@ class Difference:
     works: Mapping[str, tuple[bool, bool]] = dataclasses.field(default_factory=dict)
     alerts: frozenset[str] | None = None
     skipped: bool = False  #: this kernel cannot be brought into that state
+    slow: bool = False  #: left out to save time, unless everything is wanted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,13 +98,13 @@ class Scenario:
     needs_boot: bool = False
     ruins_boot: bool = False  #: nothing else can be run in that boot
 
-    def on(self, version: tuple[int, ...]) -> Scenario | None:
-        """Return what holds on a kernel; None where it cannot be brought into that state."""
+    def on(self, version: tuple[int, ...], *, slow: bool = False) -> Scenario | None:
+        """Return what holds on a kernel; None where it is not run. `slow`: run what is slow too."""
         found = self
         for difference in self.differences:
             if not difference.applies(version):
                 continue
-            if difference.skipped:
+            if difference.skipped or (difference.slow and not slow):
                 return None
             found = dataclasses.replace(
                 found,
