@@ -18,9 +18,11 @@ from netfilter_exporter.kernel.errors import ReadError, Unsupported
 
 #: Destinations that are looked at in a sample, and so addresses that are reported, at most.
 ADDRESSES = 32
-#: Destinations that are counted in one look, from which part of the range on, and the part of one
-#: CPU that counting takes.
-_COUNTED, _SCARCE, _CPU_SHARE = 4, 0.5, 0.001
+#: Destinations that are counted in one look, and from which part of the range on.
+_COUNTED, _SCARCE = 4, 0.5
+#: Seconds of CPU that counting takes in so many seconds, whenever they begin. With what looks cost
+#: that count nothing, that is less than 100 ms a minute.
+_BUDGET, _WINDOW = 0.75, 600.0
 #: Sampled flows from which an estimate is served, below that part of the range and above: with 400,
 #: 95 % are within a tenth of the truth.
 _FEW, _MANY = 50, 400
@@ -61,18 +63,19 @@ class PortWatch:
         self._next = 0.0  #: when counting may go on, on a monotonic clock
         self._supported = True
         self._left = 0
+        self._began = self._dearest = 0.0  #: CPU time: when this look began, and of one count
 
     def take(self, look: Look, now: float) -> list[PortsInUse]:
         """Return those of a look; `now` is monotonic."""
         self._left = _COUNTED if now >= self._next else 0
-        began = self._clock()
+        self._began, self._dearest = self._clock(), 0.0
         found: dict[tuple[int, bytes], PortsInUse] = {}
         for each in self._uses(look):
             key = each.towards.protocol, each.towards.address
             if key not in found or each.used > found[key].used:
                 found[key] = each
-        if self._left < _COUNTED:
-            self._next = max(self._next, now + (self._clock() - began) / _CPU_SHARE)
+        if self._dearest:
+            self._next = now + _rest(self._clock() - self._began)
         return sorted(found.values(), key=lambda each: -each.used / each.size)
 
     def _uses(self, look: Look) -> Iterator[PortsInUse]:
@@ -100,12 +103,14 @@ class PortWatch:
             return estimate
         if self._may_count(look, estimate):
             self._left -= 1
+            began = self._clock()
             try:
                 counted[use.towards] = self._count(use.towards, ports) / estimate
             except Unsupported:
                 self._supported = False
             except ReadError:  # the estimate may do
                 pass
+            self._dearest = max(self._dearest, self._clock() - began)
         elif use.towards in self._known:
             counted[use.towards] = self._known[use.towards]
         if use.towards in counted:
@@ -115,5 +120,17 @@ class PortWatch:
     def _may_count(self, look: Look, estimate: float) -> bool:
         if not self._supported or self._left <= 0 or look.buckets is None:
             return False
+        if self._clock() - self._began + self._dearest > _BUDGET:
+            return False
         walk = look.entries * _PER_ENTRY + look.buckets * _PER_BUCKET
         return walk / max(estimate / _IN_DATAGRAM, 1.0) <= _LONGEST
+
+
+def _rest(cost: float) -> float:
+    """Return the seconds after a look of that cost until the next one may count.
+
+    So many looks as the budget holds are spread over a window. To rest for the cost in proportion
+    is too short: a window that begins with a look may end with another.
+    """
+    looks = _BUDGET // cost
+    return _WINDOW / looks if looks else _WINDOW * cost / _BUDGET
