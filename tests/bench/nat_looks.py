@@ -1,17 +1,20 @@
-"""What the looks at hits and ports cost, in milliseconds of CPU a minute; one JSON object.
+"""What looks at hits and ports cost, in milliseconds of CPU; one JSON object.
 
     python tests/bench/nat_looks.py hits
     python tests/bench/nat_looks.py ports FLOWS USED
 
 Run inside a namespace: the first has rules that count, the second may hold so many flows, of which
-USED share one translated address and one destination. Looks of some minutes are taken one after
-the other.
+USED share one translated address and one destination. A look at hits is part of a scrape, and
+scrapes are apart, so that caches are as cold as between those of Prometheus. Looks at ports, of
+some minutes, are taken one after the other.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -20,26 +23,39 @@ import flows
 
 from netfilter_exporter.facts.flows import make_looker, make_port_watch, settings
 from netfilter_exporter.facts.hits import hit_sampler
-from netfilter_exporter.hits.sampler import INTERVAL
+from netfilter_exporter.hits import sampler as hit_samplers
 from support import inside
 
 ADDRESS = socket.inet_aton("203.0.113.1")
+#: Scrapes that look at hits, and seconds between them: at 15 s caches are no colder.
+SCRAPES, APART = 30, 1.0
 MINUTES = 30  # ports are counted every few minutes
 MASQUERADE = "table ip nat { chain post { type nat hook postrouting priority 100; masquerade; }; }"
 
 
 def hits() -> dict[str, float]:
-    """Read the counters; return the cost, and of how many rules hits are known."""
+    """Scrape; return the cost of a look, its share of a scrape, and how many rules have hits."""
+    interval, share = hit_samplers.INTERVAL, hit_samplers.CPU_SHARE
+    hit_samplers.INTERVAL, hit_samplers.CPU_SHARE = 0.0, math.inf  # each scrape takes a look
     sampler = hit_sampler(inside.host())
-    inside.scrape(["nat"])
-    sampler.look()
-    began = time.thread_time()
-    for _ in range(round(MINUTES * 60 / INTERVAL)):
-        sampler.look()
-    cost = time.thread_time() - began
+    look = sampler.look
+    costs: list[float] = []
+
+    def timed() -> None:
+        began = time.thread_time()
+        look()
+        costs.append(time.thread_time() - began)
+
+    sampler.look = timed  # type: ignore[method-assign]
+    sampler.start()
+    for _ in range(SCRAPES + 1):
+        time.sleep(APART)
+        inside.scrape()
     known = (found.hits for found in sampler.current() if found.hits)
     rules = sum(number for each in known for number in each.counted.values())
-    return {"CPU a minute": cost / MINUTES * 1000, "rules": rules}
+    cost = statistics.median(costs[1:])
+    scrapes = math.ceil(hit_samplers.due_after(max(interval, cost / share)) / interval)
+    return {"look": cost * 1000, "CPU a scrape": cost / scrapes * 1000, "rules": rules}
 
 
 def ports(count: int, used: int) -> dict[str, float]:

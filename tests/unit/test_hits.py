@@ -246,6 +246,7 @@ class Nft:
         self.life = 1
         self.rules = [(1, 10), (2, 20)]
         self.counters = NftablesCounters()
+        self.asked = None  #: the generation in which the table was asked for
         self.last = Nftables(7, facts(*self.messages()), True, True, 0.0, 0.0)
 
     def messages(self):
@@ -257,9 +258,9 @@ class Nft:
     def read(self):
         generation = [dumped(nft.nfgenmsg(0) + nft.number(1, self.generation), flags=0)]
         table = nft.nfgenmsg(nft.IP) + nft.name(1, "t") + nft.handle(4, self.life)
-        script = Script(
-            generation, [dumped(table, flags=0)], [dumped(*self.messages()), done()], generation
-        )
+        tables = [[dumped(table, flags=0)]] if self.asked != self.generation else []
+        self.asked = self.generation
+        script = Script(generation, *tables, [dumped(*self.messages()), done()], generation)
         return self.counters.read(Connection(script, 1e9, lambda: 0.0), self.last)
 
     def packets(self):
@@ -302,7 +303,7 @@ def test_a_table_that_was_made_again_has_other_rules():
     """Its handles begin at 1 again, and before v4.16 it has none itself."""
     kernel = Nft()
     keys = []
-    for life, generation in ((1, 7), (2, 7), (0, 7), (0, 8)):
+    for life, generation in ((1, 7), (2, 8), (0, 9), (0, 10)):
         kernel.life, kernel.generation = life, generation
         kernel.last = kernel.last._replace(generation=generation)
         keys.append(tuple(each.key for each in kernel.read().rules))
@@ -411,6 +412,34 @@ def test_a_legacy_table_is_read_again_after_a_fall():
     found.look()
     assert found.current()[0].hits.translations == {MASQUERADE: 5}
     assert len(slept) == 1
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "expected"),
+    [(0.1, [0, 1, 2, 3, 4, 5, 6]), (0.3, [0, 0, 2, 2, 4, 4, 6]), (9, [0, 0, 0, 3, 3, 3, 6])],
+)
+def test_a_scrape_takes_a_look_when_one_is_due(monkeypatch, milliseconds, expected):
+    """So often that looks take 0.2 ms of each 15 s, but at least every 45 s; at once by nobody."""
+    now, spent = [0.0], [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.thread_time", lambda: spent[0])
+
+    def read():
+        spent[0] += milliseconds / 1000
+        return readings(round(now[0] / 15))
+
+    found = HitSampler([Source(Backend.NFTABLES, read)])
+    with pytest.raises(NoData):
+        found.current()
+    found.start()
+    seen = []
+    for _ in range(7):
+        seen.append(found.current()[0].hits.translations[MASQUERADE])
+        found.current()  # another Prometheus
+        now[0] += 15.0
+    assert seen == expected
+    found.close()
+    assert found.current()[0].hits.translations[MASQUERADE] == 6
 
 
 # -- the collector -------------------------------------------------------------------------------

@@ -263,8 +263,8 @@ COLLECTOR = Collector(
         Metric(
             "nat_translations_total",
             "Number of packets that matched a translating rule with a counter, since the exporter"
-            " started: in most cases one for each new connection. Read every 15 s. A rule of an"
-            " inet table counts in each family that it can translate. Absent for actions without"
+            " started: in most cases one for each new connection. Read every 15 to 45 s. A rule of"
+            " an inet table counts in each family that it can translate. Absent for actions without"
             " such a rule, and if there are too many to read.",
             source=_RULES,
             samples=_translations,

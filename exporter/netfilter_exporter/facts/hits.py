@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from netfilter_exporter.config.model import Config, ExpectedRule
 from netfilter_exporter.facts.expected import fits
 from netfilter_exporter.facts.modules import forced_since_start
-from netfilter_exporter.facts.rulesets import legacy_readers, nftables_reader
+from netfilter_exporter.facts.rulesets import legacy_readers, nftables_reader, rulesets
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept, source
 from netfilter_exporter.hits import legacy
 from netfilter_exporter.hits.account import Changed, Fits, Readings
@@ -76,6 +76,7 @@ class _NamedRule:
 @fact
 def nat_hits(snapshot: Snapshot) -> Sequence[RulesetHits]:
     """The hits of each ruleset; NoData where none are counted."""
+    rulesets(snapshot)  # what has changed is read first
     return hit_sampler(snapshot.host).current()
 
 
@@ -121,6 +122,7 @@ class _NftablesSource:
         self._gate = gate
         self._reader = reader
         self._counters = NftablesCounters()
+        self._life = 0  #: of nf_tables, see `life`
 
     def read(self) -> Readings:
         last, of_life = self._reader.last, self._reader.life
@@ -128,6 +130,8 @@ class _NftablesSource:
             raise NoData("nftables: the rules were not read yet")
         _require_counted("nftables", last.facts.counted)
         self._gate.require_nf_tables(of_life)
+        if of_life != self._life:
+            self._life, self._counters = of_life, NftablesCounters()
         with contextlib.closing(self._system.connect(NETLINK_NETFILTER, _DEADLINE)) as connection:
             return self._counters.read(connection, last)
 

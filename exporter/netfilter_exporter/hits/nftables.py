@@ -9,7 +9,8 @@ rule is compared.
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from netfilter_exporter.hits.account import Changed, Reading, Readings
@@ -35,11 +36,19 @@ class _Known(NamedTuple):
     layout: Layout
 
 
+class _Lives(NamedTuple):
+    """Handles of tables in a generation, 0 where that is unknown."""
+
+    generation: int
+    of: Mapping[TableKey, int]
+
+
 class NftablesCounters:
-    """Reads them again and again."""
+    """Reads them again and again, in one life of nf_tables: in the next, generations repeat."""
 
     def __init__(self) -> None:
         self._known: _Known | None = None
+        self._lives = _Lives(0, {})
         self._parse = make_parser()
 
     def read(self, connection: Connection, last: Nftables) -> Readings:
@@ -59,7 +68,7 @@ class NftablesCounters:
     def _read(self, connection: Connection, last: Nftables) -> Readings:
         wanted = last.facts.counted
         generation = read_generation(connection)
-        lives = {key: _read_life(connection, key) for key in {*map(_table, wanted.chains)}}
+        lives = self._lives_of(connection, generation, {*map(_table, wanted.chains)})
         found = {
             place: read_counters(connection, _table(place), place.chain, self._parse)
             for place in wanted.chains
@@ -69,6 +78,7 @@ class NftablesCounters:
             for place, counters in found.items()
         }
         same = read_generation(connection) == generation
+        self._lives = _Lives(generation if same else 0, lives)
         if same and last.exact and generation == last.generation:
             self._known = _Known(wanted, layout)
         elif self._known != (wanted, layout):
@@ -79,6 +89,14 @@ class NftablesCounters:
             for rule in wanted.rules
         ]
         return Readings(readings, generation if same else None)
+
+    def _lives_of(
+        self, connection: Connection, generation: int, tables: AbstractSet[TableKey]
+    ) -> Mapping[TableKey, int]:
+        """Return the handles of tables, which stay the same in one generation."""
+        if self._lives.generation == generation and self._lives.of.keys() == tables:
+            return self._lives.of
+        return {key: _read_life(connection, key) for key in tables}
 
 
 def _reading(rule: CountedRule, counters: Sequence[RuleCounter], life: int) -> Reading:

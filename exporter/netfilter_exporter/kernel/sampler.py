@@ -1,10 +1,11 @@
-"""Takes samples at intervals, in a separate thread.
+"""Takes samples at intervals.
 
-A scrape reads the last sample and never waits for one.
+A `Sampler` has a thread: a scrape reads the last sample and never waits for one.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Generic, TypeVar
@@ -17,8 +18,8 @@ T = TypeVar("T")
 _STALE_INTERVALS, _STALE_SECONDS = 3, 10.0
 
 
-class Sampler(Generic[T]):
-    """Takes samples; what they are of is in `take`."""
+class Samples(Generic[T]):
+    """Takes samples, and keeps the last one; what they are of is in `take`."""
 
     def __init__(self, what: str, interval: float, cpu_share: float) -> None:
         """`interval` is in seconds, and longer where samples take more than a share of a CPU."""
@@ -27,9 +28,7 @@ class Sampler(Generic[T]):
         self._cpu_share = cpu_share
         self._interval = interval
         self._found: T | ReadError = NoData(f"{what}: no sample was taken yet")
-        self._found_at = 0.0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=what, daemon=True)
+        self._found_at = -math.inf
 
     def take(self) -> T:
         """Take one sample; raises `ReadError`."""
@@ -41,14 +40,6 @@ class Sampler(Generic[T]):
     def spent_by_others(self) -> float:
         """Return the CPU seconds that other processes spent on the last sample."""
         return 0.0
-
-    def start(self) -> None:
-        """Take the first sample, and others, in a thread."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Take no more samples."""
-        self._stop.set()
 
     def current(self) -> T:
         """Return the last sample; raises the `ReadError` of one that failed."""
@@ -74,6 +65,23 @@ class Sampler(Generic[T]):
         self._found_at = time.monotonic()
         cost = time.thread_time() - began + self.spent_by_others()
         self._interval = max(self._least_interval, cost / self._cpu_share)
+
+
+class Sampler(Samples[T]):
+    """Takes them in a separate thread."""
+
+    def __init__(self, what: str, interval: float, cpu_share: float) -> None:
+        super().__init__(what, interval, cpu_share)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=what, daemon=True)
+
+    def start(self) -> None:
+        """Take the first sample, and others, in a thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take no more samples."""
+        self._stop.set()
 
     def _run(self) -> None:
         while not self._stop.is_set():
