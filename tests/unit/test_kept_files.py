@@ -106,4 +106,5 @@ def test_threads_share_a_file():
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert len(kept_files._kept) == 1
+    kept_files.read_int(NUMBER)
+    assert set(kept_files._kept) == {NUMBER}

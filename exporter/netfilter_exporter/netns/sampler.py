@@ -7,6 +7,7 @@ and its interfaces alive after somebody deleted it.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Callable, NamedTuple
 
@@ -70,7 +71,7 @@ class NamespaceSampler(Sampler[Sample]):
 
     def look(self) -> None:
         """Take one sample; the first one reads each ruleset, others compare: it sets no pace."""
-        is_first = not self._found_at
+        is_first = self._found_at == -math.inf
         super().look()
         if is_first:
             self._interval = INTERVAL
