@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import mmap
 import os
 import struct
 import sys
@@ -283,3 +284,18 @@ def test_a_table_whose_module_is_being_unloaded_is_none(family, tmp_path):
     for text, expected in ((b"live\n", {"nat", "raw"}), (b"going\n", {"raw"})):
         state.write_bytes(text)
         assert xtables.read_names(paths, family) == expected
+
+
+def test_the_memory_of_parsed_entries_is_given_back(monkeypatch):
+    """Of a large table as it came from the kernel; what was parsed is the same."""
+    monkeypatch.setattr(xtables, "_RELEASED", mmap.PAGESIZE)
+    info, blob = xt.table(Family.IPV4, "nat", base={4: [MASQUERADE] * 200})
+    mapped = mmap.mmap(-1, len(blob), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    mapped[:] = bytes(blob)
+    content = memoryview(mapped)
+    assert parse_table(content, info, Family.IPV4, "nat") == parse_table(
+        memoryview(bytes(blob)), info, Family.IPV4, "nat"
+    )
+    pages = len(blob) // mmap.PAGESIZE - 1
+    assert pages > 4
+    assert not any(content[: pages * mmap.PAGESIZE])

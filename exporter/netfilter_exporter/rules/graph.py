@@ -6,6 +6,7 @@ for all that are alike: that have the same rules of interest and are come to by 
 
 from __future__ import annotations
 
+import array
 import collections
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -58,7 +59,7 @@ class Graph:
         self.termination = Termination(table)
         self.covers: dict[str, ChainCovers] = {}  #: of chains in which something is covered
         self.summaries: dict[str, ChainSummary] = {}
-        self._of_rules: dict[tuple[int, ...], ChainSummary] = {}  #: by the identity of the rules
+        self._of_rules: dict[bytes, ChainSummary] = {}  #: by the identity of the rules
         self._covers = Covers(table, self.termination, earlier or {})
         #: By identity of their rules and the ways that these let pass: to compare rules is dear.
         self._hits: dict[tuple[tuple[int, int], ...], tuple[RuleHit, ...]] = {}
@@ -221,7 +222,7 @@ class Graph:
     def _look_at(self, name: str) -> ChainSummary:
         """Look at a chain, once at all that have the same rules."""
         rules = self.table.rules(name)
-        same = tuple(map(id, rules))
+        same = array.array("Q", map(id, rules)).tobytes()  # a third of a tuple's memory
         summary = self._of_rules.get(same)
         if summary is not None:
             return summary
@@ -249,7 +250,7 @@ class Graph:
         """
         hits: list[RuleHit] = []
         edges: list[Edge] = []
-        needing: list[tuple[Rule, int, str | None]] = []
+        needing: list[tuple[Rule, int, str | None]] = []  # a tuple in the end: of none is no object
         live = True
         for number, rule in enumerate(rules):
             reached = (live or number in harmless) and number not in covered
@@ -266,7 +267,9 @@ class Graph:
             if live and self.termination.hides(rule):
                 live = False
         same = tuple((id(hit.rule), hit.passing) for hit in hits)
-        return ChainSummary(len(rules), self._hits.setdefault(same, tuple(hits)), edges, needing)
+        return ChainSummary(
+            len(rules), self._hits.setdefault(same, tuple(hits)), tuple(edges), tuple(needing)
+        )
 
     def _edges_of_maps(self, rule: Rule, passing: int) -> list[Edge]:
         """Return the jumps of a rule's verdict maps, whose keys may let one family pass."""

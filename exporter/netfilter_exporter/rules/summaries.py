@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from netfilter_exporter.rules.model import Rule
@@ -22,6 +23,6 @@ class ChainSummary(NamedTuple):
 
     size: int
     hits: tuple[RuleHit, ...]
-    edges: list[Edge]
+    edges: Sequence[Edge]
     #: rules that need an interface: one that translates, or (with the target) a jump, and as `Edge`
-    needing: list[tuple[Rule, int, str | None]]
+    needing: Sequence[tuple[Rule, int, str | None]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Mapping
 from typing import Callable, NamedTuple, Optional
 
@@ -55,6 +56,7 @@ class RuleReader:
         self.connection = connection  #: another one for an increment
         self.names = Names()
         self._parse = parser_cache(functools.partial(parse_rule, names=self.names))
+        self._lists = SharedLists()
 
     def read(
         self, table: TableKey, bases: Mapping[str, Chain], chain: str | None = None
@@ -63,17 +65,38 @@ class RuleReader:
 
         `bases` are base chains. A kernel that does not know the filter gives all chains.
         """
-        request = nfgenmsg(table[0]) + pack_name(NFTA_RULE_TABLE, table[1])
+        request = _of_table(table)
         if chain is not None:
             request += pack_name(NFTA_RULE_CHAIN, chain)
         found = self.connection.dump_into(
             "nftables GETRULE",
             NFT_MSG_GETRULE,
             request,
-            lambda: RuleCollector(table, bases, self.names, self._parse),
+            lambda: RuleCollector(table, bases, self.names, self._parse, self._lists),
         )
         found.finish()
         return TableRules(found.chains, found.uses)
+
+
+@functools.lru_cache(maxsize=16)
+def _of_table(table: TableKey) -> bytes:
+    """Return how requests for the rules of a table begin: there may be one for each chain."""
+    return nfgenmsg(table[0]) + pack_name(NFTA_RULE_TABLE, table[1])
+
+
+class SharedLists:
+    """The rules of chains: those of the last few that have the same are one list."""
+
+    def __init__(self) -> None:
+        self._of_size: dict[int, list[Rule]] = {}
+
+    def share(self, rules: list[Rule]) -> list[Rule]:
+        """Return a list of these rules, which nobody may change."""
+        last = self._of_size.get(len(rules))
+        if last is not None and all(map(operator.is_, last, rules)):
+            return last
+        exact = self._of_size[len(rules)] = rules[:]  # a list that grew has room for more
+        return exact
 
 
 class RuleCollector:
@@ -85,11 +108,13 @@ class RuleCollector:
         bases: Mapping[str, Chain],
         names: Names,
         parse: Callable[[memoryview], ParsedRule],
+        lists: SharedLists,
     ) -> None:
         self.chains = dict(bases)
         self.uses: list[Use] = []  #: of verdict maps
         self._table = table
         self._names = names
+        self._share = lists.share
         self.parse = parse
         self._chain: bytes | None = None  #: to which the next ones most likely belong
         self._rules: list[Rule] = []
@@ -114,7 +139,7 @@ class RuleCollector:
         """Close the chain that is being filled."""
         if self._chain is not None:
             name = self._names[self._chain]
-            rules, values = self._rules, _join(self._values)
+            rules, values = self._share(self._rules), _join(self._values)
             before = self.chains.get(name)
             if before is None:
                 self.chains[name] = Chain(rules, values=values)
@@ -154,6 +179,11 @@ def parse_rule(payload: memoryview, names: Names | None = None) -> Parsed[Parsed
     at = picker.at(places[NFTA_RULE_CHAIN])
     if not named:
         return Parsed(lambda m: (table, (p := unpack(m))[at], rule, values_of(p), None), ignored)
+    if len(named) == len(decoded.targets) == 1:
+        jump, to = _Jumps(rule, known), picker.at(named[0])
+        return Parsed(
+            lambda m: (table, (p := unpack(m))[at], jump[p[to]], values_of(p), None), ignored
+        )
     name = _Namer(rule, known, len(decoded.targets), len(decoded.maps))
     if not decoded.maps:
         return Parsed(
@@ -173,6 +203,19 @@ def _present(places: Mapping[int, slice], type_: int) -> list[slice]:
     return [places[type_]] if type_ in places else []
 
 
+class _Jumps(dict[bytes, Rule]):
+    """The rules of one form by the chain that they lead to: a jump, of which there are most."""
+
+    def __init__(self, rule: Rule, known: Names) -> None:
+        super().__init__()
+        self._make = with_names(rule)
+        self._known = known
+
+    def __missing__(self, name: bytes) -> Rule:
+        rule = self[name] = self._make((self._known[name],), (), "")
+        return rule
+
+
 class _Namer(dict[tuple[bytes, ...], Rule]):
     """The rules of one form by the names in them: of chains, maps, and a comment."""
 
@@ -185,9 +228,6 @@ class _Namer(dict[tuple[bytes, ...], Rule]):
 
     def __missing__(self, names: tuple[bytes, ...]) -> Rule:
         known = self._known
-        if len(names) == self._targets == 1:  # a jump, of which there are most
-            rule = self[names] = self._make((known[names[0]],), (), "")
-            return rule
         chains = names[: self._targets]
         maps = names[self._targets : self._maps]
         comments = names[self._maps :]

@@ -33,7 +33,7 @@ from netfilter_exporter.kernel.xtables.entry import (
     parse_entry,
     parse_verdict,
 )
-from netfilter_exporter.kernel.xtables.transport import Xtables
+from netfilter_exporter.kernel.xtables.transport import Xtables, release
 from netfilter_exporter.rules.families import Backend, Family, Hook
 from netfilter_exporter.rules.model import Chain, Rule, Table, Verdict
 
@@ -56,6 +56,8 @@ TABLES = {
 _INFO = struct.Struct("=32sI5I5III")  # struct ipt_getinfo
 _GET_ENTRIES = struct.Struct("=32sI4x")  # struct ipt_get_entries, up to its entries
 _ATTEMPTS = 4
+#: Bytes of entries after which the memory of those that were parsed is given back.
+_RELEASED = 1 << 20
 
 
 class Info(NamedTuple):
@@ -140,7 +142,11 @@ def recogniser(content: memoryview, family: Family) -> Callable[[memoryview], bo
 
 
 def parse_table(content: memoryview, info: Info, family: Family, name: str) -> Table:
-    """Parse the entries of a table: chain after chain, each closed by a policy or a return."""
+    """Parse the entries of a table: chain after chain, each closed by a policy or a return.
+
+    The kernel hands out all of them at once, at times 600 bytes a rule. So the memory of a large
+    table is given back bit by bit, while that of its rules grows: `content` has no further use.
+    """
     layout = LAYOUTS[family]
     type_, priority = TABLES[name]
     # Gone over twice: to keep the places of all entries takes as much memory as their rules.
@@ -159,7 +165,7 @@ def parse_table(content: memoryview, info: Info, family: Family, name: str) -> T
     rules: list[Rule] = []
     values: list[bytes] = []
     hook, policy_at, user = Hook.PREROUTING, -1, ""
-    for start, _, end, is_header in _entries(content, layout):
+    for start, end, is_header in _releasing(content, layout):
         if start in bases:
             hook, policy_at = bases[start]
         user = names.get(start, "" if start in bases else user)
@@ -196,6 +202,16 @@ def chains_of(content: memoryview, info: Info, family: Family) -> dict[str, list
         else:
             chain.append((start, end))
     return found
+
+
+def _releasing(content: memoryview, layout: Layout) -> Iterator[tuple[int, int, bool]]:
+    """Yield start and end of each entry, and if it is a header; give back the memory behind it."""
+    kept_from = 0
+    for start, _, end, is_header in _entries(content, layout):
+        if start - kept_from >= _RELEASED:
+            release(content, start)
+            kept_from = start
+        yield start, end, is_header
 
 
 _ERROR = b"ERROR\0"  #: the target of the entry before a user chain, and of the last one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import mmap
 import os
 import socket
 from typing import Callable, Protocol, cast
@@ -47,13 +48,22 @@ class XtablesSocket:
 
     def get(self, option: int, request: bytes, size: int) -> memoryview:
         """Return what the kernel put into a buffer of `size` bytes that begins with `request`."""
-        buffer = ctypes.create_string_buffer(request, size)
+        mapped = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        mapped[: len(request)] = request
+        buffer = (ctypes.c_char * size).from_buffer(mapped)
         length = ctypes.c_uint32(size)
         descriptor = self._socket.fileno()
         if _getsockopt()(descriptor, self._level, option, buffer, ctypes.byref(length)) != 0:
             number = ctypes.get_errno()
             raise from_oserror(OSError(number, os.strerror(number)), f"getsockopt {option}")
-        return memoryview(buffer).cast("B")[: length.value]
+        return memoryview(mapped)[: length.value]
 
     def close(self) -> None:
         self._socket.close()
+
+
+def release(content: memoryview, end: int) -> None:
+    """Give the memory of what `get` returned back to the system, up to `end`: it is zero then."""
+    mapped = content.obj
+    if isinstance(mapped, mmap.mmap):
+        mapped.madvise(mmap.MADV_DONTNEED, 0, end // mmap.PAGESIZE * mmap.PAGESIZE)
