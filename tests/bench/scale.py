@@ -29,11 +29,13 @@ SIZES = (20, 20_000, 100_000, 200_000)
 #: Seconds between two changes, and between two of so many scrapes meanwhile.
 _EVERY, _SPACING, _SCRAPES = 0.5, 5.0, 12
 #: Seconds after which a version is given up, and between two scrapes of one that has no rules yet.
-_PATIENCE, _PAUSE = 60.0, 0.25
+PATIENCE, _PAUSE = 60.0, 0.25
 
 
 #: Changes that are measured one by one, and seconds between two looks at the host's memory.
 _CHANGES, _LOOK = 9, 0.002
+#: Scrapes of rules that do not change.
+_STEADY = 100
 
 STARTED = ("all collectors ok", "first page", "pages", "CPU", "peak")
 BUSY = ("scrapes without rules", "longest", "CPU a change")
@@ -66,7 +68,7 @@ def started(name: str, version: Version) -> Start:
     began = time.monotonic()
     with contextlib.closing(version.start(name)) as server:
         first, pages, seconds = 0.0, 0, None
-        while time.monotonic() - began < _PATIENCE:
+        while time.monotonic() - began < PATIENCE:
             failing = server.failing()
             pages += 1
             first = first or time.monotonic() - began
@@ -103,6 +105,19 @@ def busy(name: str, version: Version, backend: str) -> Busy:
             time.sleep(max(began + _SPACING - time.monotonic(), 0))
         each = (server.cpu() - cpu) / (changes.made - before)
     return Busy(_SCRAPES, lost, max(seconds), each)
+
+
+def first_reading(name: str, version: Version) -> float:
+    """Return the CPU seconds of the first scrape, less what each scrape costs."""
+    with contextlib.closing(version.start(name)) as server:
+        return server.scrape().cpu - statistics.median(server.scrape().cpu for _ in range(_CHANGES))
+
+
+def steady(name: str, version: Version) -> float:
+    """Return the CPU seconds of a scrape of rules that do not change."""
+    with contextlib.closing(version.start(name)) as server:
+        server.failing()
+        return statistics.median(server.scrape().cpu for _ in range(_STEADY))
 
 
 class Changed(NamedTuple):
@@ -153,13 +168,16 @@ def _unreclaimable() -> float:
 
 
 def reloaded_beside(name: str, version: Version, backend: str, rules: int) -> float:
+    """Return the same beside an exporter, which listens from the first change on."""
     with contextlib.closing(version.start(name)) as server:
+        server.scrape()
+        machine.run(*machine.within(name, *worlds.CHANGES[backend]))
         server.scrape()
         return reloaded(name, backend, rules)
 
 
 def cells(start: Start) -> tuple[str, ...]:
-    ok = f"not in {_PATIENCE:g} s" if start.seconds is None else f"{start.seconds:.2f} s"
+    ok = f"not in {PATIENCE:g} s" if start.seconds is None else f"{start.seconds:.2f} s"
     page = f"{start.first_page:.2f} s"
     return ok, page, str(start.pages), f"{start.cpu:.2f} s", f"{start.peak:.1f} MB"
 

@@ -10,6 +10,7 @@ PLACES = {
     "alerts": ROOT / "alerts/README.md",
     "bench": ROOT / "tests/bench/README.md",
     "hits": ROOT / "tests/kernel/README.md",
+    "large": ROOT / "tests/bench/README.md",
     "matrix": ROOT / "tests/kernel/README.md",
     "metrics": ROOT / "exporter/METRICS.md",
     "outcome": ROOT / "tests/kernel/README.md",

@@ -235,7 +235,9 @@ class Graph:
                 duplicates.harmless(self.table, name, self.termination) if in_question else ()
             )
             return self._summarize_rules(rules, harmless, covers.hidden)
-        summary = self._of_rules[same] = self._summarize_rules(rules)
+        summary = self._summarize_rules(rules)
+        if summary.hits:  # one of jumps alone is like no other: they lead elsewhere
+            self._of_rules[same] = summary
         return summary
 
     def _summarize_rules(
