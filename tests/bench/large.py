@@ -52,8 +52,8 @@ def rows(versions: Mapping[str, scale.Version]) -> Iterable[Compared]:
     yield from _starts(pair)
     yield from _changes(versions)
     yield from _steady(pair)
-    yield from _busy(versions)
     yield from _reloads(versions["this"])
+    yield from _busy(versions)
 
 
 def _medians(
