@@ -77,9 +77,11 @@ def test_errors_are_those_of_files(tmp_path):
     assert set(kept_files._kept) == {UPTIME}
 
 
-def test_no_more_than_a_few_are_kept(monkeypatch, opened):
-    """What is beyond them is read all the same."""
-    monkeypatch.setattr(kept_files, "_MOST", 1)
+@pytest.mark.parametrize(("most", "descriptors"), [(1, 1024), (128, 7)])
+def test_no_more_than_a_few_are_kept(monkeypatch, opened, most, descriptors):
+    """Nor more than a quarter of what the process may open; what is beyond is read all the same."""
+    monkeypatch.setattr(kept_files, "_MOST", most)
+    monkeypatch.setattr(kept_files.resource, "getrlimit", lambda _: (descriptors, descriptors))
     for _ in range(2):
         kept_files.read_bytes(UPTIME)
         assert kept_files.read_int(NUMBER) > 0

@@ -12,6 +12,7 @@ For files that all hosts have a few of; those of each interface would stay open 
 from __future__ import annotations
 
 import os
+import resource
 import stat
 import threading
 from typing import Callable
@@ -19,8 +20,9 @@ from typing import Callable
 from netfilter_exporter.kernel import files
 from netfilter_exporter.kernel.errors import ReadError, from_oserror
 
-#: More than are read by this module; none is closed to make room for another.
-_MOST = 128
+#: More than are read by this module; none is closed to make room for another. At most a quarter of
+#: the descriptors of the process: half are for peers (web/server.py), others for netlink.
+_MOST, _PART = 128, 4
 _CHUNK = 1 << 16
 _NUMBER = 64  #: bytes: more than any integer has
 
@@ -95,8 +97,9 @@ def _is_remade(descriptor: int) -> bool:
 
 
 def _keep(path: str, opened: _KeptFile) -> bool:
+    most = min(_MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _PART)
     with _keeping:
-        return len(_kept) < _MOST and _kept.setdefault(path, opened) is opened
+        return len(_kept) < most and _kept.setdefault(path, opened) is opened
 
 
 def _forget(path: str, kept: _KeptFile) -> None:
