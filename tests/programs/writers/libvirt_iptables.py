@@ -8,7 +8,7 @@ def setup(host):
 
 
 PROGRAM = Program(
-    packages=("libvirt-daemon", "libvirt-clients", "libvirt-daemon-driver-network", "dnsmasq-base"),
+    packages=("libvirt-daemon", "libvirt-clients", "libvirt-daemon-config-network", "dnsmasq-base"),
     role="{ipv4: required, ipv6: none}",
     healthy=Scenario(
         about="The default network with firewall_backend iptables, and a guest.",
