@@ -64,7 +64,7 @@ def test_the_conditions_are_those_of_the_alerts(runs, why, seen, expected):
 
 
 @pytest.mark.parametrize(
-    ("used", "severity"), [(700, None), (701, "warning"), (900, "warning"), (901, "critical")]
+    ("used", "severity"), [(700, None), (701, "warning"), (850, "warning"), (851, "critical")]
 )
 def test_ports_that_fill(runs, monkeypatch, used, severity):
     """As in the alert; the finding names the translated address, and no destination."""

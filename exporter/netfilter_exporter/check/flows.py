@@ -22,7 +22,7 @@ from netfilter_exporter.rules.families import Family
 LOST_SOURCES = 3
 UNANSWERED, UNANSWERED_BIRTHS, UNANSWERED_SOURCES, ANSWERED_SOURCES = 0.95, 50, 3, 3
 
-PORTS_WARNING, PORTS_CRITICAL = 0.7, 0.9
+PORTS_WARNING, PORTS_CRITICAL = 0.7, 0.85
 
 _ROUTE = {
     Family.IPV4: shell.fixed("ip route get 203.0.113.1"),
