@@ -39,7 +39,7 @@ def seen(module_namespaces):
         host.prepare(ruleset)
         flows = [words for words in ruleset.flows.split(", ") if words]
         found[name] = Seen(
-            tuple((words, *flow(host.router, *words.split())) for words in flows),
+            tuple((words, *arrived(host.router, *words.split())) for words in flows),
             host.namespace.call(inside.check, ruleset.configuration),
             host.namespace.call(inside.check, "network_namespace: any"),
         )
@@ -52,6 +52,12 @@ def heard(where, address, sender, target, port):
     where.call(inside.listen, address, PORT)
     sender.call(inside.send, target, port)
     return where.call(inside.heard, address, PORT)
+
+
+def arrived(router, *words):
+    """Return what a flow came to; once more where it came to nothing, as a neighbor was unknown."""
+    found, right = flow(router, *words)
+    return (found, right) if found else flow(router, *words)
 
 
 def flow(router, kind, *words):

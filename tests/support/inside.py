@@ -198,16 +198,24 @@ def drop_privileges(capabilities: Sequence[int], groups: Sequence[int]) -> None:
     libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
+#: Seconds for which `heard` and `answer` wait.
+_HEARS = 1.0
+
+
 def listen(address: str, port: int) -> None:
-    """Bind the socket of `heard`."""
-    _listener(address, port)
+    """Bind the socket of `heard`, and drop what came too late for an earlier one."""
+    opened = _listener(address, port)
+    opened.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while opened.recvfrom(64):
+            pass
+    opened.settimeout(_HEARS)
 
 
 @functools.cache
 def _listener(address: str, port: int) -> socket.socket:
     opened = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
     opened.bind((address, port))
-    opened.settimeout(1.0)
     return opened
 
 
