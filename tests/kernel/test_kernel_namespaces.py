@@ -9,7 +9,7 @@ import time
 import pytest
 
 from support import inside
-from support.namespace import run, wait_until_freed
+from support.namespace import datagrams, run, wait_until_freed
 
 #: A source address of which only one port may be used: of two flows to one place, one fails.
 ONE_PORT = """
@@ -20,16 +20,7 @@ nft add rule ip t c ip daddr 10.9.0.9 udp dport 9 snat to 10.9.0.1:7
 ip neigh add 10.9.0.9 lladdr 02:00:00:00:00:09 dev eth0
 ip route add 10.9.0.9/32 dev eth0
 """
-SEND = """
-import socket
-for port in range(5000, 5005):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.bind(("10.9.0.1", port))
-        try:
-            sender.sendto(b"x", ("10.9.0.9", 9))
-        except PermissionError:
-            pass
-"""
+SEND = datagrams("10.9.0.1", range(5000, 5005), "10.9.0.9")
 
 
 def joined(host, other, device="v0"):

@@ -17,7 +17,7 @@ import pytest
 from support import firing, limit
 from support.containers import containers
 from support.inhibition import Alert
-from support.namespace import run
+from support.namespace import datagrams, run
 from support.netns_helper import EXPORTER, UID, running_helper, unprivileged
 from support.page import Page
 from support.process import COMMAND, get, running
@@ -53,16 +53,7 @@ ip link set lo up
 nft 'table ip t { chain c { type filter hook output priority 0; ct state new counter; }; }'
 """
 #: More flows than there may be; the kernel drops the rest.
-FLOOD = """
-import socket
-for port in range(2000, 2450):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.bind(("127.0.0.1", port))
-        try:
-            sender.sendto(b"x", ("127.0.0.1", 9))
-        except PermissionError:
-            pass
-"""
+FLOOD = datagrams("127.0.0.1", range(2000, 2450), "127.0.0.1")
 LIMIT = 300
 PROBLEMS = ("warning", "critical")
 

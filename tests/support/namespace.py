@@ -98,6 +98,20 @@ class Namespace:
         run("ip", "netns", "del", self.name)
 
 
+def datagrams(source: str, ports: range, target: str) -> str:
+    """Return a Python script that sends one from each port to port 9; some may be dropped."""
+    return f"""
+import socket
+for port in {ports!r}:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind(("{source}", port))
+        try:
+            sender.sendto(b"x", ("{target}", 9))
+        except PermissionError:
+            pass
+"""
+
+
 def wait_until_freed(host: Namespace, link: str, seconds: float) -> None:
     """Wait until a link whose other end was in a deleted namespace is gone: nothing keeps that."""
     end = time.monotonic() + seconds

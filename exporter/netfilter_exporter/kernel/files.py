@@ -11,8 +11,8 @@ from netfilter_exporter.kernel.errors import Malformed, ReadError, from_oserror
 #: Larger than any file of /proc/sys or /proc/net that is read here, small enough for a scrape.
 LIMIT = 1 << 20
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-_CHUNK = 1 << 16
-_NUMBER = 64  #: bytes: more than any integer has
+CHUNK = 1 << 16
+NUMBER = 64  #: bytes: more than any integer has
 
 
 class Paths(NamedTuple):
@@ -35,7 +35,11 @@ class Paths(NamedTuple):
 
 def read_bytes(path: str, limit: int = LIMIT) -> bytes:
     """Return the whole file; raise `ReadError` when it is missing, denied or over `limit` bytes."""
-    content = read_head(path, limit + 1)
+    return within(limit, read_head(path, limit + 1), path)
+
+
+def within(limit: int, content: bytes, path: str) -> bytes:
+    """Return what was read of a file; raise `ReadError` where it is over `limit` bytes."""
     if len(content) > limit:
         raise ReadError(f"{path}: larger than {limit} bytes")
     return content
@@ -63,7 +67,7 @@ def read_descriptor(descriptor: int, path: str, size: int) -> bytes:
     try:
         # A pseudo-file ends only where a read gives nothing: a short read is not its end.
         chunks = []
-        while size > 0 and (chunk := os.read(descriptor, min(size, _CHUNK))):
+        while size > 0 and (chunk := os.read(descriptor, min(size, CHUNK))):
             chunks.append(chunk)
             size -= len(chunk)
         return b"".join(chunks)
@@ -104,7 +108,7 @@ def read_int(path: str) -> int:
     """
     descriptor = open_file(path)
     try:
-        return parse_int(os.read(descriptor, _NUMBER), path)
+        return parse_int(os.read(descriptor, NUMBER), path)
     except (OSError, ValueError) as error:
         raise from_oserror(error, path) from None
     finally:

@@ -18,13 +18,11 @@ import threading
 from typing import Callable
 
 from netfilter_exporter.kernel import files
-from netfilter_exporter.kernel.errors import ReadError, from_oserror
+from netfilter_exporter.kernel.errors import from_oserror
 
 #: More than are read by this module; none is closed to make room for another. At most a quarter of
 #: the descriptors of the process: half are for peers (web/server.py), others for netlink.
 _MOST, _PART = 128, 4
-_CHUNK = 1 << 16
-_NUMBER = 64  #: bytes: more than any integer has
 
 
 class _KeptFile:
@@ -51,21 +49,21 @@ _keeping = threading.Lock()
 
 def read_int(path: str) -> int:
     """Return the one decimal integer that the file holds; raise `ReadError` as `files` does."""
-    return files.parse_int(_read(path, lambda descriptor: os.pread(descriptor, _NUMBER, 0)), path)
+    return files.parse_int(
+        _read(path, lambda descriptor: os.pread(descriptor, files.NUMBER, 0)), path
+    )
 
 
 def read_bytes(path: str, limit: int = files.LIMIT) -> bytes:
     """Return the whole file; raise `ReadError` when it is missing, denied or over `limit` bytes."""
     content = _read(path, lambda descriptor: _read_whole(descriptor, limit + 1))
-    if len(content) > limit:
-        raise ReadError(f"{path}: larger than {limit} bytes")
-    return content
+    return files.within(limit, content, path)
 
 
 def _read_whole(descriptor: int, size: int) -> bytes:
     content = b""
     # A pseudo-file ends only where a read gives nothing: a short read is not its end.
-    while chunk := os.pread(descriptor, min(size - len(content), _CHUNK), len(content)):
+    while chunk := os.pread(descriptor, min(size - len(content), files.CHUNK), len(content)):
         content += chunk
     return content
 
