@@ -113,6 +113,28 @@ class Running:
             return response.status, response.headers, response.read()
 
 
+#: Of linux/in.h, which Python 3.9 lacks: bind() takes an address and no port.
+_IP_BIND_ADDRESS_NO_PORT = 24
+
+
+def connect_from(source: str, port: int) -> socket.socket:
+    """Return a socket that is connected from an address of loopback.
+
+    A connection that its client ends keeps the client's port for a minute. Thousands a second would
+    leave none to listen on; from another address than 127.0.0.1 they take none of those.
+    """
+    peer = socket.socket()
+    peer.settimeout(PATIENCE)
+    peer.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+    peer.bind((source, 0))
+    try:
+        peer.connect(("127.0.0.1", port))
+    except BaseException:
+        peer.close()
+        raise
+    return peer
+
+
 def reset(peer: socket.socket) -> None:
     """Close a connection at once, in both directions."""
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

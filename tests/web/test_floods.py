@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from support.process import ANY_PORT, running
-from support.serving import receive_response, reset
+from support.serving import connect_from, receive_response, reset
 
 SECONDS = 3.0
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -50,7 +50,7 @@ def wait_until(condition):
 
 
 def connect(exporter):
-    return socket.create_connection(("127.0.0.1", exporter.ports[0]), timeout=20)
+    return connect_from("127.0.0.2", exporter.ports[0])
 
 
 def ask(exporter, request):

@@ -11,7 +11,7 @@ import pytest
 from netfilter_exporter.web import passwords
 from support.passwords import basic, hashed
 from support.process import ANY_PORT, running
-from support.serving import PATIENCE, eventually, receive_response, reset
+from support.serving import PATIENCE, connect_from, eventually, receive_response, reset
 
 
 @pytest.fixture
@@ -45,9 +45,7 @@ def connect(serve, web_config):
         server = serve(web_config=web_config(f"basic_auth_users: {{alice: {hashed('secret')}}}"))
 
         def make(source="127.0.0.1"):
-            address = ("127.0.0.1", server.port)
-            peer = socket.create_connection(address, PATIENCE, source_address=(source, 0))
-            return stack.enter_context(peer)
+            return stack.enter_context(connect_from(source, server.port))
 
         make.server = server
         yield make

@@ -20,13 +20,12 @@ import bcrypt
 import pytest
 
 from support.process import ANY_PORT, running
-from support.serving import receive_response, reset
+from support.serving import connect_from, receive_response, reset
 
 SECONDS = float(os.environ.get("NETFILTER_EXPORTER_SOAK_SECONDS", "12"))
 GET = b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n"
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n"
 WEB = "tls_server_config: {{cert_file: cert.pem, key_file: key.pem}}\nbasic_auth_users: {{p: {}}}\n"
-PATIENCE = 15
 
 pytestmark = pytest.mark.timeout(SECONDS + 120)
 
@@ -43,11 +42,10 @@ class Soak:
         self.memory = []
         self._context = context
 
-    def raw(self, source="127.0.0.1"):
-        address = ("127.0.0.1", self.exporter.ports[0])
-        return socket.create_connection(address, PATIENCE, source_address=(source, 0))
+    def raw(self, source="127.0.0.3"):
+        return connect_from(source, self.exporter.ports[0])
 
-    def connect(self, source="127.0.0.1"):
+    def connect(self, source="127.0.0.3"):
         peer = self.raw(source)
         if not self._context:
             return peer
