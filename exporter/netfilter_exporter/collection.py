@@ -19,6 +19,7 @@ from netfilter_exporter.kernel.errors import (
     ReadError,
     Status,
     TimedOut,
+    bare,
     defect,
     worst,
 )
@@ -294,7 +295,7 @@ def _kept(metric: Metric[Snapshot], snapshot: Snapshot) -> tuple[Samples, ReadEr
     try:
         facts = [fact(snapshot) for fact in metric.of]
     except ReadError as error:
-        return (), error
+        return (), bare(error)
     kept = _samples(snapshot.host)
     before = kept.pop(metric.name, None)
     if before is None or before[0] != facts:
@@ -312,7 +313,7 @@ def _made(metric: Metric[Snapshot], snapshot: Snapshot) -> tuple[Samples, ReadEr
     try:
         samples.extend(metric.samples(snapshot))  # it keeps what came before an exception
     except ReadError as error:
-        return tuple(samples), error
+        return tuple(samples), bare(error)
     except Exception as error:  # a defect of ours must not take the page down
         return tuple(samples), defect(metric.full_name, error)
     return tuple(samples), None

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+import gc
 import os
 import threading
 
@@ -14,7 +15,7 @@ from netfilter_exporter.collectors.base import PAGE_BUDGET, Collector, Metric
 from netfilter_exporter.exporter_metrics import page_families
 from netfilter_exporter.exposition import Exposition
 from netfilter_exporter.facts.modules import kernel_modules
-from netfilter_exporter.facts.snapshot import Host
+from netfilter_exporter.facts.snapshot import Host, Snapshot
 from netfilter_exporter.kernel.addresses import RTM_GETADDR
 from netfilter_exporter.kernel.errors import NoData, ReadError, Status
 from netfilter_exporter.kernel.netlink.messages import HEADER, NLM_F_DUMP
@@ -276,6 +277,38 @@ def test_a_row_that_failed_is_made_again(fake_host):
     for _ in range(2):
         outcome = collect(Collector("some", "", (row,)), host.snapshot(10))
         assert (outcome.families, outcome.status) == ([(row, (((), True),))], Status.ERROR)
+
+
+@contextlib.contextmanager
+def uncollected():
+    """Yield a list that holds what only the garbage collector can free, at the end."""
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    found = []
+    try:
+        yield found
+        gc.collect()
+        found += gc.garbage
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+@pytest.mark.parametrize("state", ["idle", "nat-legacy", "table-full"])
+@pytest.mark.parametrize("kernel", ["4.9", "6.1", "7.2"])
+def test_a_scrape_is_freed_at_its_end(watch, fake_host, monkeypatch, kernel, state):
+    """An error that keeps its traceback keeps the frames, and so a ruleset, for minutes."""
+    name = f"{kernel}/{state}"
+    watched = watch(name)
+    watched.scrape()
+    watched.scrape()
+    with uncollected() as found:
+        watched.scrape()
+        fake_host(name).drop_privilege(monkeypatch)
+        watched.scrape()
+    assert [each for each in found if isinstance(each, (Exception, Snapshot))] == []
 
 
 def test_all_budgets_fit_on_a_page():

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Callable, Generic, TypeVar, Union
 
 from netfilter_exporter.facts.snapshot import Fact, Snapshot
-from netfilter_exporter.kernel.errors import ReadError, raise_worst
+from netfilter_exporter.kernel.errors import ReadError, bare, raise_worst
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ def each(
         try:
             number = read()
         except ReadError as error:
-            errors.append(error)
+            errors.append(bare(error))
             continue
         if number is not None:
             yield labels, number

@@ -7,7 +7,7 @@ from typing import Callable, NamedTuple
 
 from netfilter_exporter.facts.modules import forced_unload, kernel_modules, netfilter
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept, source
-from netfilter_exporter.kernel.errors import NoData, ReadError, raise_worst
+from netfilter_exporter.kernel.errors import NoData, ReadError, bare, raise_worst
 from netfilter_exporter.kernel.rulesets import (
     NO_RULES,
     LegacyReader,
@@ -102,7 +102,7 @@ def _ruleset(
     except NoData:  # known to be empty
         return Ruleset(backend, families, NO_RULES)
     except ReadError as error:
-        return Ruleset(backend, families, None, error)
+        return Ruleset(backend, families, None, bare(error))
 
 
 #: Backend, families, and facts of a ruleset that was read.

@@ -14,7 +14,7 @@ from typing import Any, Callable, Generic, TypeVar
 from netfilter_exporter.config.model import Config
 from netfilter_exporter.config.reload_status import ReloadStatus
 from netfilter_exporter.kernel.background import StillReading
-from netfilter_exporter.kernel.errors import ReadError, Status, TimedOut, defect
+from netfilter_exporter.kernel.errors import ReadError, Status, TimedOut, bare, defect
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.sandbox.confine import Sandbox
@@ -25,7 +25,7 @@ T = TypeVar("T")
 class Fact(Generic[T]):
     """A reading of the host; calling it with a `Snapshot` returns the value of that scrape.
 
-    Raises the `ReadError` of the reading, the same at each call.
+    Raises the `ReadError` of the reading, one like it at each call.
     """
 
     def __init__(self, read: Callable[[Snapshot], T], source_rank: int | None = None) -> None:
@@ -146,13 +146,13 @@ class Snapshot:
             try:
                 value = self.values[fact] = fact.read(self)
             except ReadError as error:
-                errors[fact] = error
+                errors[fact] = bare(error)
             except Exception as error:  # a defect of ours must not take the page down
                 errors[fact] = defect(fact.name, error)
             else:
                 del errors[fact]
                 return value
-        raise errors[fact].with_traceback(None)
+        raise bare(errors[fact])
 
     def patience(self) -> float:
         """Return the seconds that are left to wait for readings that go on without this scrape."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Callable, NamedTuple
 
 from netfilter_exporter.hits.account import Account, Changed, Fits, Hits, Readings
-from netfilter_exporter.kernel.errors import ReadError, defect
+from netfilter_exporter.kernel.errors import ReadError, bare, defect
 from netfilter_exporter.kernel.sampler import Samples
 from netfilter_exporter.rules.families import Backend
 
@@ -105,10 +105,10 @@ class _Counting:
             self._last_at = time.monotonic()
         except Changed as error:
             if self._last is None or time.monotonic() - self._last_at > _HELD:
-                return RulesetHits(self._source.backend, None, error)
+                return RulesetHits(self._source.backend, None, bare(error))
         except ReadError as error:
             self._last = None
-            return RulesetHits(self._source.backend, None, error)
+            return RulesetHits(self._source.backend, None, bare(error))
         except Exception as error:  # a defect in one must not hide the others
             self._last = None
             return RulesetHits(self._source.backend, None, defect("hits", error))

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Callable, Generic, TypeVar
 
-from netfilter_exporter.kernel.errors import ReadError, TimedOut, defect
+from netfilter_exporter.kernel.errors import ReadError, TimedOut, bare, defect
 
 #: Seconds for one reading, which no scrape's deadline ends.
 READING_TIMEOUT = 60.0
@@ -39,7 +39,8 @@ class Background(Generic[T]):
         reading = self._begin(read)
         reading.join(0.0 if reading.is_overdue() else patience)
         if reading.found is None:
-            raise reading.error or reading.error_before or StillReading(f"{self._what}: being read")
+            error = reading.error or reading.error_before
+            raise bare(error) if error else StillReading(f"{self._what}: being read")
         return reading.found
 
     def _begin(self, read: Callable[[], T]) -> _Reading[T]:
@@ -76,6 +77,6 @@ class _Reading(threading.Thread, Generic[T]):
         try:
             self._kept.last = self.found = self._read()
         except ReadError as error:
-            self.error = error
+            self.error = bare(error)
         except Exception as error:  # a defect of ours is the error of whoever asks
             self.error = defect(self.name, error)

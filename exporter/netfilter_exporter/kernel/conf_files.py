@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from netfilter_exporter.kernel.container import shows_host
-from netfilter_exporter.kernel.errors import NoData, ReadError, from_oserror
+from netfilter_exporter.kernel.errors import NoData, ReadError, bare, from_oserror
 from netfilter_exporter.kernel.files import Paths
 
 #: As the kernel's own MAXSYMLINKS.
@@ -108,7 +108,7 @@ class ConfFiles:
         except NoData:
             return
         except ReadError as error:
-            errors.append(error)
+            errors.append(bare(error))
             return
         for name, is_link in entries:
             if name not in found:

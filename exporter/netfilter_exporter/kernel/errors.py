@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 import errno
 from collections.abc import Collection
@@ -36,6 +37,9 @@ class ReadError(Exception):
     """A kernel interface did not give the answer; the text names it and says why."""
 
     status = Status.ERROR
+
+
+E = TypeVar("E", bound=ReadError)
 
 
 class NoData(ReadError):
@@ -102,6 +106,17 @@ def defect(what: str, error: Exception) -> ReadError:
     return failure
 
 
+def bare(error: E) -> E:
+    """Return `error` as it was before it was raised: to be kept, or raised once more.
+
+    What is raised refers to the frames it passed, and so to all that was read there. Those refer to
+    what they caught, and such a ring of a whole ruleset stays until the collector comes by.
+    """
+    copied = copy.copy(error)
+    copied.__cause__ = error.__cause__
+    return copied
+
+
 def or_none(read: Callable[[], T]) -> T | None:
     """Return what `read` gives, None where it raises `ReadError`."""
     try:
@@ -118,4 +133,4 @@ def worst(errors: list[ReadError]) -> Status:
 def raise_worst(errors: Collection[ReadError]) -> None:
     """Raise the worst of `errors`, if there is one: the end of a row that yielded the rest."""
     if errors:
-        raise max(errors, key=lambda error: error.status.rank)
+        raise bare(max(errors, key=lambda error: error.status.rank))

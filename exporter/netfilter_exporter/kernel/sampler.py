@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Generic, TypeVar
 
-from netfilter_exporter.kernel.errors import NoData, ReadError, TimedOut, defect
+from netfilter_exporter.kernel.errors import NoData, ReadError, TimedOut, bare, defect
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class Samples(Generic[T]):
         """Return the last sample; raises the `ReadError` of one that failed."""
         found = self._found
         if isinstance(found, ReadError):
-            raise found.with_traceback(None)
+            raise bare(found)
         age = time.monotonic() - self._found_at
         if age > _STALE_INTERVALS * self._interval + _STALE_SECONDS:
             raise TimedOut(f"{self._what}: the last sample was taken {age:.0f} s ago")
@@ -58,7 +58,7 @@ class Samples(Generic[T]):
             self._found = self.take()
         except ReadError as error:
             self.forget()
-            self._found = error
+            self._found = bare(error)
         except Exception as error:  # a defect of ours must not end the samples
             self.forget()
             self._found = defect(self._what, error)

@@ -12,7 +12,7 @@ from typing import Callable, NamedTuple
 
 from netfilter_exporter.kernel import forwarding, names
 from netfilter_exporter.kernel.conntrack import hooks
-from netfilter_exporter.kernel.errors import NoData, ReadError, Unsupported
+from netfilter_exporter.kernel.errors import NoData, ReadError, Unsupported, bare
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER, NETLINK_ROUTE
@@ -161,7 +161,7 @@ class _Look:
         except NoData:
             raise
         except ReadError as error:
-            return Rules({}), (error,)
+            return Rules({}), (bare(error),)
         for family in self._gate.legacy:
             try:
                 found = memory.legacy(self._opened, family, self._reopened)
@@ -169,7 +169,7 @@ class _Look:
                 exempting |= found.exempting
             except ReadError as error:  # noqa: PERF203 - the other family is read all the same
                 del counts[family]
-                errors.append(error)
+                errors.append(bare(error))
         return Rules(counts, exempting), tuple(errors)
 
     def _implied(self, rules: Rules) -> Mapping[Family, bool]:

@@ -13,7 +13,7 @@ from typing import Callable, NamedTuple
 
 from netfilter_exporter.kernel import names
 from netfilter_exporter.kernel.conntrack.counters import CounterMemory
-from netfilter_exporter.kernel.errors import Denied, ReadError
+from netfilter_exporter.kernel.errors import Denied, ReadError, bare
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netns import ids
@@ -108,7 +108,7 @@ class NamespaceSampler(Sampler[Sample]):
                 finally:
                     self._spent_by_helper = connection.spent()
         except ReadError as error:
-            return found, error
+            return found, bare(error)
         return found, None
 
     def _inhabited(self, *, is_named: bool) -> tuple[tuple[Inhabited, ...], ReadError | None]:
@@ -124,7 +124,7 @@ class NamespaceSampler(Sampler[Sample]):
         except Denied:  # hidden on purpose: those of a name are known all the same
             return (), None
         except ReadError as error:
-            return (), error
+            return (), bare(error)
 
     @contextlib.contextmanager
     def _names(self) -> Iterator[tuple[Callable[[int], str | None], ReadError | None]]:
@@ -136,7 +136,7 @@ class NamespaceSampler(Sampler[Sample]):
             try:
                 known = ids.read_names(self._paths, connection)
             except ReadError as error:
-                yield (lambda _: None), error
+                yield (lambda _: None), bare(error)
                 return
 
             def name_of(pid: int) -> str | None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from netfilter_exporter.kernel.conf_files import ConfFile, ConfFiles
 from netfilter_exporter.kernel.container import shows_host
-from netfilter_exporter.kernel.errors import Denied, NoData, ReadError
+from netfilter_exporter.kernel.errors import Denied, NoData, ReadError, bare
 from netfilter_exporter.kernel.files import Paths, read_bytes
 from netfilter_exporter.kernel.sysctl import names as sysctl_names
 
@@ -190,7 +190,7 @@ def _read(files: Iterable[ConfFile]) -> Options:
         except NoData:
             continue  # removed since it was listed
         except ReadError as error:
-            errors.append(error)
+            errors.append(bare(error))
             continue
         for parsed in parse_file(content, file.name):
             if isinstance(parsed, NotAssignment):

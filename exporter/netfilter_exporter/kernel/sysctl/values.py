@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Callable, NamedTuple
 
 from netfilter_exporter.kernel import kept_files
-from netfilter_exporter.kernel.errors import Malformed, NoData, ReadError
+from netfilter_exporter.kernel.errors import Malformed, NoData, ReadError, bare
 from netfilter_exporter.kernel.files import Paths, exists, listing, read_int
 from netfilter_exporter.kernel.sysctl import names as sysctl_names
 from netfilter_exporter.kernel.sysctl import sysctl_d
@@ -34,7 +34,7 @@ class Reading(NamedTuple):
         try:
             return exists(paths.proc("sys/" + key))
         except ReadError as error:
-            return error
+            return bare(error)
 
 
 class Comparison(NamedTuple):
@@ -69,7 +69,7 @@ def read_sysctls(paths: Paths) -> Reading:
         except (NoData, Malformed):  # noqa: PERF203 - a call for each key costs more
             continue
         except ReadError as error:
-            errors.append(error)
+            errors.append(bare(error))
     return Reading(values, tuple(errors), None if listed is None else frozenset(listed))
 
 
@@ -79,7 +79,7 @@ def _list_directory(paths: Paths, errors: list[ReadError]) -> list[str] | None:
     except NoData:
         return []
     except ReadError as error:
-        errors.append(error)
+        errors.append(bare(error))
         return None
 
 
@@ -87,7 +87,7 @@ def _try_int(paths: Paths, key: str) -> int | ReadError:
     try:
         return read_int(paths.proc("sys/" + key))
     except ReadError as error:
-        return error
+        return bare(error)
 
 
 def from_sysctl_d(options: sysctl_d.Options, values: Mapping[str, int]) -> Iterable[Desired]:
