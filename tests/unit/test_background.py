@@ -1,5 +1,6 @@
 """kernel/background.py: readings that nobody waits for to the end."""
 
+import errno
 import threading
 import time
 
@@ -7,7 +8,8 @@ import pytest
 
 from netfilter_exporter.kernel import background
 from netfilter_exporter.kernel.background import Background, StillReading
-from netfilter_exporter.kernel.errors import Denied, ReadError
+from netfilter_exporter.kernel.errors import Denied, ReadError, Status, bare
+from netfilter_exporter.kernel.netlink.messages import NetlinkError
 from support.serving import eventually
 
 
@@ -54,6 +56,16 @@ def test_an_error_is_that_of_whoever_waits():
     with pytest.raises(Denied):
         readings.read(failing(Denied("no")), 30)
     assert readings.last == "rules"
+
+
+def test_an_error_that_is_kept_is_the_same_without_its_frames():
+    """Also one whose constructor takes something else than its text."""
+    with pytest.raises(NetlinkError) as caught:
+        raise NetlinkError("x", errno.EPERM)
+    kept = bare(caught.value)
+    assert (type(kept), str(kept), kept.status) == (NetlinkError, str(caught.value), Status.DENIED)
+    assert kept.errno == errno.EPERM
+    assert kept.__traceback__ is None is not caught.value.__traceback__
 
 
 def test_a_defect_is_an_error_too():

@@ -38,7 +38,7 @@ LAYERS = (
     {"__main__"},
 )
 #: Small modules of text or flags that read nothing and may be used at any height.
-ANYWHERE = {"__init__", "logs", "accept", "path_flags", "netns_flags"}
+ANYWHERE = {"__init__", "logs", "accept", "malloc", "path_flags", "netns_flags"}
 RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
 
 

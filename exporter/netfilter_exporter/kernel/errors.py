@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import enum
 import errno
 from collections.abc import Collection
@@ -112,7 +111,8 @@ def bare(error: E) -> E:
     What is raised refers to the frames it passed, and so to all that was read there. Those refer to
     what they caught, and such a ring of a whole ruleset stays until the collector comes by.
     """
-    copied = copy.copy(error)
+    copied = error.__class__.__new__(error.__class__, *error.args)
+    copied.__dict__.update(error.__dict__)
     copied.__cause__ = error.__cause__
     return copied
 
