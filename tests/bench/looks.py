@@ -25,6 +25,7 @@ from netfilter_exporter.flows.look import Looker
 from netfilter_exporter.flows.networks import Networks
 from netfilter_exporter.flows.observer import Observer, Settings
 from netfilter_exporter.flows.ports import PortWatch
+from netfilter_exporter.flows.scope import Routes
 from netfilter_exporter.kernel.conntrack import flow_table
 from netfilter_exporter.kernel.conntrack.flow import Reading, Towards
 from netfilter_exporter.kernel.conntrack.port_count import Range, count_ports
@@ -63,7 +64,9 @@ def look(observer: Observer, origin: str) -> tuple[float, float, int]:
     """Take a look; return its CPU, the births that it estimates, and how many entries it saw."""
     entries = int(COUNT.read_text())
     began = time.thread_time()
-    found = observer.observe(reading(origin), max(entries, 1), lambda _: None, time.monotonic())
+    found = observer.observe(
+        reading(origin), max(entries, 1), Routes(lambda _: None), time.monotonic()
+    )
     cost = time.thread_time() - began
     return cost, sum(found.births.values()) + sum(found.waiting.values()), found.entries
 
@@ -119,7 +122,7 @@ class Looks:
         began = time.thread_time()
         found = self._looker.look(flow_table.SAMPLE_SIZE)
         now = time.monotonic()
-        self._observer.observe(found.reading, found.entries, lambda _: None, now)
+        self._observer.observe(found.reading, found.entries, Routes(lambda _: None), now)
         self._ports.take(found, now)
         return time.thread_time() - began
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from netfilter_exporter import collectors
+from netfilter_exporter.check.command import Checker
 from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.document import document
 from netfilter_exporter.check.report import evaluate
@@ -130,6 +131,25 @@ def findings(configuration: str = "", rootfs: str = "/") -> list[dict[str, Any]]
         gatherer.close()
     found: list[dict[str, Any]] = document(made)["findings"]
     return [one for one in found if one["severity"] != "unknown"]
+
+
+_checkers: list[Checker] = []
+
+
+def begin_check(configuration: str) -> None:
+    """Take the first samples of a `check` that measures an interval."""
+    checker = Checker(System(), config.parse(configuration, "check.yml"))
+    checker.prepare()
+    _checkers.append(checker)
+
+
+def end_check() -> tuple[int, str, dict[str, str]]:
+    """End that interval; return exit code, verdict, and what was found above info, by name."""
+    with contextlib.closing(_checkers.pop()) as checker:
+        made = checker.report(require_proof=True)
+    found = {f.alert[len("Netfilter") :]: f.severity.value for f in made.broken}
+    found = {name: severity for name, severity in found.items() if severity != "info"}
+    return made.exit_code, made.verdict, found
 
 
 def probe(times: int) -> list[bool]:

@@ -19,14 +19,15 @@ class Router:
         self.client, self.router, self.server = make(), make(), make()
         for namespace in (self.client, self.router, self.server):  # addresses work at once
             namespace.run("sysctl", "-q", "net.ipv6.conf.default.accept_dad=0")
-        self._link(self.client, "lan0", CLIENT, LAN, "fd77::{}")
-        self._link(self.server, "wan0", SERVER, WAN, "fd78::{}")
+        self.link(self.client, "lan0", CLIENT, LAN, "fd77::{}")
+        self.link(self.server, "wan0", SERVER, WAN, "fd78::{}")
         self.client.sh(f"ip route add default via {LAN}; ip route add default via fd77::1")
         # So that what is not translated arrives, and shows where it came from.
         self.server.sh(f"ip route add default via {WAN}; ip route add default via fd78::1")
         self.router.sh("sysctl -q net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
 
-    def _link(self, peer: Namespace, name: str, far: str, near: str, ipv6: str) -> None:
+    def link(self, peer: Namespace, name: str, far: str, near: str, ipv6: str) -> None:
+        """Connect eth0 of a namespace to a new interface of the router."""
         ends = ("name", name, "netns", self.router.name)
         run("ip", "-n", peer.name, "link", "add", "eth0", "type", "veth", "peer", *ends)
         for where, link, address, host in (

@@ -19,7 +19,7 @@ from netfilter_exporter.flows.births import (
 from netfilter_exporter.flows.networks import PRIVATE, SPECIAL, Networks, Prefixes
 from netfilter_exporter.flows.observer import Observer
 from netfilter_exporter.flows.panel import LEAST_COMMON, Panel, compare, panel
-from netfilter_exporter.flows.scope import Classifier, Scope
+from netfilter_exporter.flows.scope import Classifier, Routes, Scope
 from netfilter_exporter.kernel.conntrack.flow import Flow, Kind, Reading, Translated
 from netfilter_exporter.kernel.route import Route
 from netfilter_exporter.rules.families import Family
@@ -70,6 +70,9 @@ def test_prefixes_hold_what_ipaddress_holds(address):
         ("100.128.0.1", False, True),
         ("192.0.0.5", True, False),
         ("192.0.0.9", False, False),
+        ("240.10.0.1", True, False),
+        ("254.255.255.255", True, False),
+        ("255.0.0.1", False, False),
         ("fd12::1", True, False),
         ("169.254.1.1", False, False),
         ("127.0.0.1", False, False),
@@ -107,7 +110,8 @@ def test_configured_networks_override_the_registries():
     assert not classifier.is_private(packed("10.99.1.1"))
     inside = flow("198.51.100.7", "10.99.1.1")
     answers = {inside.source: Route(local=False, interface=LAN)}
-    found = classifier.scope(inside, lambda a: answers.get(a, Route(local=False, interface=WAN)))
+    routes = Routes(lambda a: answers.get(a, Route(local=False, interface=WAN)))
+    found = classifier.scope(inside, routes)
     assert found is Scope.OUTBOUND
 
 
@@ -151,13 +155,34 @@ def test_only_forwarded_flows_from_private_to_global_are_outbound(
     why, source, destination, expected
 ):
     """What a NAT that works may leave alone is not judged."""
-    assert Classifier().scope(flow(source, destination), gateway) is expected, why
+    assert Classifier().scope(flow(source, destination), Routes(gateway)) is expected, why
 
 
 def test_what_leaves_by_the_interface_it_came_from_is_not_judged():
-    """A bridged virtual machine behind br_netfilter, or a router with one interface."""
-    bridge = Route(local=False, interface=LAN)
-    assert Classifier().scope(flow(), lambda _: bridge) is Scope.OTHER
+    """A bridged virtual machine behind br_netfilter; unless it was translated here."""
+    bridge = Routes(lambda _: Route(local=False, interface=LAN))
+    assert Classifier().scope(flow(), bridge) is Scope.OTHER
+    assert Classifier().scope(flow(translated=Translated.DESTINATION), bridge) is Scope.OTHER
+    assert Classifier().scope(flow(translated=Translated.SOURCE), bridge) is Scope.OUTBOUND
+
+
+def test_a_host_with_one_interface_has_no_other_way_back():
+    """A NAT instance of a cloud; own traffic and what others send to it are not outbound."""
+
+    def ask(address):
+        return Route(local=address == packed("10.0.0.9"), interface=WAN)
+
+    asked = []
+
+    def is_only(family, interface):
+        asked.append((family, interface))
+        return True
+
+    routes = Routes(ask, is_only)
+    assert Classifier().scope(flow("10.0.1.2", "203.0.113.2"), routes) is Scope.OUTBOUND
+    assert asked == [(Family.IPV4, WAN)]
+    assert Classifier().scope(flow("10.0.0.9", "203.0.113.2"), routes) is Scope.OTHER
+    assert Classifier().scope(flow("203.0.113.2", "10.0.0.9"), routes) is Scope.OTHER
 
 
 def test_private_destinations_are_judged_where_configured():
@@ -167,9 +192,9 @@ def test_private_destinations_are_judged_where_configured():
         outbound_to=(ipaddress.ip_network("192.168.50.0/24"),),
     )
     classifier = Classifier(networks)
-    assert classifier.scope(flow("10.0.1.2", "192.168.50.2"), gateway) is Scope.OUTBOUND
-    assert classifier.scope(flow("10.0.1.2", "192.168.51.2"), gateway) is Scope.PRIVATE
-    assert classifier.scope(flow("10.0.1.1", "192.168.50.2"), gateway) is Scope.OTHER
+    assert classifier.scope(flow("10.0.1.2", "192.168.50.2"), Routes(gateway)) is Scope.OUTBOUND
+    assert classifier.scope(flow("10.0.1.2", "192.168.51.2"), Routes(gateway)) is Scope.PRIVATE
+    assert classifier.scope(flow("10.0.1.1", "192.168.50.2"), Routes(gateway)) is Scope.OTHER
 
 
 def test_routes_are_asked_for_only_where_addresses_leave_it_open():
@@ -178,7 +203,7 @@ def test_routes_are_asked_for_only_where_addresses_leave_it_open():
     def ask(address):
         pytest.fail(f"asked for {address!r}")
 
-    assert Classifier().scope(flow("203.0.113.77", "203.0.113.1"), ask) is Scope.OTHER
+    assert Classifier().scope(flow("203.0.113.77", "203.0.113.1"), Routes(ask)) is Scope.OTHER
 
 
 # -- panel -------------------------------------------------------------------------------------
@@ -395,7 +420,7 @@ class Table:
 
 
 def observed(table, observer, now):
-    return observer.observe(table.read(), len(table.flows), gateway, now)
+    return observer.observe(table.read(), len(table.flows), Routes(gateway), now)
 
 
 def test_births_of_a_small_table_are_exact():
@@ -459,7 +484,7 @@ def test_no_route_is_asked_for_twice_in_one_look():
     table, observer = Table(1000), Observer(Networks())
     observed(table, observer, 0.0)
     table.open(400, replied=True)
-    observer.observe(table.read(), len(table.flows), ask, 15.0)
+    observer.observe(table.read(), len(table.flows), Routes(ask), 15.0)
     assert set(asked.values()) == {1}
 
 

@@ -11,6 +11,7 @@ from netfilter_exporter.flows import look as look_module
 from netfilter_exporter.flows.look import Look, Looker
 from netfilter_exporter.flows.observer import Settings
 from netfilter_exporter.flows.sampler import FlowSampler
+from netfilter_exporter.flows.scope import Routes
 from netfilter_exporter.kernel.conntrack.flow import Reading
 from netfilter_exporter.kernel.errors import Denied, Inconclusive, NoData, ReadError, TimedOut
 from netfilter_exporter.kernel.files import Paths
@@ -167,7 +168,7 @@ class Script:
 
 @contextlib.contextmanager
 def no_routes():
-    yield lambda _: None
+    yield Routes(lambda _: None)
 
 
 def sampler(*looks, **settings):

@@ -10,11 +10,12 @@ from netfilter_exporter.config.flows import Flows
 from netfilter_exporter.facts.rulesets import legacy_readers, nftables_reader
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
 from netfilter_exporter.flows.look import Looker
+from netfilter_exporter.flows.networks import SPECIAL, Prefixes
 from netfilter_exporter.flows.observer import Sample, Settings
 from netfilter_exporter.flows.ports import PortsInUse, PortWatch
 from netfilter_exporter.flows.sampler import FlowSampler
-from netfilter_exporter.flows.scope import AskRoute
-from netfilter_exporter.kernel import route
+from netfilter_exporter.flows.scope import Routes
+from netfilter_exporter.kernel import addresses, bridges, route
 from netfilter_exporter.kernel.conntrack.flow import Towards
 from netfilter_exporter.kernel.conntrack.port_count import Range, count_ports
 from netfilter_exporter.kernel.modules.reader import ModuleReader
@@ -22,9 +23,12 @@ from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER, NETLINK_ROUTE
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.rules import source_ports
+from netfilter_exporter.rules.families import Family
 
 #: Seconds for the netlink requests of one look.
 _DEADLINE = 2.0
+#: Networks of addresses that lead nowhere: loopback, link-local.
+_SPECIAL = Prefixes(SPECIAL)
 
 
 @kept
@@ -98,7 +102,7 @@ class _Gate:
 
 
 @contextlib.contextmanager
-def _routes(system: System) -> Iterator[AskRoute]:
+def _routes(system: System) -> Iterator[Routes]:
     """Answer for routes; the socket is opened for the first question."""
     with contextlib.ExitStack() as stack:
 
@@ -108,4 +112,26 @@ def _routes(system: System) -> Iterator[AskRoute]:
             stack.callback(opened.close)
             return opened
 
-        yield lambda address: route.ask(connection(), address)
+        @functools.cache
+        def is_only(family: Family, interface: int) -> bool:
+            return _is_only(system, connection(), family, interface)
+
+        yield Routes(lambda address: route.ask(connection(), address), is_only)
+
+
+def _is_only(system: System, connection: Connection, family: Family, interface: int) -> bool:
+    """Return whether all networks that this host is in are at one interface, not a bridge.
+
+    A second interface in the same network changes nothing. What virtual machines send through a
+    bridge to its uplink is tracked here with br_netfilter, and is not routed.
+    """
+    networks = [
+        each
+        for each in addresses.read_networks(connection, family)
+        if addresses.packed(family, each.first) not in _SPECIAL
+    ]
+    here = [each for each in networks if each.interface == interface]
+    if not all(any(own.overlaps(each) for own in here) for each in networks):
+        return False
+    names = (name for name, index in system.interfaces().items() if index == interface)
+    return not any(bridges.is_bridge(system.paths, name) for name in names)

@@ -17,13 +17,19 @@ def _networks(*texts: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(text) for text in texts)
 
 
-#: RFC 1918, the shared space of carriers (RFC 6598), DS-Lite (RFC 6333) and ULA (RFC 4193).
+#: RFC 1918, the shared space of carriers (RFC 6598), DS-Lite (RFC 6333), ULA (RFC 4193), and
+#: class E (RFC 1112) without 255.0.0.0/8, which has the broadcast address: clouds give
+#: it to pods, and no host on the internet has such an address.
 PRIVATE = _networks(
     "10.0.0.0/8",
     "172.16.0.0/12",
     "192.168.0.0/16",
     "100.64.0.0/10",
     "192.0.0.0/29",
+    "240.0.0.0/5",
+    "248.0.0.0/6",
+    "252.0.0.0/7",
+    "254.0.0.0/8",
     "fc00::/7",
 )
 
@@ -35,7 +41,7 @@ SPECIAL = _networks(
     "192.0.0.0/24",
     "198.18.0.0/15",
     "224.0.0.0/4",
-    "240.0.0.0/4",
+    "255.0.0.0/8",
     "::/127",
     "::ffff:0:0/96",
     "fe80::/10",

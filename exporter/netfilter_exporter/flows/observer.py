@@ -10,7 +10,7 @@ from netfilter_exporter.flows.births import Birth, Class, Ledger
 from netfilter_exporter.flows.networks import Networks
 from netfilter_exporter.flows.panel import Change, Panel, compare, panel
 from netfilter_exporter.flows.ports import PortsInUse
-from netfilter_exporter.flows.scope import AskRoute, Classifier, Scope
+from netfilter_exporter.flows.scope import AskRoute, Classifier, Routes, Scope
 from netfilter_exporter.kernel.conntrack.flow import Kind, Reading
 from netfilter_exporter.kernel.conntrack.flow_table import SAMPLE_SIZE
 from netfilter_exporter.kernel.route import Route
@@ -64,13 +64,14 @@ class Observer:
         """Start the panel again with the next reading."""
         self._before = None
 
-    def observe(self, reading: Reading, entries: int, ask: AskRoute, now: float) -> Sample:
+    def observe(self, reading: Reading, entries: int, routes: Routes, now: float) -> Sample:
         """Take in a reading of a table that holds so many `entries`; `now` is monotonic."""
         change = compare(self._before, reading) if self._before else None
         self._before = panel(reading)
         self._ledger.settle(_replied(reading, self._ledger.waiting), now)
         if change:
-            self._judge(reading, change, entries, _asked_once(ask), now)
+            once = routes._replace(to=_asked_once(routes.to))
+            self._judge(reading, change, entries, once, now)
         scale = 1.0 if reading.complete else max(entries / max(len(reading.keys), 1), 1.0)
         return Sample(
             at=now,
@@ -84,7 +85,7 @@ class Observer:
         )
 
     def _judge(
-        self, reading: Reading, change: Change, entries: int, ask: AskRoute, now: float
+        self, reading: Reading, change: Change, entries: int, routes: Routes, now: float
     ) -> None:
         births = change.births[:: -(-len(change.births) // _JUDGED) or 1]
         weight = len(change.births) / len(births) if births else 1.0
@@ -92,7 +93,7 @@ class Observer:
             weight *= max(entries / change.region, 1.0)
         for index in births:
             flow = reading.flow(index)
-            scope = self._classifier.scope(flow, ask)
+            scope = self._classifier.scope(flow, routes)
             self._ledger.add(reading.keys[index], Birth(flow, scope, weight, now))
 
 

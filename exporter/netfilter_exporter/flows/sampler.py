@@ -10,7 +10,7 @@ from typing import Callable
 from netfilter_exporter.flows.look import Looker
 from netfilter_exporter.flows.observer import Observer, Sample, Settings
 from netfilter_exporter.flows.ports import PortWatch
-from netfilter_exporter.flows.scope import AskRoute
+from netfilter_exporter.flows.scope import Routes
 from netfilter_exporter.kernel.sampler import Sampler
 
 
@@ -20,7 +20,7 @@ class FlowSampler(Sampler[Sample]):
     def __init__(
         self,
         looker: Looker,
-        routes: Callable[[], contextlib.AbstractContextManager[AskRoute]],
+        routes: Callable[[], contextlib.AbstractContextManager[Routes]],
         settings: Settings,
         ports: PortWatch | None = None,
     ) -> None:
@@ -49,8 +49,8 @@ class FlowSampler(Sampler[Sample]):
             self._buckets = look.buckets
             self._observer.forget()
         now = time.monotonic()
-        with self._routes() as ask:
-            sample = self._observer.observe(look.reading, look.entries, ask, now)
+        with self._routes() as routes:
+            sample = self._observer.observe(look.reading, look.entries, routes, now)
         if self._ports:
             sample = dataclasses.replace(sample, ports=self._ports.take(look, now))
         return sample

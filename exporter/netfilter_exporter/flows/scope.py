@@ -3,16 +3,21 @@
 A flow is outbound if its source is private, is not an address of this host and is reached through
 an interface that is not the egress, and if its destination is global. What fails any of these is
 not judged: a spoofed source is usually reached through the egress, or not at all.
+
+A host with one interface (a NAT instance in a cloud, a VPN gateway without a tunnel device) has no
+other way back. There, flows that leave by the interface they came from are outbound too, and
+anywhere those whose source was translated: nothing but a NAT rule does that.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import Callable
+from typing import Callable, NamedTuple
 
 from netfilter_exporter.flows.networks import PRIVATE, SPECIAL, Networks, Prefixes
 from netfilter_exporter.kernel.conntrack.flow import Flow
 from netfilter_exporter.kernel.route import Route
+from netfilter_exporter.rules.families import Family
 
 
 class Scope(enum.Enum):
@@ -29,6 +34,18 @@ class Scope(enum.Enum):
 AskRoute = Callable[[bytes], "Route | None"]
 
 
+def _never(_: Family, __: int) -> bool:
+    return False
+
+
+class Routes(NamedTuple):
+    """What is known of the ways to addresses."""
+
+    to: AskRoute
+    #: Returns whether all networks of a family that this host is in are at one interface.
+    is_only: Callable[[Family, int], bool] = _never
+
+
 class Classifier:
     """Finds the scope of flows, for one configuration."""
 
@@ -37,10 +54,10 @@ class Classifier:
         self._global = Prefixes(networks.global_)
         self._from, self._to = Prefixes(networks.outbound_from), Prefixes(networks.outbound_to)
 
-    def scope(self, flow: Flow, ask: AskRoute) -> Scope:
+    def scope(self, flow: Flow, routes: Routes) -> Scope:
         """Return the scope of a flow; routes are looked up only where addresses leave it open."""
         wanted = self._by_addresses(flow)
-        if wanted is not Scope.OTHER and _is_forwarded(flow, ask):
+        if wanted is not Scope.OTHER and _is_forwarded(flow, routes):
             return wanted
         return Scope.OTHER
 
@@ -66,10 +83,14 @@ class Classifier:
 _PRIVATE, _SPECIAL = Prefixes(PRIVATE), Prefixes(SPECIAL)
 
 
-def _is_forwarded(flow: Flow, ask: AskRoute) -> bool:
-    """Return whether a flow comes from behind this host and leaves through another interface."""
-    back = ask(flow.source)
+def _is_forwarded(flow: Flow, routes: Routes) -> bool:
+    """Return whether a flow comes from behind this host and leaves, as far as is known."""
+    back = routes.to(flow.source)
     if back is None or back.local:
         return False
-    egress = ask(flow.destination)
-    return egress is not None and not egress.local and egress.interface != back.interface
+    egress = routes.to(flow.destination)
+    if egress is None or egress.local:
+        return False
+    if egress.interface != back.interface or flow.translated.source:
+        return True
+    return routes.is_only(flow.kind.family, egress.interface)

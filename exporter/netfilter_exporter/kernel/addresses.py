@@ -37,6 +37,10 @@ class Network(NamedTuple):
     first: int
     last: int
 
+    def overlaps(self, other: Network) -> bool:
+        """Return whether some address is in both."""
+        return self.first <= other.last and other.first <= self.last
+
 
 def read_networks(connection: Connection, family: Family) -> list[Network]:
     """Return the network of each address of an interface."""
