@@ -19,6 +19,7 @@ from netfilter_exporter.kernel.nft import tables
 from netfilter_exporter.kernel.nft.uapi import NFT_MSG_GETRULE, NFTA_RULE_CHAIN
 from netfilter_exporter.kernel.rulesets import NftablesReader
 from netfilter_exporter.kernel.system import System
+from netfilter_exporter.rules.exemption import exempts_arriving
 from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.incoming import Incoming
 from netfilter_exporter.rules.zones import zoned
@@ -54,10 +55,12 @@ def facts(found):
     """Return generation and facts by name; of whole tables what they say."""
     named = {**vars(found.facts), "generation": found.generation}
     passage, zoning = named.pop("passage"), named.pop("zoning")
+    untracking = named.pop("untracking")
     incoming = [Incoming(family, "eth0", 2) for family in Family]
     named["blocks"] = [passage.block(each, None) for each in incoming]
     named["accepts"] = passage.accepts
     named["zoned"] = [zoned(zoning, each) for each in incoming]
+    named["exempted"] = [exempts_arriving(untracking, each) for each in incoming]
     return named
 
 

@@ -95,6 +95,16 @@ def test_a_probe_deletes_no_other_entry(namespace):
 RECEIVED = "type filter hook prerouting priority raw"
 
 
+def vyos(answer):
+    """Return how VyOS loads its conntrack table; chains accept what NAT or a firewall needs."""
+    return (
+        "nft 'table ip vyos_conntrack { chain FW_CONNTRACK { return; };"
+        f" chain NAT_CONNTRACK {{ {answer}; }};"
+        f" chain PREROUTING {{ {RECEIVED}; policy accept; counter jump FW_CONNTRACK;"
+        " counter jump NAT_CONNTRACK; notrack; }; }'"
+    )
+
+
 @pytest.mark.parametrize(
     ("rule", "tracked"),
     [
@@ -105,6 +115,8 @@ RECEIVED = "type filter hook prerouting priority raw"
         ("iptables-legacy -w -t raw -A PREROUTING -p tcp -j NOTRACK", True),
         (f"nft 'table ip6 r {{ chain c {{ {RECEIVED}; notrack; }}; }}'", True),
         (f"nft 'table ip r {{ chain c {{ {RECEIVED}; return; notrack; }}; }}'", True),
+        (vyos("return"), False),
+        (vyos("accept"), True),
     ],
 )
 def test_what_is_received_and_never_tracked_is_not_translated(namespaces, rule, tracked):

@@ -341,6 +341,62 @@ def test_addresses_of_this_host(router):
     assert (reasons(router), checked(router)) == ({}, {})
 
 
+def raw(*rules):
+    """Return a table with rules before tracking, at prerouting."""
+    chain = "type filter hook prerouting priority raw"
+    return "\n".join(("table inet early {", f"chain c {{ {chain}", *rules, "}", "}"))
+
+
+LAN_ALONE = 'oifname "wan0" ip saddr 10.77.0.0/24 masquerade'
+
+#: Rules of NAT and before tracking: what arrives from the LAN is untracked, and not translated.
+UNTRACKED = {
+    "interface": (MASQUERADE, ('iifname "lan0" notrack',)),
+    "all-but-the-uplink": (MASQUERADE, ('iifname != "wan0" notrack',)),
+    "network": (LAN_ALONE, ("ip saddr 10.0.0.0/8 notrack",)),
+    "two-protocols": (MASQUERADE, ('iifname "wan0" accept', "notrack")),
+}
+
+
+@pytest.mark.parametrize(("rule", "early"), UNTRACKED.values(), ids=UNTRACKED)
+def test_a_network_that_is_not_tracked(router, rule, early):
+    """Packets leave with their private source, and no entry of the flow table shows it."""
+    router.router.sh(f"ip route add default via {SERVER}")
+    load(router, nat(rule) + raw(*early))
+    assert router.source() == CLIENT
+    assert reasons(router) == {"untracked": 1}
+    assert checked(router) == {"NatRuleUnmatchable": "warning", "NotrackRules": "info"}
+    load(router, "flush table inet early")
+    assert (router.source(), reasons(router), checked(router)) == (WAN, {}, {})
+
+
+#: The same, and the LAN is translated; at most a part of it, or another network, is untracked.
+TRACKED_IN_PART = {
+    "dns-cache": (MASQUERADE, ("ip daddr 169.254.20.10 udp dport 53 notrack",)),
+    "one-protocol": (MASQUERADE, ('iifname "lan0" meta l4proto tcp notrack',)),
+    "one-host": (MASQUERADE, ("ip saddr 10.77.0.9 notrack",)),
+    "another-interface": (MASQUERADE, ('iifname "lan1" notrack',)),
+    "another-network": (MASQUERADE, ("ip saddr 10.78.0.0/24 notrack",)),
+    "the-uplink": (MASQUERADE, ('iifname "wan0" udp sport 9 notrack',)),
+    "behind-an-accept": (MASQUERADE, ("meta l4proto udp accept", 'iifname "lan0" notrack')),
+    "own-traffic": ('oifname "wan0" meta skuid 0 masquerade', ('iifname "lan1" notrack',)),
+    "for-another": (f"{LAN_ALONE}; ip saddr 10.79.0.0/24 masquerade", ("tcp dport 9 notrack",)),
+}
+
+
+@pytest.mark.parametrize(("rule", "early"), TRACKED_IN_PART.values(), ids=TRACKED_IN_PART)
+def test_networks_that_are_tracked_in_part(router, rule, early):
+    """A DNS cache of a cluster, a network that is routed, single hosts: no rule is useless."""
+    router.router.sh(
+        f"ip route add default via {SERVER}; ip link add lan1 type veth peer name x1;"
+        " ip address add 10.78.0.1/24 dev lan1; ip link set lan1 up; ip link set x1 up"
+    )
+    load(router, nat(rule) + raw(*early))
+    assert router.source() == (CLIENT if "skuid" in rule else WAN)
+    assert reasons(router) == {}
+    assert checked(router) == {"NotrackRules": "info"}
+
+
 # -- ipset, by messages: its program need not be here ------------------------------------------
 
 PROTOCOL, SET_NAME, TYPE_NAME, REVISION, FAMILY, DATA = 1, 2, 3, 4, 5, 7

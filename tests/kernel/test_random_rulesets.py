@@ -4,6 +4,7 @@ import pytest
 
 from netfilter_exporter.kernel.nft import tables
 from netfilter_exporter.rules.covers import NO_COVERS, Covers
+from netfilter_exporter.rules.exemption import exempts_arriving
 from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.incoming import Incoming
 from netfilter_exporter.rules.zones import zoned
@@ -123,10 +124,12 @@ def _facts_where(many):
     inside.host.cache_clear()
     facts = vars(inside.ruleset("nftables"))
     passage, zoning = facts.pop("passage"), facts.pop("zoning")
+    untracking = facts.pop("untracking")
     incoming = [Incoming(family, "eth0", 2) for family in Family]
     return {
         **facts,
         "blocks": [passage.block(each, None) for each in incoming],
         "accepts": passage.accepts,
         "zoned": [zoned(zoning, each) for each in incoming],
+        "exempted": [exempts_arriving(untracking, each) for each in incoming],
     }

@@ -5,7 +5,7 @@ import pytest
 from netfilter_exporter.rules.families import BOTH, IPV4, IPV6, Family, Hook
 from netfilter_exporter.rules.model import Rule
 from netfilter_exporter.rules.reachability import analyze
-from support.rules import MASQUERADE, filter_table, jump, nat_table, verdict
+from support.rules import MASQUERADE, filter_table, goto, jump, nat_table, verdict
 
 WAN = MASQUERADE._replace(interfaces=("wan0",))
 NOTRACK = Rule(notrack=True, conditional=True)
@@ -136,7 +136,12 @@ BEFORE = {
     "a match": ((Rule(conditional=True),), True),
     "a drop for some": ((verdict("drop")._replace(conditional=True),), True),
     "an accept for some": ((verdict("accept")._replace(conditional=True),), False),
-    "a jump for some": ((jump("user")._replace(conditional=True),), False),
+    "a jump to an empty chain": ((jump("user"),), True),
+    "a jump to a return": ((jump("returns"),), True),
+    "a jump to an accept": ((jump("accepts"),), False),
+    "a jump to an accept for some": ((jump("accepts")._replace(conditional=True),), False),
+    "a return": ((verdict("return")._replace(conditional=True),), False),
+    "a goto": ((goto("user")._replace(conditional=True),), False),
     "a map": ((Rule(conditional=True, maps=("m",)),), False),
     "a zone for some": ((ZONE._replace(conditional=True),), False),
 }
@@ -145,7 +150,8 @@ BEFORE = {
 @pytest.mark.parametrize(("before", "all_of_it"), BEFORE.values(), ids=BEFORE)
 def test_notrack_without_a_match_exempts_all_that_is_received(before, all_of_it):
     """Unless some packets may have gone another way before it."""
-    facts = analyze([filter_table(Hook.PREROUTING, RAW, *before, NOTRACK_ALL, user=[])])
+    users = {"user": [], "returns": [verdict("return")], "accepts": [verdict("accept")]}
+    facts = analyze([filter_table(Hook.PREROUTING, RAW, *before, NOTRACK_ALL, **users)])
     assert facts.untracked == (IPV4 if all_of_it else set())
 
 

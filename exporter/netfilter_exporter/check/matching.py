@@ -123,6 +123,7 @@ _SHORT = {
     Reason.BRIDGE_PORT: "{} is a port of a bridge or bond",
     Reason.MISSING_ADDRESS: "this host no longer has {}",
     Reason.ROUTE_LOCALNET: "route_localnet is 0 on the incoming interface ({})",
+    Reason.UNTRACKED: "notrack rules exempt what arrives at {}",
 }
 _WHY = {
     Reason.EMPTY_SET: "A rule that looks into a set matches only what the set holds, and no other"
@@ -133,6 +134,8 @@ _WHY = {
     " the last day. Its clients connect to another address, or to none.",
     Reason.ROUTE_LOCALNET: "The rule sends received packets to 127.0.0.0/8. The kernel drops"
     " them unless route_localnet is 1 on the incoming interface.",
+    Reason.UNTRACKED: "Packets that a notrack rule matches are not tracked, and leave with their"
+    " private source address.",
 }
 
 
@@ -155,6 +158,9 @@ def _remedy(backend: Backend, rule: Unmatchable) -> tuple[Line, ...]:
     if cause.reason is Reason.ROUTE_LOCALNET:
         note = "if only trusted hosts use that interface: net/ipv4/conf/NAME/route_localnet=1"
         return (comment(note), comment("otherwise translate to another address of this host"))
+    if cause.reason is Reason.UNTRACKED:
+        notrack = (commands.list_notrack(Backend.NFTABLES, f) for f in rule.rule.families)
+        return (*dict.fromkeys(notrack), comment("delete the notrack rule, or narrow its match"))
     table = nft_commands.Target(rule.table_families, rule.table)
     lists = table.list_set(cause.what) if backend is Backend.NFTABLES else ()
     return (*lists, comment("run the program that fills it, or delete the rule"))

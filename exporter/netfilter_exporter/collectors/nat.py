@@ -392,7 +392,8 @@ COLLECTOR = Collector(
             " series is present also at 0), missing_interface, bridge_port (the interface is a"
             " port of a bridge or bond), missing_address (a rule for incoming traffic matches a"
             " destination that the host does not have), route_localnet (the rule sends packets to"
-            " 127.0.0.0/8 and the kernel drops them). Covers the first 256 rules of each table.",
+            " 127.0.0.0/8 and the kernel drops them), untracked (notrack rules exempt all that"
+            " arrives and that the rule may match). Covers the first 256 rules of each table.",
             source=f"{_RULES}; NFT_MSG_GETSETELEM; IPSET_CMD_LIST; RTM_GETROUTE",
             samples=_unmatchable,
             of=(rulesets, unmatched),

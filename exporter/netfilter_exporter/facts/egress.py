@@ -71,6 +71,7 @@ class Way(NamedTuple):
     family: Family
     arriving: str  #: the interface towards that network
     out: tuple[str, ...]  #: those of the next hops
+    source: int  #: an address in that network, as a number
 
 
 def ways_out(snapshot: Snapshot, families: Collection[Family]) -> Iterator[Way]:
@@ -98,7 +99,8 @@ def _ways(
             ways = route.ways_out(connection, destination, source, arriving)
             known = all(index in names for index in (arriving, *ways))
             if ways and arriving not in ways and known:
-                yield Way(family, names[arriving], tuple(names[index] for index in ways))
+                out = tuple(names[index] for index in ways)
+                yield Way(family, names[arriving], out, int.from_bytes(source, "big"))
 
 
 def uplinks(snapshot: Snapshot) -> tuple[tuple[Family, str], ...]:

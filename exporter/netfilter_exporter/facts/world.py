@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from netfilter_exporter.facts.egress import ways_out
 from netfilter_exporter.facts.forwarding import interfaces
 from netfilter_exporter.facts.ownership import ownership
+from netfilter_exporter.facts.rulesets import rulesets
 from netfilter_exporter.facts.set_contents import SetReader
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel import files, names
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.nft.map_families import padded_size
 from netfilter_exporter.kernel.ports import is_port
+from netfilter_exporter.rules.exemption import exempts_arriving
 from netfilter_exporter.rules.families import Family
+from netfilter_exporter.rules.incoming import Incoming
 from netfilter_exporter.rules.match import (
     INTERFACE_BYTES,
     INTERFACES,
@@ -18,12 +22,16 @@ from netfilter_exporter.rules.match import (
     InIpset,
     InSet,
     Range,
+    contains,
+    intersection,
+    named,
+    ranged,
 )
 from netfilter_exporter.rules.matchability import Cause, Reason
 from netfilter_exporter.rules.model import INDEX, is_among
-from netfilter_exporter.rules.preconditions import Destinations
+from netfilter_exporter.rules.preconditions import Arriving, Destinations
 
-#: Interfaces whose route_localnet is read: with more of them it is not judged.
+#: Interfaces that are judged for route_localnet and notrack: with more of them none is.
 _MOST_INTERFACES = 64
 
 
@@ -36,6 +44,12 @@ class World:
         self._names = {index: name for name, index in interfaces(snapshot).items()}
         self._interfaces: dict[str, Cause | None] = {}
         self._destinations: dict[Destinations, Cause | None] = {}
+        self._arriving: dict[Arriving, Cause | None] = {}
+        known = [ruleset.facts for ruleset in rulesets(snapshot)]
+        zones = any(facts is None or facts.zoning for facts in known)
+        self._untracked_families = frozenset(f for each in known if each for f in each.untracked)
+        #: A packet that has a zone is tracked in spite of notrack.
+        self._untracking = [t for f in known if f and not zones for t in f.untracking]
         self._ownership = ownership(snapshot.host)
         self._ownership.begin(snapshot)
 
@@ -117,6 +131,46 @@ class World:
         path = self._snapshot.paths.proc(f"sys/net/ipv4/conf/{name}/route_localnet")
         return files.read_int(path) != 0
 
+    def arriving(self, wanted: Arriving) -> Cause | None:
+        if not self._untracking or wanted.families <= self._untracked_families:
+            return None  # that no packet is tracked at all is another finding
+        if wanted not in self._arriving:
+            try:
+                name = self._untracked(wanted)
+            except ReadError:
+                name = None
+            self._arriving[wanted] = Cause(Reason.UNTRACKED, name) if name else None
+        return self._arriving[wanted]
+
+    def _untracked(self, wanted: Arriving) -> str | None:
+        """Return an interface if nothing that a rule may match is tracked, wherever it arrives.
+
+        Judged where a private network that the rule may match has a way to the internet. Nobody
+        knows what else arrives where that leaves.
+        """
+        ways = [
+            way
+            for way in ways_out(self._snapshot, wanted.families)
+            if wanted.sources is None or contains(wanted.sources, ((way.source, way.source),))
+        ]
+        if len(interfaces(self._snapshot)) > _MOST_INTERFACES:
+            return None
+        tables = [table for table in self._untracking if table.families & wanted.families]
+        found = None
+        for family in {way.family for way in ways}:
+            out = {name for way in ways if way.family is family for name in way.out}
+            for name, number in interfaces(self._snapshot).items():
+                incoming = Incoming(family, name, number, wanted.sources)
+                if name == "lo" or name in out or not _may_arrive(wanted, incoming):
+                    continue
+                if is_port(self._snapshot.paths, name):  # its bridge or bond is where it arrives
+                    continue
+                if not exempts_arriving(tables, incoming):
+                    return None
+                if any((way.family, way.arriving) == (family, name) for way in ways):
+                    found = name
+        return found
+
     def leaves(self, match: Range) -> Cause | None:  # noqa: ARG002 - of any packet
         return None
 
@@ -139,10 +193,24 @@ class AtEgress(World):
         matches = any(first <= number <= last for first, last in match.intervals)
         return None if matches else self._another
 
+    def arriving(self, wanted: Arriving) -> Cause | None:  # noqa: ARG002 - another finding's
+        return None
+
     def _judge_part(self, field: Field, name: str) -> Cause | None:
         if field is Field.OUTPUT_INTERFACE and name != self._egress:
             return self._another
         return super()._judge_part(field, name)
+
+
+def _may_arrive(wanted: Arriving, incoming: Incoming) -> bool:
+    """Return whether an interface is one of those that a rule names, or it names none."""
+    numbers = {
+        Field.INPUT_INTERFACE: named(Field.INPUT_INTERFACE, names.encode(incoming.interface)),
+        Field.INPUT_INDEX: ranged(Field.INPUT_INDEX, [(incoming.number, incoming.number)]),
+    }
+    return all(
+        intersection(match.intervals, numbers[match.field].intervals) for match in wanted.inputs
+    )
 
 
 def _name(key: bytes) -> str:

@@ -25,6 +25,7 @@ NEW = 8  #: a bit of NF_CT_STATE
 _IPS_DST_NAT = 1 << 5  # include/uapi/linux/netfilter/nf_conntrack_common.h (v6.18)
 _TCP, _UDP = 6, 17
 _RTN_UNICAST = 1
+_SOURCE = {Family.IPV4: Field.SOURCE_IPV4, Family.IPV6: Field.SOURCE_IPV6}
 _ETHERTYPES = {Family.IPV4: 0x0800, Family.IPV6: 0x86DD}
 
 
@@ -34,6 +35,7 @@ class Incoming(NamedTuple):
     family: Family
     interface: str
     number: int  #: of the interface
+    sources: Intervals | None = None  #: their addresses; None: any
 
 
 class Meets(enum.Enum):
@@ -117,4 +119,7 @@ def _known(incoming: Incoming, base: Chain) -> dict[Field, Intervals]:
     }
     if base.hook is not Hook.PREROUTING or base.priority > NF_IP_PRI_CONNTRACK:
         numbers[Field.CT_STATE] = (NEW,)
-    return {field: tuple((n, n) for n in found) for field, found in numbers.items()}
+    known = {field: tuple((n, n) for n in found) for field, found in numbers.items()}
+    if incoming.sources is not None:
+        known[_SOURCE[incoming.family]] = incoming.sources
+    return known

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.match import InIpset, InSet, Range
 from netfilter_exporter.rules.preconditions import (
+    Arriving,
     Destinations,
     Precondition,
     TablePreconditions,
@@ -24,6 +25,7 @@ class Reason(enum.Enum):
     BRIDGE_PORT = "bridge_port"
     MISSING_ADDRESS = "missing_address"
     ROUTE_LOCALNET = "route_localnet"
+    UNTRACKED = "untracked"
     ANOTHER_EGRESS = "another_egress"  #: of the packets in question; not on the page
 
 
@@ -49,6 +51,8 @@ class World(Protocol):
     def destinations(self, wanted: Destinations) -> Cause | None: ...
 
     def loopback(self, interfaces: tuple[str, ...]) -> Cause | None: ...
+
+    def arriving(self, wanted: Arriving) -> Cause | None: ...
 
     def leaves(self, match: Range) -> Cause | None: ...
 
@@ -128,6 +132,6 @@ def _first(conditions: TablePreconditions, needs: Precondition, world: World) ->
             return cause
     if needs.destinations and (cause := world.destinations(needs.destinations)):
         return cause
-    if needs.from_interfaces is not None:
-        return world.loopback(needs.from_interfaces)
-    return None
+    if needs.from_interfaces is not None and (cause := world.loopback(needs.from_interfaces)):
+        return cause
+    return world.arriving(needs.arriving) if needs.arriving else None

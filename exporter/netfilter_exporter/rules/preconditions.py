@@ -37,6 +37,22 @@ _MOST_ADDRESSES = 8
 
 _DESTINATION = {Field.DESTINATION_IPV4: Family.IPV4, Field.DESTINATION_IPV6: Family.IPV6}
 _LEAVES = frozenset({Field.OUTPUT_INTERFACE, Field.OUTPUT_INDEX})
+_INPUTS = frozenset({Field.INPUT_INTERFACE, Field.INPUT_INDEX})
+_SOURCE = {Field.SOURCE_IPV4: Family.IPV4, Field.SOURCE_IPV6: Family.IPV6}
+#: What a rule for forwarded packets compares. A mark, or a user, may be of what this host sends.
+_OF_FORWARDED = frozenset(
+    {
+        *_LEAVES,
+        *_INPUTS,
+        *_SOURCE,
+        *_DESTINATION,
+        Field.FAMILY,
+        Field.ETHERTYPE,
+        Field.PROTOCOL,
+        Field.DESTINATION_PORT,
+        Field.CT_STATE,
+    }
+)
 _LOOPBACK: Intervals = ((127 << 24, (128 << 24) - 1),)
 _AT_SOURCE = frozenset({Action.MASQUERADE, Action.SNAT, Action.NETMAP})
 _AT_DESTINATION = frozenset({Action.DNAT, Action.REDIRECT})
@@ -49,6 +65,14 @@ class Destinations(NamedTuple):
     numbers: tuple[int, ...]
 
 
+class Arriving(NamedTuple):
+    """Which forwarded packets a rule may match, as far as where they come from goes."""
+
+    families: frozenset[Family]
+    sources: Intervals | None = None  #: their addresses; None: any
+    inputs: tuple[Range, ...] = ()  #: the names and indices of the interfaces where they arrive
+
+
 class Precondition(NamedTuple):
     """What the matches of a rule require; all of it must hold."""
 
@@ -58,6 +82,7 @@ class Precondition(NamedTuple):
     #: A rule that sends what this host receives to 127.0.0.0/8: the incoming interfaces; none: any.
     from_interfaces: tuple[str, ...] | None = None
     leaves: tuple[Range, ...] = ()  #: what its packets leave by: names, and indices
+    arriving: Arriving | None = None  #: of a rule at the source: some of these are tracked
 
 
 NOTHING = Precondition()
@@ -157,6 +182,8 @@ def _of_chain(
         at = frozenset(hook for hook, live in zip(hooks, reaches) if live)
         is_source = action in _AT_SOURCE and Hook.POSTROUTING in at
         needs = _of_rule(hit.rule, detail, at)
+        if is_source:
+            needs = needs._replace(arriving=_arriving(families, detail))
         target = _single(detail.nat) if is_source and action is Action.SNAT else None
         yield Translating(families, chain, position, action, is_source, needs, target)
 
@@ -180,6 +207,26 @@ def _of_matches(rule: Rule, detail: RuleDetail) -> Precondition:
     )
     leaves = tuple(m for m in detail.matches if isinstance(m, Range) and m.field in _LEAVES)
     return Precondition(rule.interfaces, sets, leaves=leaves)
+
+
+def _arriving(families: frozenset[Family], detail: RuleDetail) -> Arriving | None:
+    """Return what a rule may match; None: unknown, or it may be for what this host sends."""
+    found = Arriving(families)
+    for match in detail.matches:
+        if not isinstance(match, Range) or match.field not in _OF_FORWARDED:
+            return None
+        if match.field in _INPUTS:
+            found = found._replace(inputs=(*found.inputs, match))
+        elif match.field in _SOURCE:
+            if found.sources is not None or _is_one(match.intervals):
+                return None
+            found = Arriving(families & {_SOURCE[match.field]}, match.intervals, found.inputs)
+    return found if found.families else None
+
+
+def _is_one(intervals: Intervals) -> bool:
+    """Return whether it is a single address: that may be this host."""
+    return all(first == last for first, last in intervals)
 
 
 def _destinations(ranges: Iterable[Range]) -> Destinations | None:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
+from netfilter_exporter.rules import exemption
 from netfilter_exporter.rules.counted import CountedRules
 from netfilter_exporter.rules.earlier import find_earlier
 from netfilter_exporter.rules.families import Family, Hook
@@ -72,6 +73,8 @@ class RulesetFacts:
     loopback_untracked: set[Family] = dataclasses.field(default_factory=set)
     #: tables that put received packets into conntrack zones
     zoning: list[Table] = dataclasses.field(default_factory=list)
+    #: tables that exempt received packets from tracking
+    untracking: list[Table] = dataclasses.field(default_factory=list)
     #: conntrack helpers that rules of iptables assign, which packets come to before tracking
     helpers: set[str] = dataclasses.field(default_factory=set)
     #: base chains that may drop what is forwarded
@@ -228,13 +231,14 @@ def _add_untracked(facts: RulesetFacts, graph: Graph, bases: Iterable[str]) -> N
     """Add what keeps packets from being tracked, or tracks them in a separate zone."""
     chains = graph.table.chains
     before_tracking = [name for name in bases if chains[name].is_before_tracking]
-    zones = False
+    zones = exempting = False
     for group in graph.classes(graph.walk(before_tracking)):
         for hit in group.hits:
             reach = group.reach_of_any(hit)
             if hit.rule.notrack:
                 for family in _ordered(reach.live):
                     facts.notrack[family] += len(group.chains)
+                exempting = True
             if hit.rule.notrack or hit.rule.zone:
                 facts.exempting |= reach.families
                 facts.loopback_untracked |= reach.loopback
@@ -243,9 +247,11 @@ def _add_untracked(facts: RulesetFacts, graph: Graph, bases: Iterable[str]) -> N
                 facts.helpers.add(hit.rule.helper)
     if zones:
         facts.zoning.append(graph.table)
+    if exempting:
+        facts.untracking.append(graph.table)
     # A packet that was given a zone before has a template, which notrack leaves alone.
     if not zones and any(
-        chains[name].is_before_all_tracking and graph.termination.exempts_all(name)
+        chains[name].is_before_all_tracking and exemption.exempts_all(graph.table, name)
         for name in before_tracking
     ):
         facts.untracked |= graph.table.families

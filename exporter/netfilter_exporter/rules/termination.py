@@ -40,16 +40,6 @@ class Termination:
             self._ends[chain] = self._find_end(chain)
         return self._ends[chain]
 
-    def exempts_all(self, chain: str) -> bool:
-        """Return whether a notrack rule without a match applies to every packet of a base chain."""
-        for rule in self._table.rules(chain):
-            if rule.notrack:
-                if not rule.conditional and rule.families >= self._table.families:
-                    return True
-            elif rule.verdict not in {None, Verdict.DROP} or rule.maps or rule.zone:
-                return False  # some may have gone another way
-        return False
-
     def _find_end(self, chain: str) -> bool:
         for rule in self._table.rules(chain):
             if rule.verdict is Verdict.RETURN or rule.maps:
