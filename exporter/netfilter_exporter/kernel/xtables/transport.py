@@ -48,18 +48,23 @@ class XtablesSocket:
 
     def get(self, option: int, request: bytes, size: int) -> memoryview:
         """Return what the kernel put into a buffer of `size` bytes that begins with `request`."""
-        mapped = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        mapped[: len(request)] = request
-        buffer = (ctypes.c_char * size).from_buffer(mapped)
+        content = _mapped(size) if size > mmap.PAGESIZE else bytearray(size)
+        content[: len(request)] = request
+        buffer = (ctypes.c_char * size).from_buffer(content)
         length = ctypes.c_uint32(size)
         descriptor = self._socket.fileno()
         if _getsockopt()(descriptor, self._level, option, buffer, ctypes.byref(length)) != 0:
             number = ctypes.get_errno()
             raise from_oserror(OSError(number, os.strerror(number)), f"getsockopt {option}")
-        return memoryview(mapped)[: length.value]
+        return memoryview(content)[: length.value]
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _mapped(size: int) -> mmap.mmap:
+    """Return zeros that can be given back in parts: see `release`."""
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def release(content: memoryview, end: int) -> None:
