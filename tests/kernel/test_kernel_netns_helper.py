@@ -309,7 +309,7 @@ def test_rules_require_a_helper_that_may_read_them(router):
 
 
 def test_it_stays_small_and_keeps_nothing(helper, router):
-    """Less than 2 MB besides an interpreter that does nothing: below 10 MB with Debian's.
+    """Less than 1 MB besides an interpreter that does nothing: below 10 MB with Debian's.
 
     Pages of files are left out: processes share them, and how many are mapped varies.
     """
@@ -322,7 +322,7 @@ def test_it_stays_small_and_keeps_nothing(helper, router):
     assert before == after
     bare = run(sys.executable, "-c", "print(open('/proc/self/status').read())")
     status = Path(f"/proc/{helper.process.pid}/status").read_text()
-    assert private(status) - private(bare) < 2048
+    assert private(status) - private(bare) < 1024
 
 
 def private(status):

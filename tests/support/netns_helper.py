@@ -20,8 +20,7 @@ from netfilter_exporter.kernel.netns.helper import Helper
 #: Users of nobody: of the helper, and of the exporter that it serves.
 UID, EXPORTER = 65533, 65532
 CAPABILITIES = ("sys_admin", "net_admin")
-#: As the script does it that pip makes.
-_MAIN = "import sys; from netfilter_exporter.netns_helper import main; sys.exit(main())"
+SCRIPT = Path(__file__).parents[2] / "exporter/bin/netfilter_exporter-netns-helper"
 
 
 class RunningHelper(NamedTuple):
@@ -65,7 +64,7 @@ def running_helper(
     # What is installed is compiled: to compile takes two megabytes.
     compiles = [*unprivileged(UID), sys.executable, "-c", "import netfilter_exporter.netns_helper"]
     subprocess.run(compiles, env=environment, check=True)
-    command = [sys.executable, "-c", _MAIN, "--socket", path, str(EXPORTER)]
+    command = [sys.executable, str(SCRIPT), "--socket", path, str(EXPORTER)]
     with subprocess.Popen(
         [*prefix, *unprivileged(UID, *capabilities), *command],
         env=environment,

@@ -3,7 +3,10 @@
 import array
 import contextlib
 import os
+import re
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -24,6 +27,7 @@ from netfilter_exporter.kernel.system import System
 from netfilter_exporter.netns.entered import Entered, Inside
 from netfilter_exporter.netns.sampler import CPU_SHARE, INTERVAL, Namespace, Sample, _merged
 from netfilter_exporter.rules.families import Family
+from support.netns_helper import SCRIPT
 from support.page import collected
 
 
@@ -128,6 +132,21 @@ def test_wrong_usage_ends_it(arguments, said, monkeypatch, capsys):
     monkeypatch.delenv("LISTEN_PID", raising=False)
     assert netns_helper.main() in {1, 2}
     assert said in capsys.readouterr().err
+
+
+def test_it_imports_little():
+    """An interpreter takes most of what the helper may take; the script is wrong usage here."""
+    found = subprocess.run(
+        [sys.executable, "-S", "-X", "importtime", SCRIPT],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 2
+    imported = set(re.findall(r"\| +([\w.]+)$", found.stderr, re.MULTILINE))
+    assert "netfilter_exporter.netns_helper" in imported
+    assert not imported & {"argparse", "collections", "ctypes", "enum", "re", "socket", "typing"}
 
 
 def test_a_namespace_that_both_ways_find_is_one():
