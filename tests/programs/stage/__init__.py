@@ -7,6 +7,7 @@
     guest.py     in namespaces of its own: runs a program on a host, and tells what came of it
     run.py       runs all of them side by side, and judges them
     matrix.py    the table: program, and what came of its healthy host and of each fault
+    containers.py  three containers, and what is seen of their network namespaces
 
 The scenarios, the peers and the verdict are the lab's.
 """

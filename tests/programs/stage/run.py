@@ -71,23 +71,26 @@ def _unpacked(suites: Iterable[str]) -> dict[str, Path]:
 
 
 def _run(roots: Mapping[str, Path], name: str, state: str) -> dict[str, Any]:
-    unpacked = roots[load()[name].suite]
-    path = os.pathsep.join(map(str, (*_FOLDERS, *filter(None, sys.path))))
-    guest = (sys.executable, "-m", "stage.guest", str(unpacked), name, state)
     began = time.monotonic()
     try:
-        done = subprocess.run(
-            ["unshare", *_OWN, *guest],
-            env={**os.environ, "PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=_PATIENCE,
-        )
+        return isolated("stage.guest", str(roots[load()[name].suite]), name, state)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         problem = f"{error}\n{error.stderr}"
         seconds = time.monotonic() - began
         return {"before": [], "after": [], "problems": [problem], "seconds": seconds}
+
+
+def isolated(module: str, *arguments: str) -> dict[str, Any]:
+    """Run a module in namespaces of its own; return the result that it prints."""
+    path = os.pathsep.join(map(str, (*_FOLDERS, *filter(None, sys.path))))
+    done = subprocess.run(
+        ["unshare", *_OWN, sys.executable, "-m", module, *arguments],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=_PATIENCE,
+    )
     return results.unpacked(done.stdout)
 
 

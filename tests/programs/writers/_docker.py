@@ -45,18 +45,28 @@ def inspected(host):
 
 def container(host, options):
     """Run a container whose network is a guest of the host, until the host ends."""
-    files = " ".join(_IMAGE)
-    host.run(f"tar -chf {host.root}/tmp/image.tar -C {host.root} {files}")
-    host.program("docker import /tmp/image.tar sleep")
-    host.at_end(lambda: _remove(host))
-    host.program(f"docker run -d --name web {_UNCONFINED} {options} sleep /usr/bin/sleep 1000")
-    number = host.program("docker inspect -f {{.State.Pid}} web").strip()
+    image(host)
+    number = run(host, "web", options)
     host.ip(f"netns attach web {number}")
     host.adopt("web")
 
 
-def _remove(host):
-    """Remove the container, and the group of processes that the machine's kernel has of it."""
-    host.program("docker rm -f web", check=False)
+def image(host):
+    """Have what containers are made of, without a registry."""
+    files = " ".join(_IMAGE)
+    host.run(f"tar -chf {host.root}/tmp/image.tar -C {host.root} {files}")
+    host.program("docker import /tmp/image.tar sleep")
+
+
+def run(host, name, options):
+    """Run a container until the host ends; return the number of its process."""
+    host.at_end(lambda: _remove(host, name))
+    host.program(f"docker run -d --name {name} {_UNCONFINED} {options} sleep /usr/bin/sleep 1000")
+    return int(host.program(f"docker inspect -f {{{{.State.Pid}}}} {name}"))
+
+
+def _remove(host, name):
+    """Remove a container, and the group of processes that the machine's kernel has of it."""
+    host.program(f"docker rm -f {name}", check=False)
     with contextlib.suppress(OSError):  # those of other hosts are there
         (host.root / _CGROUPS / "docker").rmdir()
