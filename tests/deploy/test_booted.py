@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from lab import deployment, machine, userland
+from lab import deployment, entered, machine, userland
 from lab.service import REACHED
 from support import debian, debian_package, needs, wheel
 from support.attacks import claims, seen
@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(LONG)]
 
 #: include/uapi/linux/capability.h: CAP_NET_ADMIN
 CAPABILITIES = 1 << 12
+#: The same, and CAP_SYS_ADMIN.
+HELPERS = CAPABILITIES | 1 << 21
 VOLATILE = re.compile(
     r"duration|timestamp|netfilter_flows?[_{]|conntrack_entries |conntrack_count|ip_(in|out)"
     r"|^process_"
@@ -201,6 +203,76 @@ def test_nobody_is_refused_while_it_restarts(fact):
     assert before != after
     assert "ConnectionRefusedError" not in fact("sockets")["asked"]
     assert fact("sockets")["asked"]["answered"] > 1
+
+
+def status_of(page, **labels):
+    """Return the status of a collector or a source."""
+    (name,) = labels
+    metric = {"collector": "scrape_collector_status", "source": "source_status"}[name]
+    (found,) = {s.labels["status"] for s in page.samples(metric, **labels) if s.value}
+    return found
+
+
+def test_other_namespaces_require_the_drop_in(fact):
+    """Without it their processes are hidden, and the collector says so; with it one is seen."""
+    hidden, visible = (Page(fact("namespaces")[step]) for step in ("hidden", "visible"))
+    assert status_of(hidden, collector="namespaces") == "denied"
+    assert hidden.samples("netns_info") == []
+    assert status_of(visible, collector="namespaces") == "ok"
+    names = {sample.labels["netns"] for sample in visible.samples("netns_info")}
+    assert entered.INHABITED in names
+    assert entered.ROUTER not in names, "it has no process"
+    assert visible.samples("netns_nat_rules") == []
+
+
+def test_the_helper_enters_a_namespace_without_a_process(fact):
+    """And the exporter, which serves its table and its rules, has its one capability still."""
+    page = Page(fact("namespaces")["helped"])
+    assert status_of(page, collector="namespaces") == "ok"
+    assert status_of(page, source="netns_helper") == "ok"
+    served = {
+        family: page.total("netns_nat_rules", netns=entered.ROUTER, family=family)
+        for family in ("ipv4", "ipv6")
+    }
+    assert served == {"ipv4": 1, "ipv6": 0}
+    assert page.total("netns_conntrack_tracking", netns=entered.ROUTER, family="ipv4") == 1
+    assert page.total("netns_conntrack_entries", netns=entered.ROUTER) == 1
+    assert page.total("netns_conntrack_drop_total", netns=entered.ROUTER) == 0
+    status = fact("namespaces")["statuses"]["netfilter_exporter.service"]
+    for which in "CapEff", "CapPrm", "CapBnd":
+        assert int(status[which], 16) == CAPABILITIES
+
+
+def test_the_unit_of_the_helper(fact):
+    """It runs as a user of its own, with two capabilities, a filter, and less than 10 MB."""
+    found = fact("namespaces")
+    status = found["statuses"]["netfilter_exporter-netns.service"]
+    assert int(status["Uid"].split()[0]) in DYNAMIC
+    for which in "CapEff", "CapPrm", "CapBnd":
+        assert int(status[which], 16) == HELPERS
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert int(status["VmRSS"].split()[0]) <= 10_000
+    assert found["helper"] == {"ActiveState": "active", "NRestarts": "0"}
+    assert float(re.search(r"level for \S+: ([\d.]+)", found["unit"])[1]) <= 1.8
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [("stopped", "not running: "), ("impostor", "run by uid 65534; expected uid 0")],
+)
+def test_who_is_not_the_helper_is_an_error(fact, step, reason):
+    """The log has the reason, and what has a process is served all the same."""
+    page, log = Page(fact("namespaces")[step]["page"]), fact("namespaces")[step]["log"]
+    assert reason in log
+    assert status_of(page, source="netns_helper") == "error"
+    assert page.samples("netns_info", netns=entered.INHABITED)
+    assert page.samples("netns_nat_rules") == []
+
+
+def test_the_helper_is_found_again(fact):
+    """Once it is started, with nothing to do for the exporter."""
+    page = Page(fact("namespaces")["again"])
+    assert page.total("netns_nat_rules", netns=entered.ROUTER, family="ipv4") == 1
 
 
 def test_node_exporter_serves_the_page(fact):

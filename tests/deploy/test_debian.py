@@ -42,6 +42,7 @@ def test_what_is_installed(owners):
     """The command, the units, the user, the flags, the man page; all of it is root's."""
     assert {
         "/usr/bin/netfilter_exporter",
+        "/usr/bin/netfilter_exporter-netns-helper",
         "/usr/lib/sysusers.d/netfilter_exporter.conf",
         "/etc/default/netfilter_exporter",
         "/usr/share/man/man1/netfilter_exporter.1.gz",

@@ -135,6 +135,7 @@ def test_the_helper_has_what_the_exporter_must_not_have():
     assert found["IPAddressDeny"] == ["any"]
     assert found["RestrictNamespaces"] == ["net"]
     assert found["ReadOnlyPaths"] == ["/"]
+    assert found["ProcSubset"] == ["all"]
     assert "IPAddressAllow" not in found
 
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from lab import neighbours, packaged, runbooks
+from lab import entered, neighbours, packaged, runbooks
 from lab.attempts import handle_of
 from lab.results import packed
 from lab.service import NAME, main_pid, page, process_status, properties, run, wait_for, write
@@ -200,6 +200,11 @@ def _ask() -> str:
     return "answered"
 
 
+def namespaces() -> Fact:
+    """Look at other network namespaces, in every way that README has."""
+    return entered.namespaces(Path(_DEFAULTS))
+
+
 def textfile() -> Fact:
     """Wait for the second page, and have node_exporter serve it."""
     wait_for(lambda: _written() > 1)
@@ -234,7 +239,7 @@ def restored() -> Fact:
 
 _STEPS = (
     *(booted, without_user, timer, service, reload, reload_at_once),
-    *(killed, confined, addresses, sockets),
+    *(killed, confined, addresses, sockets, namespaces),
     textfile,  # late: a minute has passed
     calm,
 )

@@ -50,14 +50,14 @@ def properties(unit: str, *names: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
-def main_pid() -> int:
-    """Return the process of the service, 0 where there is none."""
-    return int(properties(f"{NAME}.service", "MainPID")["MainPID"])
+def main_pid(unit: str = f"{NAME}.service") -> int:
+    """Return the process of a service, 0 where there is none."""
+    return int(properties(unit, "MainPID")["MainPID"])
 
 
-def process_status() -> dict[str, str]:
-    """Return what /proc/PID/status says of the service's process."""
-    lines = Path(f"/proc/{main_pid()}/status").read_text().splitlines()
+def process_status(unit: str = f"{NAME}.service") -> dict[str, str]:
+    """Return what /proc/PID/status says of a service's process."""
+    lines = Path(f"/proc/{main_pid(unit)}/status").read_text().splitlines()
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
