@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfilter_exporter import netns_helper
+from netfilter_exporter.collection import collect
 from netfilter_exporter.collectors.namespaces import COLLECTOR
 from netfilter_exporter.facts.namespaces import make_sampler, namespace_sampler
 from netfilter_exporter.facts.namespaces import netns_helper as source
@@ -173,6 +174,18 @@ def rows_of(fake_host, sample):
     with contextlib.closing(host.snapshot(5)) as snapshot, contextlib.suppress(ReadError):
         source(snapshot)
     return rows, status, snapshot.source_status()["netns_helper"]
+
+
+def test_the_status_of_the_helper_is_on_each_page(fake_host):
+    """Also where nothing has changed, and samples are those of the scrape before."""
+    host = Host(System(paths=fake_host("6.18/nat-nft").system.paths))
+    sampler = namespace_sampler(host)
+    sampler.take = lambda: Sample((), has_helper=True)
+    sampler.look()
+    for _ in range(2):
+        with contextlib.closing(host.snapshot(5)) as snapshot:
+            collect(COLLECTOR, snapshot)
+            assert snapshot.source_status()["netns_helper"] is Status.OK
 
 
 def test_what_is_known_inside_is_served(fake_host):

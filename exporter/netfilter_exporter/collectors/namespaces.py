@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterable, Mapping
 
 from netfilter_exporter.collectors.base import Collector, Metric, Sample
-from netfilter_exporter.facts.namespaces import namespaces, netns_helper
+from netfilter_exporter.facts.namespaces import has_netns_helper, namespaces
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel.errors import ReadError, raise_worst
 from netfilter_exporter.kernel.netns.processes import READ
@@ -47,8 +47,8 @@ def _rules(snapshot: Snapshot) -> Iterable[Sample]:
     for namespace in found.namespaces:
         yield from _by_family(namespace.name, namespace.inside.nat_rules)
         errors += namespace.inside.errors
-    if found.has_helper:
-        netns_helper(snapshot)
+    if found.helper_error:
+        raise found.helper_error
     raise_worst(errors)
 
 
@@ -116,6 +116,7 @@ COLLECTOR = Collector(
             f" {_HELPER}, or if a backend could not be read.",
             source="NFT_MSG_GETRULE, IPT_SO_GET_ENTRIES in the namespace",
             samples=_rules,
+            of=(namespaces, has_netns_helper),
             labels=("netns", "family"),
             bounded=True,
             limit=_BY_FAMILY,

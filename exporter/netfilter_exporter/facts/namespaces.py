@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept, source
-from netfilter_exporter.kernel.errors import NoData
+from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.netns.sampler import NamespaceSampler, Sample
@@ -43,3 +43,13 @@ def netns_helper(snapshot: Snapshot) -> None:
         raise NoData("no helper for network namespaces is configured")
     if found.helper_error:
         raise found.helper_error
+
+
+@fact
+def has_netns_helper(snapshot: Snapshot) -> bool:
+    """Whether a helper is asked; if so, its status is on the page."""
+    found = namespaces(snapshot)
+    if found.has_helper:
+        with contextlib.suppress(ReadError):  # rows that need it raise it
+            netns_helper(snapshot)
+    return found.has_helper
