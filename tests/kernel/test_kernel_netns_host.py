@@ -1,12 +1,13 @@
 """A host with containers and a router as OpenStack makes it: each fault of theirs is seen.
 
-Three processes with a namespace and the control group of a container, and a namespace without a
+Four processes with a namespace and the control group of a container, and a namespace without a
 process between a network and the outside. Packets show what works; the page, `check` and the
 shipped rules show what does not.
 """
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import time
@@ -185,7 +186,9 @@ def test_containers_and_a_router(host, tmp_path):
         "forwarding_enabled": 1,
     }
     assert healthy.total("netns_conntrack_entries", netns=host.router) >= 2
-    assert host.names(healthy).keys() == host.containers.keys()
+    names = host.names(healthy)
+    assert names.keys() == host.containers.keys()
+    assert {id_ for id_, name in names.items() if id_ == name} == {f"lxc{os.getpid()}"}
     (pod,) = {each.labels["pod"] for each in healthy.samples("netns_info")} - {""}
     assert uuid.UUID(pod)
     own = {host.router, *host.names(healthy).values()}

@@ -12,23 +12,24 @@ from pathlib import Path
 
 from support import needs
 
-#: Docker, Docker with the driver cgroupfs, and containerd for a pod of the kubelet.
+#: Docker, Docker with the driver cgroupfs, containerd for a pod of the kubelet, and LXC.
 GROUPS = (
     "docker-{id}.scope",
     "docker/{id}",
     "kubepods.slice/kubepods-pod{pod}.slice/cri-containerd-{id}.scope",
+    "lxc.payload.{id}/init.scope",
 )
 
 
 @contextlib.contextmanager
 def containers() -> Iterator[Mapping[str, subprocess.Popen[bytes]]]:
-    """Run a process for each of `GROUPS`; yield each by the ID of its container."""
+    """Run a process for each of `GROUPS`; yield each by the ID, or the name, of its container."""
     root = _root()
     pod = str(uuid.uuid4()).replace("-", "_")
     made: dict[str, subprocess.Popen[bytes]] = {}
     with contextlib.ExitStack() as stack:
         for number, path in enumerate(GROUPS):
-            id_ = f"{os.getpid():032x}{number:032x}"
+            id_ = f"{os.getpid():032x}{number:032x}" if "lxc" not in path else f"lxc{os.getpid()}"
             group = _made(stack, root, path.format(id=id_, pod=pod))
             made[id_] = process = subprocess.Popen(["unshare", "--net", "sleep", "300"])
             stack.callback(process.wait)

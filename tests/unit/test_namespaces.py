@@ -108,6 +108,11 @@ def test_a_control_group_names_container_and_pod(line, owner):
     assert parse_cgroup(f"{line}\n".encode()) == owner
 
 
+def test_a_container_of_lxc_has_a_name():
+    """An ID is none."""
+    assert [Owner(text).name for text in ("web1", ID, "")] == ["web1", "", ""]
+
+
 @given(st.binary())
 def test_any_bytes_have_an_owner_or_none(content):
     """No content of a file is an error."""
@@ -150,6 +155,17 @@ def test_each_namespace_is_read_once(proc):
     assert rows["netns_conntrack_early_drop_total"][seven] == 0
     assert (*seven, "", "") in rows["netns_info"], "10 is in no container, and has the least number"
     assert status is Status.OK
+
+
+def test_a_container_of_lxc_goes_by_its_name(proc):
+    """It keeps that when it starts again. Another namespace within goes by its inode number."""
+    proc.process(20, statistics(7), "0::/lxc.payload.web1/init.scope\n")
+    proc.process(30, statistics(8), "0::/lxc.payload.web1/system.slice/private.service\n")
+    proc.process(40, statistics(9), "0::/lxc.payload.web2\n")
+    rows, _ = looked(proc.host())
+    by_entries = {value: labels[0] for labels, value in rows["netns_conntrack_entries"].items()}
+    assert (by_entries[7], by_entries[9]) == ("web1", "web2")
+    assert by_entries[8].isdigit()
 
 
 def test_a_namespace_that_is_gone_is_not_served(proc):

@@ -26,7 +26,15 @@ from netfilter_exporter.kernel.netns.helper import HelperConnection
 from netfilter_exporter.kernel.netns.processes import Conntrack, Inhabited
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.netns.entered import Entered, Inside
-from netfilter_exporter.netns.sampler import CPU_SHARE, INTERVAL, Namespace, Sample, _merged
+from netfilter_exporter.netns.sampler import (
+    CPU_SHARE,
+    INTERVAL,
+    Namespace,
+    Sample,
+    _Found,
+    _merged,
+    _named,
+)
 from netfilter_exporter.rules.families import Family
 from support.netns_helper import SCRIPT
 from support.page import collected
@@ -162,6 +170,17 @@ def test_a_namespace_that_both_ways_find_is_one():
     assert found[7][1:] == ("a", Owner("c"), conntrack, inside)
     assert found[8][1:] == ("x", Owner(), None, Inside())
     assert found[9][1:] == ("b", Owner(), None, inside)
+
+
+def test_a_name_in_run_netns_goes_before_that_of_a_container():
+    """And no two namespaces have one name."""
+    found = [
+        _Found(1, None, Owner("web"), None, Inside()),
+        _Found(2, "web", Owner(), None, Inside()),
+        _Found(3, "router", Owner("lxc"), None, Inside()),
+        _Found(4, None, Owner("lxc"), None, Inside()),
+    ]
+    assert [name for _, name in _named(found)] == ["1", "web", "router", "lxc"]
 
 
 def rows_of(fake_host, sample):

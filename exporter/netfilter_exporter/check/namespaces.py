@@ -73,8 +73,8 @@ def _checked(context: Context) -> Sample:
 
 
 def _biggest(namespace: Namespace) -> tuple[Line, ...]:
-    """Return what lists the sources with the most entries, where the namespace has a name."""
-    if namespace.name.isdigit() or not is_text(namespace.name):
+    """Return what lists the sources with the most entries, where /run/netns has the namespace."""
+    if namespace.name.isdigit() or namespace.owner.name or not is_text(namespace.name):
         return ()
     listing = shell.command("ip", "netns", "exec", namespace.name, "conntrack", "-L")
     sources = shell.fixed("grep -o 'src=[^ ]*'")

@@ -75,9 +75,10 @@ COLLECTOR = Collector(
         Metric(
             "netns_info",
             "Always 1, for each other network namespace that has a process, and with"
-            " --netns.helper-socket for each in /run/netns. netns: the name in /run/netns, or the"
-            " inode number of /proc/PID/net/stat if there is none. container, pod: IDs from the"
-            " control group of the process with the lowest PID, empty if it has none.",
+            " --netns.helper-socket for each in /run/netns. netns: the name in /run/netns, or that"
+            " of the LXC or Incus container, or the inode number of /proc/PID/net/stat."
+            " container, pod: IDs from the control group of the process with the lowest PID, empty"
+            " if it has none.",
             source="/proc/PID/net/stat, /proc/PID/cgroup, /run/netns, RTM_GETNSID",
             samples=_info,
             of=(namespaces,),

@@ -34,7 +34,8 @@ Connect = Callable[[], "contextlib.AbstractContextManager[Connection]"]
 class Namespace(NamedTuple):
     """A network namespace other than the exporter's."""
 
-    name: str  #: of /run/netns, otherwise the inode number of its /proc/PID/net/stat
+    #: Of /run/netns, else of its container, else the inode number of its /proc/PID/net/stat.
+    name: str
     owner: Owner
     entries: int | None  #: None where nf_conntrack is not in this boot
     totals: Mapping[str, int]  #: of all CPUs, with wraps absorbed, by the name of the column
@@ -87,10 +88,10 @@ class NamespaceSampler(Sampler[Sample]):
             each.inode: self._counters.get(each.inode) or CounterMemory() for each in found
         }
         named: dict[str, Namespace] = {}
-        for each in found:
-            namespace = self._namespace(each)
-            if self._selection.has(namespace.name):
-                named.setdefault(namespace.name, namespace)
+        for each, name in _named(found):
+            namespace = self._namespace(each, name)
+            if self._selection.has(name):
+                named.setdefault(name, namespace)
         namespaces = tuple(named[name] for name in sorted(named))
         return Sample(namespaces, error, bool(self._helper), helper_error)
 
@@ -145,8 +146,7 @@ class NamespaceSampler(Sampler[Sample]):
 
             yield (name_of if known else (lambda _: None)), None
 
-    def _namespace(self, found: _Found) -> Namespace:
-        name = str(found.inode) if found.name is None else names.label(found.name)
+    def _namespace(self, found: _Found, name: str) -> Namespace:
         if found.conntrack is None:
             self._counters[found.inode].forget()
             return Namespace(name, found.owner, None, {}, found.inside)
@@ -176,3 +176,15 @@ def _merged(inhabited: Iterable[Inhabited], entered: Mapping[int, Entered]) -> I
         yield _Found(each.inode, name, each.owner, each.conntrack, inside)
     for of_name in left.values():
         yield _Found(of_name.inode, of_name.name, Owner(), of_name.conntrack, of_name.inside)
+
+
+def _named(found: Iterable[_Found]) -> Iterator[tuple[_Found, str]]:
+    """Yield each with its name. A container's is that of the namespace of its first process."""
+    found = tuple(found)
+    taken = {names.label(each.name) for each in found if each.name is not None}
+    for each in found:
+        name = names.label(each.owner.name if each.name is None else each.name)
+        if each.name is None and (not name or name in taken):
+            name = str(each.inode)
+        taken.add(name)
+        yield each, name

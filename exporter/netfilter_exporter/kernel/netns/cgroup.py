@@ -24,6 +24,11 @@ class Owner(NamedTuple):
     container: str = ""
     pod: str = ""
 
+    @property
+    def name(self) -> str:
+        """What a container of LXC or Incus is called; empty for others: an ID is no name."""
+        return "" if _ID.fullmatch(names.encode(self.container)) else self.container
+
 
 def parse_cgroup(content: bytes) -> Owner:
     """Return the innermost container, and the pod."""
