@@ -171,6 +171,26 @@ def test_a_process_is_known_by_the_name(helper, namespaces):
     assert found.inside.nat_rules == {Family.IPV4: 0, Family.IPV6: 0}
 
 
+def test_a_namespace_that_a_user_namespace_owns(helper):
+    """As of a rootless container: its table and its rules, although its root is not the host's."""
+    name = f"rootless-{uuid.uuid4()}"
+    script = ROUTER.format(command="iptables-nft") + "echo; exec sleep 300"
+    command = ["unshare", "--user", "--map-root-user", "--net", "sh", "-euc", script]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE) as process,
+        contextlib.ExitStack() as undo,
+    ):
+        undo.callback(process.kill)
+        assert process.stdout.readline(), "the rules are loaded"
+        run("ip", "netns", "attach", name, str(process.pid))
+        undo.callback(run, "ip", "netns", "del", name)
+        assert os.readlink(f"/proc/{process.pid}/ns/user") != os.readlink("/proc/self/ns/user")
+        found = looked(sampler_of(name, helper.client))
+    assert (found.name, found.entries, found.inside.errors) == (name, 1, ())
+    assert found.inside.nat_rules == {Family.IPV4: 3, Family.IPV6: 0}
+    assert found.inside.tracking[Family.IPV4] is True
+
+
 def test_a_namespace_that_is_excluded_is_not_reported_by_its_inode(helper, namespaces):
     """Its name is known all the same, and nothing but that is asked of it."""
     other = namespaces()
