@@ -45,6 +45,7 @@ _SOCKETS = {
 #: Of each kind of file: its path and flags.
 _FILES = {
     wire.STATISTICS: (f"{_NET}/stat", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
+    wire.CONNTRACK: (f"{_NET}/stat/nf_conntrack", _OPEN),
     wire.IPV4_TABLES: (f"{_NET}/ip_tables_names", _OPEN),
     wire.IPV6_TABLES: (f"{_NET}/ip6_tables_names", _OPEN),
 }

@@ -336,7 +336,7 @@ def test_it_stays_small_and_keeps_nothing(helper, router):
     with contextlib.closing(helper.client.connect()) as connection:
         before = len(os.listdir(f"/proc/{helper.process.pid}/fd"))
         for _ in range(300):
-            connection.open(router.encode(), "srn46tu").close()
+            connection.open(router.encode(), "scrn46tu").close()
             list(connection.names())
         after = len(os.listdir(f"/proc/{helper.process.pid}/fd"))
     assert before == after
@@ -415,6 +415,7 @@ def test_the_exporter_asks_with_one_capability(helper, router, tmp_path):
             time.sleep(0.1)
         status = Path(f"/proc/{exporter.process.pid}/status").read_text()
     assert page.total("netns_nat_rules", netns=router, family="ipv4") == 3
+    assert page.total("netns_conntrack_entries", netns=router) == 1
     assert page.total("source_status", source="netns_helper", status="ok") == 1
     assert page.total("exporter_sandbox", part="seccomp") == 1
     for which in "CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb":

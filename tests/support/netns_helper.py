@@ -21,6 +21,11 @@ from netfilter_exporter.kernel.netns.helper import Helper
 UID, EXPORTER = 65533, 65532
 CAPABILITIES = ("sys_admin", "net_admin")
 SCRIPT = Path(__file__).parents[2] / "exporter/bin/netfilter_exporter-netns-helper"
+#: Runs a command in a mount namespace, into which the machine's mounts are propagated.
+_APART = (
+    *("unshare", "--mount", "--propagation=slave"),
+    *("sh", "-euc", 'mount -t proc proc /proc; exec "$@"', "sh"),
+)
 
 
 class RunningHelper(NamedTuple):
@@ -51,7 +56,10 @@ def unprivileged(uid: int, *capabilities: str) -> list[str]:
 def running_helper(
     capabilities: Sequence[str] = CAPABILITIES, prefix: Sequence[str] = ()
 ) -> Iterator[RunningHelper]:
-    """Run the helper until the end of the block, under a command that is its prefix."""
+    """Run the helper until the end of the block, under a command that is its prefix.
+
+    It has a /proc of its own, as systemd and containers give it one.
+    """
     folder = Path(tempfile.mkdtemp(prefix="nfx-helper-"))
     folder.chmod(0o755)
     os.chown(folder, UID, UID)
@@ -66,7 +74,7 @@ def running_helper(
     subprocess.run(compiles, env=environment, check=True)
     command = [sys.executable, str(SCRIPT), "--socket", path, str(EXPORTER)]
     with subprocess.Popen(
-        [*prefix, *unprivileged(UID, *capabilities), *command],
+        [*_APART, *prefix, *unprivileged(UID, *capabilities), *command],
         env=environment,
         start_new_session=True,
     ) as process:

@@ -19,7 +19,7 @@ from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER, NETLIN
 from netfilter_exporter.kernel.netlink.transport import NetlinkSocket
 from netfilter_exporter.kernel.netns import wire
 from netfilter_exporter.kernel.netns.helper import Descriptors, HelperConnection
-from netfilter_exporter.kernel.netns.processes import Conntrack, own_inode, read_conntrack
+from netfilter_exporter.kernel.netns.processes import Conntrack, own_inode, read_opened_conntrack
 from netfilter_exporter.netns.gate import Gate
 from netfilter_exporter.netns.rules import SOCKETS, TABLES, RuleMemory, Rules
 from netfilter_exporter.rules.families import Family
@@ -100,7 +100,7 @@ class NamespaceReader:
         Sockets for legacy tables only where there was one: each costs as much as a question.
         """
         gate = self._gate
-        kinds = wire.STATISTICS + wire.ROUTE
+        kinds = wire.STATISTICS + wire.CONNTRACK + wire.ROUTE
         if gate.has_nftables or gate.may_list_hooks:
             kinds += wire.NETFILTER
         for family in gate.legacy:
@@ -131,7 +131,7 @@ class _Look:
     def conntrack(self) -> Conntrack | None:
         """Return what the namespace tracks; None where nf_conntrack is not in this boot."""
         try:
-            return read_conntrack(self._opened.get(wire.STATISTICS), "/proc/net/stat")
+            return read_opened_conntrack(self._opened.get(wire.CONNTRACK), "/proc/net/stat")
         except NoData:
             return None
 

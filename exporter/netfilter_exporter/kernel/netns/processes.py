@@ -128,26 +128,31 @@ def _read_conntrack(process: str, inode: int) -> Conntrack:
     try:
         if os.fstat(directory).st_ino != inode:
             raise NoData(f"{path}: of another process now")
-        return read_conntrack(directory, path)
+        return _read_conntrack_in(directory, path)
     finally:
         os.close(directory)
 
 
-def read_conntrack(directory: int, path: str) -> Conntrack:
+def _read_conntrack_in(directory: int, path: str) -> Conntrack:
     """Read the statistics in an open directory net/stat, which is at `path`.
 
     Raises `NoData` where nf_conntrack is not in this boot, and where the namespace ends meanwhile,
     which is ENXIO (seq_open_net, fs/proc/proc_net.c, v6.18).
     """
-    path = f"{path}/{_FILE}"
     try:
         descriptor = os.open(_FILE, _FILE_FLAGS, dir_fd=directory)
     except OSError as error:
         if error.errno == errno.ENXIO:
-            raise NoData(f"{path}: the namespace has ended") from None
-        raise from_oserror(error, path) from None
+            raise NoData(f"{path}/{_FILE}: the namespace has ended") from None
+        raise from_oserror(error, f"{path}/{_FILE}") from None
     try:
-        content = read_descriptor(descriptor, path, LIMIT)
+        return read_opened_conntrack(descriptor, path)
     finally:
         os.close(descriptor)
+
+
+def read_opened_conntrack(descriptor: int, path: str) -> Conntrack:
+    """Read the open file of statistics in the directory net/stat that is at `path`."""
+    path = f"{path}/{_FILE}"
+    content = read_descriptor(descriptor, path, LIMIT)
     return Conntrack(parse_entries(content, path), parse_statistics(content, path, READ))

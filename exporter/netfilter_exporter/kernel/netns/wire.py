@@ -15,8 +15,10 @@ READY, NAMES, OPENED, ERROR = b"ready", b"names", b"opened", b"error"
 #: Bytes of a request, and of an answer.
 REQUEST, ANSWER = 512, 1 << 15
 
-#: Kinds of descriptors. The directory /proc/net/stat keeps no namespace alive, the others do.
+#: Kinds of descriptors. The directory /proc/net/stat keeps no namespace alive, the others do. Files
+#: are opened by the helper: Landlock closes the /proc that another mount namespace has.
 STATISTICS = "s"
+CONNTRACK = "c"  # /proc/net/stat/nf_conntrack
 NETFILTER, ROUTE = "n", "r"  # netlink sockets
 IPV4, IPV6 = "4", "6"  # datagram sockets, on which legacy tables are read
 IPV4_TABLES, IPV6_TABLES = "t", "u"  # /proc/net/ip_tables_names and ip6_tables_names
