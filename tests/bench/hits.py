@@ -16,9 +16,11 @@ import machine
 import measures
 from rows import Row, row
 
+from netfilter_exporter.rules.counted import MOST_RULES, OF_CHAIN
+
 FEW, MANY = 20, 20_000
 #: Rules that have a counter, and others in the same table.
-COUNTED = ((1, FEW), (FEW, FEW), (FEW, MANY), (64, FEW), (256, FEW))
+COUNTED = ((1, FEW), (FEW, FEW), (FEW, MANY), (64, FEW), (MOST_RULES - OF_CHAIN, FEW))
 #: Of a scrape in milliseconds, of a large ruleset, and of ports in milliseconds a minute.
 SCRAPE, LARGE, PORTS = 0.2, 1.2, 100
 FLOWS, USED = 200_000, (0.3, 0.6, 0.9)

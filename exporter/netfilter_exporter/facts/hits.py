@@ -21,7 +21,7 @@ from netfilter_exporter.kernel.modules.reader import ModuleReader, read_forced_u
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER
 from netfilter_exporter.kernel.rulesets import LegacyReader, NftablesReader, life
 from netfilter_exporter.kernel.xtables import tables as xtables
-from netfilter_exporter.rules.counted import MOST_CHAINS, MOST_RULES, CountedRule, CountedRules
+from netfilter_exporter.rules.counted import MOST_RULES, OF_CHAIN, CountedRule, CountedRules
 from netfilter_exporter.rules.families import Backend, Family
 from netfilter_exporter.rules.reachability import Translation
 
@@ -153,7 +153,9 @@ def _read_legacy(host: Host, gate: _Gate, family: Family, reader: LegacyReader) 
 def _require_counted(what: str, counted: CountedRules) -> None:
     """Raise where there is nothing to read, or too much."""
     if counted.too_many:
-        limits = f"{MOST_RULES} rules in {MOST_CHAINS} chains"
-        raise Inconclusive(f"{what}: counters of more than {limits} are not read")
+        raise Inconclusive(
+            f"{what}: counters are not read, to save CPU: more than {MOST_RULES} rules, each chain "
+            f"with {OF_CHAIN} more"
+        )
     if not counted.rules:
         raise NoData(f"{what}: no NAT rule has a counter")

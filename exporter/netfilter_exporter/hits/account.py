@@ -51,6 +51,14 @@ class Hits(NamedTuple):
 Fits = Callable[[CountedRule], bool]
 
 
+class _Alike(NamedTuple):
+    """Positions in a reading of rules that are alike."""
+
+    actions: Mapping[tuple[Family, Action], Sequence[int]]
+    families: Mapping[Family, Sequence[int]]
+    named: Mapping[str, Sequence[int]]
+
+
 class Account:
     """The account of one ruleset; not for several threads."""
 
@@ -58,15 +66,20 @@ class Account:
         self._before: dict[Hashable, int] | None = None
         self._state: Hashable | None = None
         self._translations: Counter[tuple[Family, Action]] = Counter()
-        self._named: dict[str, tuple[Fits, int]] = {}
+        self._named: Counter[str] = Counter()
+        self._fits: Mapping[str, Fits] = {}
+        self._rules: list[CountedRule] = []
+        self._alike = _Alike({}, {}, {})  #: of these rules
 
     def name(self, rules: Mapping[str, Fits]) -> None:
         """Count the hits of these rules by name; those of a name that stays go on."""
-        before = self._named
-        self._named = {
-            name: before.get(name, (fits, 0)) if before.get(name, (None,))[0] == fits else (fits, 0)
-            for name, fits in rules.items()
-        }
+        if rules == self._fits:
+            return
+        for name in self._fits:
+            if self._fits[name] != rules.get(name):
+                del self._named[name]
+        self._fits = rules
+        self._alike = self._group(self._rules)
 
     def has_fallen(self, found: Readings) -> bool:
         """Return whether a counter is smaller than before."""
@@ -75,45 +88,59 @@ class Account:
 
     def take(self, found: Readings) -> Hits:
         """Add what was counted since the reading before."""
-        rules = found.rules
         in_place = found.state is not None and found.state == self._state
-        hits = [self._hits(each, in_place=in_place) for each in rules]
+        hits = self._hits(found.rules, in_place=in_place)
         self._state = found.state
-        self._before = {each.key: each.packets for each in rules}
-        alike: dict[tuple[frozenset[Family], Action], list[int | None]] = {}
-        for each, number in zip(rules, hits):
-            alike.setdefault((each.rule.families, each.rule.action), []).append(number)
-        counted: Counter[Family] = Counter()
-        translations: dict[tuple[Family, Action], int] = {}
-        for (families, action), numbers in alike.items():
-            known = [number for number in numbers if number is not None]
-            for family in families:
-                counted[family] += len(known)
-                self._translations[family, action] += sum(known)
-                translations[family, action] = self._translations[family, action]
-        return Hits(translations, counted, self._add_named(rules, hits))
+        self._before = {key: packets for _, key, packets in found.rules}
+        rules = [each.rule for each in found.rules]
+        if rules != self._rules:
+            self._rules, self._alike = rules, self._group(rules)
+        actions, families, named = self._alike
+        for what, places in actions.items():
+            self._translations[what] += sum(hits[place] or 0 for place in places)
+        for name, places in named.items():
+            self._named[name] += sum(hits[place] or 0 for place in places)
+        return Hits(
+            {what: self._translations[what] for what in actions},
+            {family: _known(hits, places) for family, places in families.items()},
+            {name: self._named[name] for name in named},
+        )
 
-    def _hits(self, found: Reading, *, in_place: bool) -> int | None:
-        """Return the hits of a rule since the reading before, None where they are unknown.
+    def _hits(self, found: Sequence[Reading], *, in_place: bool) -> list[int | None]:
+        """Return the hits of rules since the reading before, None where they are unknown.
 
         `in_place`: a counter that fell was zeroed. Otherwise its rule may have been replaced, and
         what the new one began with is unknown.
         """
         if self._before is None:  # the account begins
-            return 0
-        before = self._before.get(found.key)
-        if before is not None and found.packets >= before:
-            return found.packets - before
-        if before is not None and in_place:
-            return found.packets
-        return None if found.packets else 0
+            return [0] * len(found)
+        before = self._before
+        return [
+            packets - old
+            if (old := before.get(key)) is not None and packets >= old
+            else _since_fall(packets, zeroed=in_place and old is not None)
+            for _, key, packets in found
+        ]
 
-    def _add_named(self, found: Sequence[Reading], hits: Sequence[int | None]) -> dict[str, int]:
-        known: dict[str, int] = {}
-        for name, (fits, before) in self._named.items():
-            fitting = [number for each, number in zip(found, hits) if fits(each.rule)]
-            now = before + sum(number or 0 for number in fitting)
-            self._named[name] = fits, now
-            if fitting:
-                known[name] = now
-        return known
+    def _group(self, rules: Sequence[CountedRule]) -> _Alike:
+        actions: dict[tuple[Family, Action], list[int]] = {}
+        families: dict[Family, list[int]] = {}
+        for place, rule in enumerate(rules):
+            for family in rule.families:
+                actions.setdefault((family, rule.action), []).append(place)
+                families.setdefault(family, []).append(place)
+        fitting = {
+            name: [place for place, rule in enumerate(rules) if fits(rule)]
+            for name, fits in self._fits.items()
+        }
+        return _Alike(actions, families, {name: found for name, found in fitting.items() if found})
+
+
+def _known(hits: Sequence[int | None], places: Sequence[int]) -> int:
+    """Return of how many the hits are known."""
+    return sum(hits[place] is not None for place in places)
+
+
+def _since_fall(packets: int, *, zeroed: bool) -> int | None:
+    """Return the hits of a rule that is new, or whose counter fell."""
+    return packets if zeroed or not packets else None

@@ -17,7 +17,7 @@ from netfilter_exporter.hits.account import Changed, Reading, Readings
 from netfilter_exporter.kernel.netlink.attributes import pack_name
 from netfilter_exporter.kernel.netlink.connection import Connection, Interrupted
 from netfilter_exporter.kernel.netlink.messages import NetlinkError, nfgenmsg
-from netfilter_exporter.kernel.nft.counters import RuleCounter, make_parser, read_counters
+from netfilter_exporter.kernel.nft.counters import ChainCounters, ChainReader
 from netfilter_exporter.kernel.nft.maps import TableKey
 from netfilter_exporter.kernel.nft.tables import parse_table, read_generation
 from netfilter_exporter.kernel.nft.uapi import NFT_MSG_GETTABLE, NFTA_TABLE_NAME
@@ -26,7 +26,7 @@ from netfilter_exporter.rules.counted import ChainPlace, CountedRule, CountedRul
 from netfilter_exporter.rules.families import NFPROTO_OF
 
 #: The handle of a table, and the rules of a chain but for their counters.
-Layout = dict[ChainPlace, "tuple[int, tuple[bytes, ...]]"]
+Layout = dict[ChainPlace, "tuple[int, Sequence[bytes]]"]
 
 
 class _Known(NamedTuple):
@@ -49,7 +49,7 @@ class NftablesCounters:
     def __init__(self) -> None:
         self._known: _Known | None = None
         self._lives = _Lives(0, {})
-        self._parse = make_parser()
+        self._readers: dict[ChainPlace, ChainReader] = {}
 
     def read(self, connection: Connection, last: Nftables) -> Readings:
         """Return the counter of each rule that the `last` reading of the ruleset found.
@@ -69,14 +69,9 @@ class NftablesCounters:
         wanted = last.facts.counted
         generation = read_generation(connection)
         lives = self._lives_of(connection, generation, {*map(_table, wanted.chains)})
-        found = {
-            place: read_counters(connection, _table(place), place.chain, self._parse)
-            for place in wanted.chains
-        }
-        layout: Layout = {
-            place: (lives[_table(place)], tuple(counter.others for counter in counters))
-            for place, counters in found.items()
-        }
+        self._readers = {place: self._reader_of(place) for place in wanted.chains}
+        found = {place: reader.read(connection) for place, reader in self._readers.items()}
+        layout = {place: (lives[_table(place)], each.rules) for place, each in found.items()}
         same = read_generation(connection) == generation
         self._lives = _Lives(generation if same else 0, lives)
         if same and last.exact and generation == last.generation:
@@ -84,11 +79,12 @@ class NftablesCounters:
         elif self._known != (wanted, layout):
             raise Changed("nftables counters: the rules changed since they were read")
         # Kernels before v4.16 give tables no handle, and a new table begins with the same handles.
-        readings = [
-            _reading(rule, found[rule.place], lives[_table(rule.place)] or -generation)
-            for rule in wanted.rules
-        ]
+        ages = {place: life or -generation for place, (life, _) in layout.items()}
+        readings = [_reading(rule, found[rule.place], ages[rule.place]) for rule in wanted.rules]
         return Readings(readings, generation if same else None)
+
+    def _reader_of(self, place: ChainPlace) -> ChainReader:
+        return self._readers.get(place) or ChainReader(_table(place), place.chain)
 
     def _lives_of(
         self, connection: Connection, generation: int, tables: AbstractSet[TableKey]
@@ -99,11 +95,12 @@ class NftablesCounters:
         return {key: _read_life(connection, key) for key in tables}
 
 
-def _reading(rule: CountedRule, counters: Sequence[RuleCounter], life: int) -> Reading:
-    if rule.position >= len(counters) or counters[rule.position].packets is None:
+def _reading(rule: CountedRule, found: ChainCounters, age: int) -> Reading:
+    """Return the counter of a rule; `age` is different in each life of its table."""
+    packets = found.packets.get(rule.position)
+    if packets is None:
         raise Changed("nftables counters: a rule is gone")
-    counter = counters[rule.position]
-    return Reading(rule, (rule.place, life, counter.others), counter.packets or 0)
+    return Reading(rule, (rule.place, age, found.rules[rule.position]), packets)
 
 
 def _table(place: ChainPlace) -> TableKey:
