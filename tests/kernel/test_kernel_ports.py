@@ -64,6 +64,19 @@ def test_a_table_larger_than_a_sample(router):
     assert ratio[UDP] == pytest.approx(used / 4000, rel=0.01)
 
 
+@pytest.mark.parametrize("used", [500, 800, 1000])
+def test_a_range_of_a_thousand_next_to_others(router, used):
+    """Within a tenth of the truth. The kernel does not find the last free ones."""
+    load(router, f"meta l4proto {{ tcp, udp }} snat to {WAN}:10000-10999")
+    for first in range(0, used, 500):
+        router.client.call(hits.open_flows, SERVER, PORT, min(used - first, 500))
+    router.client.call(ports.open_towards_many, SERVER, 20000, 3000)
+    ratio, size = router.router.call(ports.look)
+    assert size == {UDP: 1000}
+    assert used * 0.95 <= truth(router) <= used
+    assert ratio[UDP] == pytest.approx(truth(router) / 1000, rel=0.1)
+
+
 @pytest.mark.parametrize(
     "rule",
     [
