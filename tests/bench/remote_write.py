@@ -21,13 +21,17 @@ def encoded_labels(labels: Mapping[str, str]) -> bytes:
     )
 
 
-def series(labels: bytes, samples: Iterable[tuple[int, float]]) -> bytes:
-    """Return a TimeSeries as a field of a WriteRequest; samples are (milliseconds, value)."""
-    encoded = [
+def encoded_samples(samples: Iterable[tuple[int, float]]) -> bytes:
+    """Return samples, each (milliseconds, value), as fields of a TimeSeries."""
+    return b"".join(
         _field(2, b"\x09" + struct.pack("<d", value) + b"\x10" + _varint(time))
         for time, value in samples
-    ]
-    return _field(1, labels + b"".join(encoded))
+    )
+
+
+def series(labels: bytes, samples: bytes) -> bytes:
+    """Return a TimeSeries of what is encoded as a field of a WriteRequest."""
+    return _field(1, labels + samples)
 
 
 def send(url: str, found: Sequence[bytes]) -> None:
