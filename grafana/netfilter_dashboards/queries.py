@@ -106,6 +106,8 @@ RECORDED = {
     ("sum", "nat_rules"): "job_instance_family:netfilter_nat_rules:sum",
     ("max", "conntrack_tracking"): "job_instance_family:netfilter_conntrack_tracking:max",
     ("max", "forwarding_enabled"): "job_instance_family:netfilter_forwarding_enabled:max",
+    ("max", "nat_forwarded_rules"): "job_instance_family:netfilter_nat_forwarded_rules:max",
+    ("min", "nat_readable"): "job_instance_family:netfilter_nat_readable:min",
 }
 
 

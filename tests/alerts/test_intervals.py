@@ -48,6 +48,26 @@ def test_every_alert_fires_and_does_not_flap(tmp_path, interval):
     assert not unsteady(short, rules_for(interval), interval, tmp_path)
 
 
+def of_tickets():
+    """Return the names of the alerts whose groups have an interval."""
+    slow = [group for group in RULES["groups"] if group.get("interval") == "3m"]
+    return {rule["alert"] for group in slow for rule in group["rules"] if "alert" in rule}
+
+
+@pytest.mark.parametrize("interval", [60, 300])
+def test_tickets_do_not_flap_in_groups_that_are_evaluated_less_often(tmp_path, interval):
+    """The same for tickets, with every rule evaluated as seldom as theirs are: each 3 minutes."""
+    names = of_tickets()
+    short = [
+        each
+        for each in SCENARIOS
+        if each.since <= SHORT and each.alert.name in names and each.alert.severity != "critical"
+    ]
+    asked = [{"alertname": name} for name in names]
+    rules = rule_tests.needed(rules_for(interval), {"alert_rule_test": asked})
+    assert not unsteady(short, rules, interval, tmp_path, evaluation=180)
+
+
 def test_alerts_with_hours_of_history_fire_at_the_longest_interval(tmp_path):
     """The same for those whose history takes hours, at five minutes."""
     # A table that fills cannot stay as it is; it is judged by recorded series over hours.

@@ -69,21 +69,36 @@ def test_no_key_is_given_twice(path):
 
 
 def test_groups_are_those_that_are_promised():
-    """Seven groups of alerts of at most 20 rules, samples and history of each, one of fleets."""
-    sizes = {group["name"]: len(group["rules"]) for group in LOADED["groups"]}
-    assert max(sizes.values()) <= 20
-    with_alerts = {g["name"] for g in LOADED["groups"] if any("alert" in r for r in g["rules"])}
-    with_alerts.remove("netfilter-fleet")
-    del sizes["netfilter-fleet"]
-    assert with_alerts == {
-        f"netfilter-{n}"
-        for n in (
-            *("exporter", "conntrack", "namespaces"),
-            *("nat", "matches", "flows", "configuration"),
-        )
+    """A topic has groups of pages, tickets, samples and history, each of at most 20 rules."""
+    assert max(len(group["rules"]) for group in LOADED["groups"]) <= 20
+    intervals = {group["name"]: group.get("interval") for group in LOADED["groups"]}
+    topics = ("nat", "matches", "flows", "conntrack", "namespaces", "exporter", "configuration")
+    expected = {"netfilter-fleet": None, "netfilter-states": "2m"}
+    for topic in topics:
+        expected[f"netfilter-{topic}"] = "3m" if topic == "matches" else None
+        expected[f"netfilter-{topic}-samples"] = "10m"
+        expected[f"netfilter-{topic}-history"] = "2m30s"
+        if topic not in {"matches", "namespaces"}:
+            expected[f"netfilter-{topic}-tickets"] = "3m"
+    assert intervals == expected
+
+
+def test_pages_are_evaluated_as_often_as_prometheus_does():
+    """Critical alerts, and what they read of now, are in no group with an interval."""
+    slow = {
+        rule["record"]
+        for group in LOADED["groups"]
+        if "interval" in group and not group["name"].endswith("-history")
+        for rule in group["rules"]
+        if "record" in rule
     }
-    beside = {f"{name}-{what}" for name in with_alerts for what in ("samples", "history")}
-    assert sizes.keys() - with_alerts == beside
+    for group in LOADED["groups"]:
+        pages = [r for r in group["rules"] if r.get("labels", {}).get("severity") == "critical"]
+        assert not ("interval" in group and pages)
+        if "interval" not in group:
+            for rule in group["rules"]:
+                read = {selector.name for selector, _, _ in trees.selectors(TREES[id(rule)])}
+                assert not read & slow, rule
 
 
 def test_only_keys_that_prometheus_2_42_knows():

@@ -286,10 +286,11 @@ def test_the_recorded_verdict_is_that_of_the_dashboards():
     ipv4 = queries.metric("forwarding_enabled", 'family="ipv4"')
     recorded = {
         queries.DROPS: "job_instance:netfilter_conntrack_unplaced:increase5m",
-        queries.RULES: "job_instance_family:netfilter_nat_rules:sum",
-        queries.TRACKING: "job_instance_family:netfilter_conntrack_tracking:max",
-        queries.FORWARDING: forwarding,
         queries.by(queries.FAMILY, "max", ipv4): f'{forwarding}{{family="ipv4"}}',
+        **{
+            queries.by(queries.FAMILY, operator, queries.metric(name)): series
+            for (operator, name), series in queries.RECORDED.items()
+        },
     }
     for raw, name in recorded.items():
         asked = asked.replace(raw, name)
