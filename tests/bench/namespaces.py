@@ -145,7 +145,7 @@ def idle(name: str, helper: RunningHelper, *flags: str) -> tuple[float, float]:
     """
     with contextlib.closing(measures.exporter(name, *flags)) as server:
         server.scrape()
-        wait_for_sample(helper)  # which reads the rules
+        wait_for_sample(helper)  # it may be the first one, which sets no pace
         wait_for_sample(helper)
         began = time.monotonic()
         before = server.cpu(), machine.cpu_of(helper.process.pid)
@@ -157,11 +157,13 @@ def idle(name: str, helper: RunningHelper, *flags: str) -> tuple[float, float]:
 
 
 def wait_for_sample(helper: RunningHelper) -> None:
-    """Return shortly after the helper has worked for a sample."""
+    """Return shortly after the helper has worked for a sample, and is done with it."""
     before = machine.cpu_of(helper.process.pid)
     while machine.cpu_of(helper.process.pid) == before:
         time.sleep(0.2)
-    time.sleep(1)
+    while (now := machine.cpu_of(helper.process.pid)) != before:
+        before = now
+        time.sleep(1)
 
 
 def oldest(helper: RunningHelper) -> float:
