@@ -6,7 +6,7 @@ from netfilter_exporter.facts.passage import queue_listeners
 from support import inside
 from support.namespace import Failed
 from support.page import Page
-from support.router import PORT, SERVER, WAN, Router
+from support.router import CLIENT, LAN, PORT, SERVER, WAN, Router
 
 MASQUERADE = """
 table ip n { chain p { type nat hook postrouting priority 100; oifname wan0 masquerade; }; }
@@ -160,6 +160,83 @@ def test_a_network_that_is_closed_on_purpose(network):
     )
     assert network.source() == WAN
     assert blocked(network) == set()
+
+
+BOGONS = "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 172.16.0.0/12, 192.168.0.0/16, 224.0.0.0/3"
+OTHERS = "172.16.0.0/12, 192.0.2.0/24"
+LITERAL = [f"ip saddr {network} drop" for network in ("10.0.0.0/8", "172.16.0.0/12")]
+
+
+def listed(*networks):
+    """Return a set of networks."""
+    return f"set l {{ type ipv4_addr; flags interval; elements = {{ {', '.join(networks)} }}; }};"
+
+
+#: Rules that drop by the source, and whether the LAN passes.
+BY_SOURCE = {
+    "a list in raw": (base("prerouting", -300, "ip saddr @l drop", also=listed(BOGONS)), False),
+    "a list": (base("forward", -1, "ip saddr @l drop", also=listed(BOGONS)), False),
+    "a list behind accepts": (
+        base("forward", -1, REPLIES, "ip saddr @l reject", also=listed(BOGONS)),
+        False,
+    ),
+    "a set without a name": (base("forward", 0, f"ip saddr {{ {BOGONS} }} drop"), False),
+    "rules": (base("forward", 0, *LITERAL, "ip saddr 192.168.0.0/16 drop"), False),
+    "a list at the uplink": (
+        base("prerouting", -300, "iifname wan0 ip saddr @l drop", also=listed(BOGONS)),
+        True,
+    ),
+    "a list of others": (base("forward", 0, "ip saddr @l drop", also=listed(OTHERS)), True),
+    "one host": (base("forward", 0, "ip saddr 10.77.0.9 drop"), True),
+    "an accept before it": (
+        base("forward", 0, "iifname lan0 accept", "ip saddr @l drop", also=listed(BOGONS)),
+        True,
+    ),
+    "a list of those that may pass": (
+        base("forward", 0, REPLIES, "ip saddr @l accept", policy="drop", also=listed(BOGONS)),
+        True,
+    ),
+    "all that is not in a list": (
+        base("forward", 0, "iifname lan0 ip saddr != @l drop", also=listed(BOGONS)),
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize(("rules", "passes"), BY_SOURCE.values(), ids=BY_SOURCE)
+def test_lists_of_networks(network, rules, passes):
+    """A list that has private networks belongs to the uplink."""
+    network.router.sh(f"ip route add default via {SERVER}")
+    network.router.run("nft", "-f", "-", stdin=rules)
+    assert (network.source() == WAN) is passes
+    assert blocked(network) == (set() if passes else {"lan0"})
+
+
+def test_a_list_that_changes(network):
+    """One process sees that the network is taken from the list, and put there again."""
+    network.router.sh(f"ip route add default via {SERVER}")
+    rules = base("forward", 0, "ip saddr @l drop", also=listed(BOGONS))
+    network.router.run("nft", "-f", "-", stdin=rules)
+    assert (network.source(), blocked(network)) == (None, {"lan0"})
+    network.router.sh("nft delete element inet f l '{ 10.0.0.0/8 }'")
+    assert (network.source(), blocked(network)) == (WAN, set())
+    network.router.sh("nft add element inet f l '{ 10.0.0.0/8 }'")
+    assert (network.source(), blocked(network)) == (None, {"lan0"})
+
+
+def test_what_is_behind_a_network(network):
+    """Further networks may be behind one that is dropped, or that no rule accepts."""
+    network.router.sh(f"ip route add default via {SERVER}")
+    network.client.sh("ip address add 10.88.0.2/32 dev lo")
+    network.router.sh(f"ip route add 10.88.0.0/16 via {CLIENT}")
+    drop = base("forward", 0, "ip saddr 10.77.0.0/24 drop")
+    accept = base("forward", 0, REPLIES, "ip saddr 10.88.0.0/16 accept", policy="drop")
+    for rules in (drop, accept):
+        network.router.run("nft", "-f", "-", stdin=f"flush ruleset; {rules}")
+        for source, seen in ((CLIENT, None), ("10.88.0.2", WAN)):
+            network.client.sh(f"ip route replace default via {LAN} src {source}")
+            assert network.source() == seen
+        assert blocked(network) == set()
 
 
 def listeners():

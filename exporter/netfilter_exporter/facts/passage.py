@@ -13,9 +13,10 @@ from netfilter_exporter.facts.forwarding import (
     ipv4_forwarding,
     ipv6_forwarding,
 )
-from netfilter_exporter.facts.rulesets import Ruleset, rulesets
+from netfilter_exporter.facts.rulesets import Ruleset, generation, rulesets
 from netfilter_exporter.facts.set_contents import SetReader
 from netfilter_exporter.facts.snapshot import Snapshot, fact
+from netfilter_exporter.flows.networks import PRIVATE, SPECIAL, Prefixes
 from netfilter_exporter.kernel import addresses, files, route
 from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
@@ -42,6 +43,13 @@ _ANYWHERE = {
     Family.IPV6: (bytes.fromhex("2600" + 27 * "0" + "1"), bytes.fromhex("2a00" + 27 * "0" + "1")),
 }
 _SOURCE = {Family.IPV4: Field.SOURCE_IPV4, Family.IPV6: Field.SOURCE_IPV6}
+_SPECIAL = Prefixes(SPECIAL)
+_PRIVATE = [
+    (int(each.network_address), int(each.broadcast_address))
+    for each in PRIVATE
+    if each.version == 4
+]
+_RFC1918 = _PRIVATE[:3]
 #: Interfaces of a family that are judged: with more of them, none is.
 _MOST = 512
 _ANONYMOUS = "__set"  #: how libnftnl and libnftables name sets that stand in a rule
@@ -96,11 +104,26 @@ def _of_family(
     names = _forwarding(snapshot, family)
     if not names or len(names) > _MOST:
         return
-    blocks = {name: _block(snapshot, family, name, found, sets) for name in names}
+    arriving = {name: Incoming(family, name, interfaces(snapshot).get(name, 0)) for name in names}
+    blocks = {name: _block(snapshot, arriving[name], found, sets) for name in names}
     named = frozenset(_named(scopes, Field.OUTPUT_INTERFACE))
-    if not any(block for name, block in blocks.items() if name not in named):
-        return  # as on most gateways, which let nothing in from the uplink
-    judged = _inside(snapshot, family, [name for name in names if name not in named])
+    inside = [each for each in arriving.values() if each.interface not in named]
+    closed: list[Blocked] = []
+    if any(blocks[each.interface] for each in inside):  # not so on most gateways
+        closed += _closed(snapshot, inside, blocks, found, scopes)
+    yield from closed or _by_source(snapshot, inside, found, sets, scopes)
+
+
+def _closed(
+    snapshot: Snapshot,
+    inside: Sequence[Incoming],
+    blocks: Mapping[str, tuple[Backend, Block] | None],
+    found: Sequence[Ruleset],
+    scopes: Sequence[Sequence[Match] | None],
+) -> Iterator[Blocked]:
+    """Yield the interfaces that something serves, of those that are blocked."""
+    family = inside[0].family
+    judged = _inside(snapshot, family, [each.interface for each in inside])
     accepted = frozenset().union(*(e.facts.passage.accepts for e in found if e.facts))
     served = _served(snapshot, family, judged, scopes)
     rest = [name for name in judged if name not in served]
@@ -109,6 +132,46 @@ def _of_family(
         block = blocks[name]
         if block and (name in accepted or name in served or useless):
             yield Blocked(family, name, *block)
+
+
+def _by_source(
+    snapshot: Snapshot,
+    arriving: Sequence[Incoming],
+    found: Sequence[Ruleset],
+    sets: SetReader,
+    scopes: Sequence[Sequence[Match] | None],
+) -> Iterator[Blocked]:
+    """Yield the interfaces of private networks, if all of them and any private source is dropped.
+
+    That is how a list of networks that have no place on the internet blocks what is behind a host.
+    Where one may pass, others may be closed on purpose; and behind a network may be further ones.
+    Of IPv6 nothing is said: unique local addresses are seldom for the internet.
+    """
+    compare = any(each.facts and each.facts.passage.compares_sources for each in found)
+    family = Family.IPV4
+    if not arriving or arriving[0].family is not family or not compare:
+        return
+    names = _inside(snapshot, family, [each.interface for each in arriving])
+    if not (_translate_any(scopes) or _served(snapshot, family, names, scopes)):
+        return
+    networks = _networks(snapshot, family)
+    blocked = []
+    for each in (each for each in arriving if each.interface in names):
+        own = [_private_of(network) for (network,) in networks.get(each.number, ())]
+        sources = dict.fromkeys((*own, *_RFC1918))
+        blocks = [
+            _block(snapshot, each._replace(sources=(source,)), found, sets) if source else None
+            for source in sources
+        ]
+        if not own or not blocks[0] or not all(blocks):
+            return
+        blocked.append(Blocked(family, each.interface, *blocks[0]))
+    yield from blocked
+
+
+def _private_of(network: tuple[int, int]) -> tuple[int, int] | None:
+    """Return the private network of the registries that a network is in."""
+    return next((p for p in _PRIVATE if p[0] <= network[0] and network[1] <= p[1]), None)
 
 
 def _scopes(found: Sequence[Ruleset], family: Family) -> Iterator[Sequence[Match] | None]:
@@ -132,9 +195,9 @@ def _forwarding(snapshot: Snapshot, family: Family) -> list[str]:
 
 
 def _block(
-    snapshot: Snapshot, family: Family, name: str, found: Sequence[Ruleset], sets: SetReader
+    snapshot: Snapshot, incoming: Incoming, found: Sequence[Ruleset], sets: SetReader
 ) -> tuple[Backend, Block] | None:
-    incoming = Incoming(family, name, interfaces(snapshot).get(name, 0))
+    family = incoming.family
     here = [each for each in found if family in each.families]
     for each in here:
         if each.facts is not None:
@@ -144,11 +207,23 @@ def _block(
                 incoming,
                 queue_listeners(snapshot),
                 published=published,
-                contents=functools.partial(_states, sets),
+                contents=functools.partial(_content, sets, incoming),
+                stamp=generation(snapshot) if incoming.sources else None,
             )
             if block is not None:
                 return each.backend, block
     return None
+
+
+def _content(sets: SetReader, incoming: Incoming, table: Table, match: InSet) -> Match:
+    """Return a match on what a set holds, as far as these flows go: networks, or states."""
+    if match.fields == (_SOURCE[incoming.family],) and incoming.sources:
+        size = _SOURCE[incoming.family].size
+        networks = [tuple(n.to_bytes(size, "big") for n in pair) for pair in incoming.sources]
+        if all(sets.covers(table.families, table.name, match.name, (a, b)) for a, b in networks):
+            return ranged(_SOURCE[incoming.family], incoming.sources, negated=match.negated)
+        return match
+    return _states(sets, table, match)
 
 
 def _states(sets: SetReader, table: Table, match: InSet) -> Match:
@@ -219,10 +294,12 @@ def _served(
 
 
 def _networks(snapshot: Snapshot, family: Family) -> Mapping[int, Sequence[Intervals]]:
-    """Return the networks of each interface, by its index."""
+    """Return the networks of each interface, by its index, but for link-local ones."""
     connection = snapshot.connection(NETLINK_ROUTE)
     found: dict[int, list[Intervals]] = {}
     for each in addresses.read_networks(connection, family):
+        if addresses.packed(family, each.first) in _SPECIAL:
+            continue
         found.setdefault(each.interface, []).append(((each.first, each.last),))
     return found
 

@@ -9,6 +9,7 @@ from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.ipset import Ipset
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER
+from netfilter_exporter.kernel.nft import sets
 from netfilter_exporter.kernel.nft.maps import MapKey
 from netfilter_exporter.kernel.nft.sets import SetContents, read_contents
 from netfilter_exporter.rules.families import NFPROTO_OF, Family
@@ -25,6 +26,7 @@ class _Known:
     def __init__(self) -> None:
         self.generation: tuple[int, int] | None = None  #: with the life of nf_tables
         self.sets: dict[MapKey, tuple[float, SetContents | None]] = {}
+        self.covers: dict[tuple[MapKey, tuple[bytes, bytes]], bool] = {}
         self.ipsets: dict[int, tuple[float, Ipset | None]] = {}
 
 
@@ -67,6 +69,25 @@ class SetReader:
         known[key] = self._now, found
         return found
 
+    def covers(
+        self, families: frozenset[Family], table: str, name: str, network: tuple[bytes, bytes]
+    ) -> bool:
+        """Return whether an interval of a set holds a network, by its first and last address.
+
+        Of sets that change by themselves, and of sets without intervals, nothing is said.
+        """
+        found = self.read(families, table, name)
+        if found is None or found.empty or found.changes or found.keys is not None:
+            return False
+        key: MapKey = ((NFPROTO_OF[families], table), name)
+        known = self._known.covers
+        if (key, network) not in known:
+            try:
+                known[key, network] = sets.covers(self._connection(), key, *network)
+            except ReadError:
+                known[key, network] = False
+        return known[key, network]
+
     def read_ipset(self, number: int) -> Ipset | None:
         """Return a set of ipset; None: it is unknown."""
         known = self._known.ipsets
@@ -95,6 +116,7 @@ class SetReader:
         if current != self._known.generation:
             self._known.generation = current
             self._known.sets.clear()
+            self._known.covers.clear()
 
     def _connection(self) -> Connection:
         """Return a separate connection; the rules could be read, so asking loads nothing."""

@@ -35,6 +35,9 @@ _MOST_WALKED = 20_000
 _MOST_KEPT = 2048
 
 
+_DROPPING = frozenset({Verdict.DROP, Verdict.JUMP, Verdict.GOTO})
+_SOURCES = frozenset({Field.SOURCE_IPV4, Field.SOURCE_IPV6})
+
 #: Returns a match on what a set of a table holds, where that is known, or the match on the set.
 Contents = Callable[[Table, InSet], Match]
 
@@ -62,10 +65,11 @@ class Passage:
     tables: list[Table] = dataclasses.field(default_factory=list)
     #: those that may translate destinations of what arrives, if a rule of `tables` compares that
     publishing: list[Table] = dataclasses.field(default_factory=list)
-    _known: dict[tuple[Incoming, frozenset[int] | None, bool], Block | None] = dataclasses.field(
-        default_factory=dict
+    _known: dict[tuple[Incoming, frozenset[int] | None, bool, object], Block | None] = (
+        dataclasses.field(default_factory=dict)
     )
     _named: frozenset[str] | None = None
+    _by_source: bool | None = None
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -101,14 +105,15 @@ class Passage:
         *,
         published: bool = False,
         contents: Contents = _unread,
+        stamp: object = None,
     ) -> Block | None:
         """Return what drops all new flows of an interface.
 
         `listeners` are the queues that a program listens to; None: unknown. `published`: rules of
         the other backend may translate their destinations. `contents` must return the same for a
-        set as long as the ruleset is the same.
+        set as long as the ruleset and `stamp` are the same.
         """
-        key = incoming, listeners, published
+        key = incoming, listeners, published, stamp
         if key not in self._known:
             if len(self._known) >= _MOST_KEPT:
                 self._known.clear()
@@ -147,6 +152,13 @@ class Passage:
                 found = walk.dropped_at or ("", 0, None)
                 return Block(table.families, table.name, name, hook, *found)
         return None
+
+    @property
+    def compares_sources(self) -> bool:
+        """Whether a rule that forwarded packets may meet drops some by their source, or a jump."""
+        if self._by_source is None:
+            self._by_source = any(map(_drops_by_source, self.tables))
+        return self._by_source
 
     @property
     def accepts(self) -> frozenset[str]:
@@ -316,6 +328,27 @@ def _asks_for_published(table: Table) -> bool:
 
 def _compares_status(match: Match) -> bool:
     return isinstance(match, (Bits, Range)) and match.field is Field.CT_STATUS
+
+
+def _drops_by_source(table: Table) -> bool:
+    """Return whether some rule may: by the first rule of each form, from the base chains on."""
+    todo = [name for name, chain in table.chains.items() if chain.sees_forwarded]
+    seen, forms = set(todo), set()
+    for name in todo:  # grows while it is walked
+        for rule, detail in zip(table.rules(name), table.details(name)):
+            if rule.verdict in _DROPPING and id(rule.form) not in forms:
+                forms.add(id(rule.form))
+                if any(map(_compares_source, detail.matches)):
+                    return True
+            new = [target for target in rule.targets if target not in seen]
+            seen.update(new)
+            todo += new
+    return False
+
+
+def _compares_source(match: Match) -> bool:
+    fields = match.fields if isinstance(match, InSet) else (getattr(match, "field", None),)
+    return any(field in _SOURCES for field in fields)
 
 
 def _is_judged(chain: Chain) -> bool:

@@ -7,12 +7,19 @@ set is read to its end: the connection is closed behind its first datagrams.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from netfilter_exporter.kernel.netlink.attributes import attribute_map, be32, pack_name
+from netfilter_exporter.kernel.netlink.attributes import (
+    attribute_map,
+    be32,
+    nest,
+    pack,
+    pack_name,
+)
 from netfilter_exporter.kernel.netlink.connection import Connection
-from netfilter_exporter.kernel.netlink.messages import nfgenmsg, nfnetlink_map
+from netfilter_exporter.kernel.netlink.messages import NetlinkError, nfgenmsg, nfnetlink_map
 from netfilter_exporter.kernel.nft.maps import MapKey, ask_set, elements
 from netfilter_exporter.kernel.nft.uapi import (
     NFT_MSG_GETSETELEM,
@@ -22,9 +29,11 @@ from netfilter_exporter.kernel.nft.uapi import (
     NFT_SET_INTERVAL,
     NFT_SET_TIMEOUT,
     NFTA_DATA_VALUE,
+    NFTA_LIST_ELEM,
     NFTA_SET_ELEM_EXPIRATION,
     NFTA_SET_ELEM_FLAGS,
     NFTA_SET_ELEM_KEY,
+    NFTA_SET_ELEM_LIST_ELEMENTS,
     NFTA_SET_ELEM_LIST_SET,
     NFTA_SET_ELEM_LIST_TABLE,
     NFTA_SET_ELEM_TIMEOUT,
@@ -60,6 +69,35 @@ def read_contents(connection: Connection, key: MapKey) -> SetContents:
     keys = tuple(each for each in found if each is not None)
     plain = complete and len(keys) == len(found) and not flags & NFT_SET_INTERVAL
     return SetContents(complete and not found, changes, keys if plain else None)
+
+
+def covers(connection: Connection, key: MapKey, first: bytes, last: bytes) -> bool:
+    """Return whether one interval of an interval set holds both addresses, and all in between.
+
+    Raises `ReadError`; NetlinkError with EINVAL where the set has no intervals.
+    """
+    begins = _begin(connection, key, first)
+    return begins is not None and begins == _begin(connection, key, last)
+
+
+def _begin(connection: Connection, key: MapKey, address: bytes) -> bytes | None:
+    """Return where the interval that an address is in begins; nft_rbtree_get (v6.18)."""
+    (family, table), name = key
+    element = nest(NFTA_LIST_ELEM, nest(NFTA_SET_ELEM_KEY, pack(NFTA_DATA_VALUE, address)))
+    request = (
+        nfgenmsg(family)
+        + pack_name(NFTA_SET_ELEM_LIST_TABLE, table)
+        + pack_name(NFTA_SET_ELEM_LIST_SET, name)
+        + nest(NFTA_SET_ELEM_LIST_ELEMENTS, element)
+    )
+    try:
+        answer = connection.ask("nftables GETSETELEM", NFT_MSG_GETSETELEM, request)
+    except NetlinkError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    found = (attribute_map(each) for each in elements(answer))
+    return next((bytes(attribute_map(e[NFTA_SET_ELEM_KEY])[NFTA_DATA_VALUE]) for e in found), None)
 
 
 def _keys(payload: memoryview) -> Iterator[bytes | None]:
