@@ -52,10 +52,14 @@ class Fleet(NamedTuple):
 
 
 def quick_rules(folder: Path) -> Path:
-    """Write the alert rules with short waits, as the thresholds in their comments allow."""
+    """Write the alert rules with short waits, as the thresholds in their comments allow.
+
+    Groups are evaluated as Prometheus is set, but for what alerts read of history.
+    """
     text = RULES.read_text(encoding="utf-8")
     text = re.sub(r"\d+(\)? *# threshold start_grace_seconds)", r"0\1", text)
-    text = re.sub(r"(for|interval): \d+m$", r"\1: 2s", text, flags=re.MULTILINE)
+    text = re.sub(r"for: \d+m$", "for: 2s", text, flags=re.MULTILINE)
+    text = re.sub(r"^ *interval: \d+m\n", "", text, flags=re.MULTILINE)
     file = folder / "netfilter.rules.yml"
     file.write_text(text, encoding="utf-8")
     return file
