@@ -28,7 +28,11 @@ from netfilter_exporter.flows.ports import PortWatch
 from netfilter_exporter.flows.scope import Routes
 from netfilter_exporter.kernel.conntrack import flow_table
 from netfilter_exporter.kernel.conntrack.flow import Reading, Towards
-from netfilter_exporter.kernel.conntrack.port_count import Range, count_ports
+from netfilter_exporter.kernel.conntrack.port_count import (
+    Range,
+    count_listed_ports,
+    count_ports,
+)
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER
@@ -127,7 +131,9 @@ class Looks:
         return time.thread_time() - began
 
     @classmethod
-    def _count(cls, towards: Towards, ports: Range) -> int:
+    def _count(cls, towards: Towards, ports: Range, listed: bool) -> int:
+        if listed:
+            return count_listed_ports(Paths(), towards, ports)
         return count_ports(cls._connection(), towards, ports)
 
 

@@ -70,7 +70,7 @@ def test_a_range_of_a_thousand_next_to_others(router, used):
     load(router, f"meta l4proto {{ tcp, udp }} snat to {WAN}:10000-10999")
     for first in range(0, used, 500):
         router.client.call(hits.open_flows, SERVER, PORT, min(used - first, 500))
-    router.client.call(ports.open_towards_many, SERVER, 20000, 3000)
+    router.client.call(ports.open_towards_many, SERVER, 20000, 12000)
     ratio, size = router.router.call(ports.look)
     assert size == {UDP: 1000}
     assert used * 0.95 <= truth(router) <= used

@@ -8,8 +8,9 @@ import pytest
 from netfilter_exporter.flows.look import Look
 from netfilter_exporter.flows.ports import ADDRESSES, PortWatch
 from netfilter_exporter.kernel.conntrack.flow import PortUse, Reading, Towards
-from netfilter_exporter.kernel.conntrack.port_count import count_ports
-from netfilter_exporter.kernel.errors import TimedOut, Unsupported
+from netfilter_exporter.kernel.conntrack.port_count import count_listed_ports, count_ports
+from netfilter_exporter.kernel.errors import NoData, TimedOut, Unsupported
+from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.netlink.attributes import nest, pack
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import nfgenmsg
@@ -72,10 +73,10 @@ def test_an_unknown_range_is_left_out():
 
 @pytest.mark.parametrize(
     ("sampled", "expected"),
-    [(49, []), (90, [(443, 450.0)]), (120, [(443, 777)])],
+    [(49, []), (75, [(443, 375.0)]), (90, [(443, 777)]), (120, [(443, 777)])],
 )
 def test_few_ports_are_estimated_and_many_counted(sampled, expected):
-    """From half of the range on the kernel counts; fewer than fifty sampled flows say nothing."""
+    """They are counted if half of the range may be in use; fewer than fifty sampled say nothing."""
     found = watch(777).take(look(use(sampled), entries=8500, sampled=1700), 0.0)
     assert used(found) == expected
 
@@ -89,11 +90,33 @@ def test_what_cannot_be_counted_is_served_from_a_large_sample_only(error):
     assert used(small.take(look(use(60), entries=17000, sampled=1700), 0.0)) == []
 
 
-def test_a_dump_that_would_delay_packets_is_not_made():
-    """A large table that holds few such flows, or many empty buckets."""
-    for entries, buckets in ((170_000, 65_536), (17_000, 1 << 20)):
-        asked = look(use(60), entries=entries, sampled=1700 * entries // 17000, buckets=buckets)
-        assert used(watch(777).take(asked, 0.0)) == []
+@pytest.mark.parametrize(
+    ("entries", "buckets", "listed"),
+    [(17_000, 1024, False), (170_000, 65_536, True), (17_000, 1 << 20, True), (17_000, None, True)],
+)
+def test_a_dump_that_would_delay_packets_is_not_made(entries, buckets, listed):
+    """A large table that holds few such flows, or many empty buckets: what is listed is counted."""
+    how = []
+    ports = PortWatch(lambda _: RANGE, lambda *asked: how.append(asked[2]) or 777, lambda: 0.0)
+    asked = look(use(60), entries=entries, sampled=1700 * entries // 17000, buckets=buckets)
+    assert used(ports.take(asked, 0.0)) == [(443, 777)]
+    assert how == [listed]
+
+
+def test_what_takes_the_whole_budget_is_not_listed():
+    """Nor are ports then guessed from few flows."""
+    asked = look(use(60), entries=1_000_000, sampled=100_000, buckets=1 << 20)
+    assert used(watch(777).take(asked, 0.0)) == []
+
+
+def test_a_count_of_few_sampled_flows_is_served_as_it_is():
+    """Four flows say that ports may be scarce, and not how many more there are than before."""
+    ports = Cpu(0.05).watch(700)
+    seen = [
+        used(ports.take(look(use(sampled), entries=140_000, sampled=1700), now))
+        for sampled, now in ((4, 0.0), (12, 15.0), (3, 30.0))
+    ]
+    assert seen == [[(443, 700)], [(443, 700)], []]
 
 
 class Cpu:
@@ -153,13 +176,70 @@ def test_a_table_that_grows_after_a_count():
 def test_at_most_four_are_counted_in_a_look():
     """And at most 64 addresses are reported."""
     counted = []
-    ports = PortWatch(lambda _: RANGE, lambda to, _: counted.append(to) or 700, lambda: 0.0)
+    ports = PortWatch(lambda _: RANGE, lambda to, *_: counted.append(to) or 700, lambda: 0.0)
     uses = [use(60, address=bytes((203, 0, 113, n))) for n in range(6)]
     assert len(ports.take(look(*uses, entries=17000, sampled=1700), 0.0)) == 4
     assert len(counted) == 4
     uses = [use(60, address=bytes((203, 0, 113, n))) for n in range(100)]
     found = ports.take(look(*uses, entries=6000, complete=True), 0.0)
     assert len(found) == ADDRESSES
+
+
+# -- what is listed --------------------------------------------------------------------------------
+
+HEAD = "ipv4     2 tcp      6 431999 {} "
+SENT = "src=10.0.0.2 dst=198.51.100.2 sport=5555 dport=443 "
+LISTED = (
+    HEAD + SENT + "src=198.51.100.2 dst=203.0.113.1 sport=443 dport={} [ASSURED] mark=0 {}use=2\n"
+)
+SIX = (
+    "ipv6     10 udp      17 29 src=fd00:0000:0000:0000:0000:0000:0000:0002"
+    " dst=2001:0db8:0000:0000:0000:0000:0000:0002 sport=5555 dport=53 [UNREPLIED]"
+    " src=2001:0db8:0000:0000:0000:0000:0000:0002 dst=2001:0db8:0000:0000:0000:0000:0000:0001"
+    " sport=53 dport=1500 mark=0 zone=0 use=2\n"
+)
+
+
+@pytest.fixture(name="listed")
+def _listed(tmp_path):
+    """Return what writes the file, and counts in it."""
+    file = tmp_path / "net/nf_conntrack"
+    file.parent.mkdir()
+
+    def count(content, to=None, **more):
+        file.write_text(content)
+        return count_listed_ports(Paths(procfs=str(tmp_path)), to or towards(), RANGE, **more)
+
+    return count
+
+
+def test_listed_flows_are_counted(listed):
+    """Of the range, the zone and the destination, open ones; also where a read ends in a line."""
+    one = LISTED.format("ESTABLISHED", 1000, "")
+    others = (
+        LISTED.format("ESTABLISHED", 2000, ""),
+        LISTED.format("TIME_WAIT", 1001, ""),
+        LISTED.format("ESTABLISHED", 1002, "zone=7 "),
+        one.replace("sport=443", "sport=80"),
+        # It came from there.
+        HEAD.format("ESTABLISHED")
+        + "src=198.51.100.2 dst=203.0.113.1 sport=443 dport=1003 "
+        + "src=203.0.113.1 dst=198.51.100.2 sport=1003 dport=443 [ASSURED] mark=0 use=2\n",
+    )
+    assert listed(one + "".join(others)) == 1
+    assert listed("".join(others)) == 0
+    assert listed(one * 2000 + others[0] * 2000) == 2000
+    v6 = [bytes.fromhex("20010db8" + "00" * 11 + last) for last in ("01", "02")]
+    assert listed(SIX + one, Towards(Family.IPV6, 17, v6[0], v6[1], 53)) == 1
+
+
+def test_what_is_not_listed_in_time_is_not_counted(listed, tmp_path):
+    """Nor where there is no such file."""
+    times = iter((0.0, 9.0))
+    with pytest.raises(TimedOut):
+        listed(LISTED, clock=lambda: next(times))
+    with pytest.raises(NoData):
+        count_listed_ports(Paths(procfs=str(tmp_path / "none")), towards(), RANGE)
 
 
 # -- the filtered dump -----------------------------------------------------------------------------

@@ -17,7 +17,11 @@ from netfilter_exporter.flows.sampler import FlowSampler
 from netfilter_exporter.flows.scope import Routes
 from netfilter_exporter.kernel import addresses, bridges, route
 from netfilter_exporter.kernel.conntrack.flow import Towards
-from netfilter_exporter.kernel.conntrack.port_count import Range, count_ports
+from netfilter_exporter.kernel.conntrack.port_count import (
+    Range,
+    count_listed_ports,
+    count_ports,
+)
 from netfilter_exporter.kernel.modules.reader import ModuleReader
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER, NETLINK_ROUTE
@@ -48,7 +52,9 @@ def make_port_watch(host: Host) -> PortWatch:
         address = int.from_bytes(towards.address, "big")
         return source_ports.ports_of(facts, towards.family, towards.protocol, address)
 
-    def count(towards: Towards, ports: Range) -> int:
+    def count(towards: Towards, ports: Range, listed: bool) -> int:
+        if listed:
+            return count_listed_ports(host.system.paths, towards, ports)
         return count_ports(gate.ctnetlink(), towards, ports)
 
     return PortWatch(ports_of, count)

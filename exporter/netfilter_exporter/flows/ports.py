@@ -2,7 +2,8 @@
 
 The kernel needs each (protocol, translated address, port, destination, its port) to be unique, so
 ports run out for single destinations. A sample shows which. Where it does not hold the whole
-table, and ports may be getting scarce, a dump that the kernel filters counts them.
+table, and ports may be getting scarce, they are counted: by a dump that the kernel filters, or
+where that would delay packets, in /proc/net/nf_conntrack.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ _COUNTED, _SCARCE = 4, 0.5
 #: Seconds of CPU that counting takes in so many seconds, whenever they begin. With what looks cost
 #: that count nothing, that is less than 100 ms a minute.
 _BUDGET, _WINDOW = 0.75, 600.0
-#: Sampled flows from which an estimate is served, below that part of the range and above: with 400,
-#: 95 % are within a tenth of the truth.
-_FEW, _MANY = 50, 400
+#: Sampled flows from which ports may be counted, and from which an estimate is served, below that
+#: part of the range and above: with 400, 95 % are within a tenth of the truth.
+_LEAST, _FEW, _MANY = 4, 50, 400
 #: Seconds of CPU for each entry and each bucket that a filtered dump goes over, entries in one of
 #: its datagrams, and how long packets may wait for one: softirqs are off meanwhile.
 _PER_ENTRY, _PER_BUCKET, _IN_DATAGRAM, _LONGEST = 0.5e-6, 0.2e-6, 140, 0.010
+#: Seconds of CPU for each entry that is listed.
+_PER_LISTED = 3e-6
 
 
 class PortsInUse(NamedTuple):
@@ -46,8 +49,13 @@ class PortsInUse(NamedTuple):
 
 #: Returns the ports that rules leave to a translated address, None where that is unknown.
 PortsOf = Callable[[Towards], "Range | None"]
-#: Counts the ports in use in a range; raises `ReadError`.
-CountPorts = Callable[[Towards, Range], int]
+#: Counts the ports in use in a range, in what is listed or by a filtered dump; raises `ReadError`.
+CountPorts = Callable[[Towards, Range, bool], int]
+
+
+class _Count(NamedTuple):
+    ports: int
+    estimate: float  #: at that time
 
 
 class PortWatch:
@@ -59,7 +67,7 @@ class PortWatch:
         self._ports_of = ports_of
         self._count = count
         self._clock = clock
-        self._known: dict[Towards, float] = {}  #: counted ports, as a part of the estimate then
+        self._known: dict[Towards, _Count] = {}
         self._next = 0.0  #: when counting may go on, on a monotonic clock
         self._supported = True
         self._left = 0
@@ -79,8 +87,8 @@ class PortWatch:
         return sorted(found.values(), key=lambda each: -each.used / each.size)
 
     def _uses(self, look: Look) -> Iterator[PortsInUse]:
-        counted: dict[Towards, float] = {}
-        fewest = 1 if look.reading.complete else _FEW
+        counted: dict[Towards, _Count] = {}
+        fewest = 1 if look.reading.complete else _LEAST
         for use in look.reading.port_use(ADDRESSES, fewest):
             ports = self._ports_of(use.towards)
             if ports is None:
@@ -91,39 +99,54 @@ class PortWatch:
         self._known = counted
 
     def _used(
-        self, look: Look, use: PortUse, ports: Range, counted: dict[Towards, float]
+        self, look: Look, use: PortUse, ports: Range, counted: dict[Towards, _Count]
     ) -> float | None:
         sampled = sum(ports[0] <= port <= ports[1] for port in use.ports)
         if look.reading.complete:
             return sampled
-        estimate = sampled * look.entries / max(len(look.reading.keys), 1)
-        if sampled < _FEW:
-            return None
-        if estimate < _SCARCE * (ports[1] - ports[0] + 1):
-            return estimate
-        if self._may_count(look, estimate):
-            self._left -= 1
-            began = self._clock()
-            try:
-                counted[use.towards] = self._count(use.towards, ports) / estimate
-            except Unsupported:
-                self._supported = False
-            except ReadError:  # the estimate may do
-                pass
-            self._dearest = max(self._dearest, self._clock() - began)
-        elif use.towards in self._known:
-            counted[use.towards] = self._known[use.towards]
-        if use.towards in counted:
-            return min(counted[use.towards] * estimate, ports[1] - ports[0] + 1)
-        return estimate if sampled >= _MANY else None
+        size = ports[1] - ports[0] + 1
+        scale = look.entries / max(len(look.reading.keys), 1)
+        estimate = sampled * scale
+        if sampled >= _LEAST and (sampled + 2 * sampled**0.5) * scale >= _SCARCE * size:
+            known = self._count_once(look, use.towards, ports, estimate)
+            if known:
+                counted[use.towards] = known
+                follows = estimate / known.estimate if sampled >= _FEW else 1.0
+                return min(known.ports * follows, size)
+        enough = _FEW if estimate < _SCARCE * size else _MANY
+        return estimate if sampled >= enough else None
 
-    def _may_count(self, look: Look, estimate: float) -> bool:
-        if not self._supported or self._left <= 0 or look.buckets is None:
+    def _count_once(
+        self, look: Look, towards: Towards, ports: Range, estimate: float
+    ) -> _Count | None:
+        """Return a count of now if one may be made, else the one before."""
+        listed = not self._supported or _delays(look, estimate)
+        if not self._may_count(look, listed=listed):
+            return self._known.get(towards)
+        self._left -= 1
+        began = self._clock()
+        try:
+            return _Count(self._count(towards, ports, listed), estimate)
+        except Unsupported:
+            self._supported = False
+        except ReadError:  # the estimate may do
+            pass
+        finally:
+            self._dearest = max(self._dearest, self._clock() - began)
+        return None
+
+    def _may_count(self, look: Look, *, listed: bool) -> bool:
+        if self._left <= 0 or (listed and look.entries * _PER_LISTED > _BUDGET):
             return False
-        if self._clock() - self._began + self._dearest > _BUDGET:
-            return False
-        walk = look.entries * _PER_ENTRY + look.buckets * _PER_BUCKET
-        return walk / max(estimate / _IN_DATAGRAM, 1.0) <= _LONGEST
+        return self._clock() - self._began + self._dearest <= _BUDGET
+
+
+def _delays(look: Look, estimate: float) -> bool:
+    """Return whether packets would wait for a dump of so many entries."""
+    if look.buckets is None:
+        return True
+    walk = look.entries * _PER_ENTRY + look.buckets * _PER_BUCKET
+    return walk / max(estimate / _IN_DATAGRAM, 1.0) > _LONGEST
 
 
 def _rest(cost: float) -> float:

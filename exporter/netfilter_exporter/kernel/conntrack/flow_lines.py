@@ -108,6 +108,21 @@ def _port_use(lines: Iterable[tuple[bytes, ...]], number: int, fewest: int) -> l
     return most_used(large, number, _towards, _is_translated, _port)
 
 
+def matching(towards: Towards) -> bytes:
+    """Return what the line of each flow to this destination holds, and few others."""
+    source, destination = (
+        _text(towards.family, end) for end in (towards.destination, towards.address)
+    )
+    return b"src=%b dst=%b sport=%d dport=" % (source, destination, towards.port)
+
+
+def _text(family: Family, address: bytes) -> bytes:
+    """Return an address as print_tuple writes it: IPv6 in eight groups of four digits."""
+    if family is Family.IPV4:
+        return socket.inet_ntoa(address).encode()
+    return address.hex(":", 2).encode()
+
+
 def _towards(line: Line) -> Towards | None:
     protocol = int(line.protocol)
     if protocol not in NUMBERS_WITH_PORTS:

@@ -1,4 +1,7 @@
-"""Counts the ports that flows use towards one destination, by a dump that the kernel filters.
+"""Counts the ports that flows use towards one destination.
+
+By a dump that the kernel filters: it has softirqs off from one datagram to the next, long where few
+flows of many match. Or in /proc/net/nf_conntrack, which delays no packet and costs more.
 
 Source: ctnetlink_alloc_filter and ctnetlink_filter_match in net/netfilter/nf_conntrack_netlink.c,
 CTA_FILTER_F_* in net/netfilter/nf_internals.h (v6.18; since v5.8). An older kernel ignores the
@@ -9,6 +12,8 @@ is a module: pass the gate first.
 from __future__ import annotations
 
 import struct
+import time
+from typing import Callable
 
 from netfilter_exporter.kernel.conntrack.ctnetlink import (
     CTA_PROTO_DST_PORT,
@@ -19,6 +24,7 @@ from netfilter_exporter.kernel.conntrack.ctnetlink import (
     IPCTNL_MSG_CT_GET,
 )
 from netfilter_exporter.kernel.conntrack.flow import Towards
+from netfilter_exporter.kernel.conntrack.flow_lines import matching, reading
 from netfilter_exporter.kernel.conntrack.flow_messages import (
     CTA_TUPLE_REPLY,
     is_closing,
@@ -27,7 +33,9 @@ from netfilter_exporter.kernel.conntrack.flow_messages import (
     parse_shared,
     parse_towards,
 )
-from netfilter_exporter.kernel.errors import Unsupported
+from netfilter_exporter.kernel.conntrack.flow_table import FILE
+from netfilter_exporter.kernel.errors import TimedOut, Unsupported, from_oserror
+from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.netlink.attributes import nest, pack
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import nfgenmsg
@@ -37,6 +45,9 @@ CTA_FILTER = 25
 CTA_FILTER_ORIG_FLAGS, CTA_FILTER_REPLY_FLAGS = 1, 2
 _IP_SRC, _IP_DST, _PROTO_NUM, _PROTO_SRC_PORT = 1 << 0, 1 << 1, 1 << 3, 1 << 4
 _ADDRESSES = {Family.IPV4: (1, 2), Family.IPV6: (3, 4)}  # CTA_IP_V4_SRC, CTA_IP_V4_DST, ...
+
+#: Bytes in one read of the file, and seconds of CPU for all of it.
+_CHUNK, _MOST_CPU = 1 << 16, 0.6
 
 #: Ports, first and last.
 Range = tuple[int, int]
@@ -56,6 +67,36 @@ def count_ports(connection: Connection, towards: Towards, ports: Range) -> int:
     if not whole:
         raise Unsupported("ctnetlink: this kernel does not filter entries by their reply")
     return counter.found
+
+
+def count_listed_ports(
+    paths: Paths, towards: Towards, ports: Range, clock: Callable[[], float] = time.thread_time
+) -> int:
+    """Return the same of all entries in /proc/net/nf_conntrack.
+
+    Raises `NoData` where it is absent, `Denied` for users who are not of group 0, and `TimedOut`
+    where it takes too much CPU: kernels may walk from the start of the table at each read.
+    """
+    path = paths.proc(FILE)
+    end = clock() + _MOST_CPU
+    needle = matching(towards)
+    found: list[bytes] = []
+    rest = b""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK):
+                lines = (rest + chunk).splitlines(keepends=True)
+                rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
+                found += [line for line in lines if needle in line]
+                if clock() > end:
+                    raise TimedOut(f"{path}: not read within {_MOST_CPU} s of CPU")
+    except OSError as error:
+        raise from_oserror(error, path) from None
+    uses = reading(b"".join(found), complete=True).port_use(len(found), 1)
+    first, last = ports
+    return sum(
+        first <= port <= last for use in uses if use.towards == towards for port in use.ports
+    )
 
 
 class _Counter:
