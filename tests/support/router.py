@@ -11,6 +11,12 @@ PORT = 7007
 CLIENT, LAN = "10.77.0.2", "10.77.0.1"
 SERVER, WAN = "198.51.100.2", "198.51.100.1"
 
+#: The kernel says so up to a second after the link passes packets (net/core/link_watch.c, v6.18).
+_UNTIL_UP = (
+    "for i in $(seq 100); do ip -o link show {} | grep -q 'state UP' && exit; sleep 0.05; done;"
+    " exit 1"
+)
+
 
 class Router:
     """lan0 towards the client, wan0 towards the server, which knows no way to the client."""
@@ -25,6 +31,8 @@ class Router:
         # So that what is not translated arrives, and shows where it came from.
         self.server.sh(f"ip route add default via {WAN}; ip route add default via fd78::1")
         self.router.sh("sysctl -q net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+        for name in "lan0", "wan0":
+            self.router.sh(_UNTIL_UP.format(name))
 
     def link(self, peer: Namespace, name: str, far: str, near: str, ipv6: str) -> None:
         """Connect eth0 of a namespace to a new interface of the router."""

@@ -207,7 +207,8 @@ def namespaces() -> Fact:
 
 def textfile() -> Fact:
     """Wait for the second page, and have node_exporter serve it."""
-    wait_for(lambda: _written() > 1)
+    before = _written()  # in a step before this, with other flags
+    wait_for(lambda: _written() > max(before, 1))
     wait_for(lambda: properties(_TIMER, "SubState")["SubState"] == "waiting")
     write(f"/etc/default/{_NODE}", 'ARGS="--collector.disable-defaults --collector.textfile"\n')
     run(f"systemctl start {_NODE}")
