@@ -23,9 +23,10 @@ _UNITS = Path("/etc/systemd/system")
 _DROP_INS = _UNITS / f"{NAME}.service.d"
 _SOCKET, _HELPER = f"{NAME}-netns.socket", f"{NAME}-netns.service"
 _PATH = f"/run/{NAME}-netns.sock"
+#: Of modules that every step loads: a runbook's state has to get rid of all.
 _RULES = """
 table ip nat {
-  chain post { type nat hook postrouting priority 100; oifname "qg-1" snat to 203.0.113.9; }
+  chain post { type nat hook postrouting priority 100; oifname "qg-1" masquerade; }
 }
 """
 _CONNECTION = "-t 600 -s 10.0.0.5 -d 198.51.100.2 -p udp --sport 1006 --dport 53"
