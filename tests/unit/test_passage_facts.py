@@ -2,7 +2,7 @@
 
 import pytest
 
-from netfilter_exporter.facts import passage
+from netfilter_exporter.facts import networks, passage
 from netfilter_exporter.facts.forwarding import interfaces, ipv4_forwarding
 from netfilter_exporter.facts.passage import blocked_interfaces, queue_listeners
 from netfilter_exporter.facts.rulesets import Ruleset, rulesets
@@ -37,8 +37,8 @@ def masquerade(*matches):
 def blocked(fake_host, monkeypatch):
     """Return a function: what is reported of a host whose forward chain accepts `accepted`."""
     snapshot = Host(fake_host("6.1/nat-nft").system).snapshot(10)
-    networks = [Network(2, 0x0A010000, 0x0A0100FF), Network(4, 0x0A020000, 0x0A0200FF)]
-    monkeypatch.setattr(passage.addresses, "read_networks", lambda *_: networks)
+    found = [Network(2, 0x0A010000, 0x0A0100FF), Network(4, 0x0A020000, 0x0A0200FF)]
+    monkeypatch.setattr(networks, "read_networks", lambda *_: found)
     monkeypatch.setattr(passage.route, "ask", lambda *_: None)
 
     def report(translations, *accepted, drops=True, other=()):

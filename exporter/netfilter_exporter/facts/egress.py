@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from netfilter_exporter.facts.forwarding import interfaces, ipv4_forwarding, ipv6_forwarding
 from netfilter_exporter.facts.snapshot import Host, Snapshot, kept
-from netfilter_exporter.flows.networks import PRIVATE, SPECIAL, Prefixes
+from netfilter_exporter.flows.networks import PRIVATE_PREFIXES, SPECIAL_PREFIXES
 from netfilter_exporter.kernel import addresses, files, route
 from netfilter_exporter.kernel.addresses import packed
 from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
@@ -26,8 +26,6 @@ _ANYWHERE = {
         bytes.fromhex("2a00" + 27 * "0" + "1"),
     ),
 }
-_PRIVATE = Prefixes(PRIVATE)
-_SPECIAL = Prefixes(SPECIAL)
 #: Private networks whose routes are read, and global ones to which, of a family.
 _MOST = 8
 #: Interfaces that are read, one by one.
@@ -144,8 +142,8 @@ def _read(snapshot: Snapshot, family: Family) -> tuple[list[Behind], list[bytes]
     for each in addresses.read_networks(snapshot.connection(NETLINK_ROUTE), family):
         address = packed(family, (each.first + each.last + 1) // 2)
         several = each.last - each.first >= 3  # more than the two ends of a link
-        if address not in _PRIVATE:
-            if address not in _SPECIAL and each.last != each.first:
+        if address not in PRIVATE_PREFIXES:
+            if address not in SPECIAL_PREFIXES and each.last != each.first:
                 others.append(address)
         elif several and each.interface in indices:
             private.append(Behind(family, address, each.interface))

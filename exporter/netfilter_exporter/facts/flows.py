@@ -7,15 +7,15 @@ import functools
 from collections.abc import Iterator
 
 from netfilter_exporter.config.flows import Flows
+from netfilter_exporter.facts.networks import interface_networks
 from netfilter_exporter.facts.rulesets import legacy_readers, nftables_reader
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
 from netfilter_exporter.flows.look import Looker
-from netfilter_exporter.flows.networks import SPECIAL, Prefixes
 from netfilter_exporter.flows.observer import Sample, Settings
 from netfilter_exporter.flows.ports import PortsInUse, PortWatch
 from netfilter_exporter.flows.sampler import FlowSampler
 from netfilter_exporter.flows.scope import Routes
-from netfilter_exporter.kernel import addresses, bridges, route
+from netfilter_exporter.kernel import bridges, route
 from netfilter_exporter.kernel.conntrack.flow import Towards
 from netfilter_exporter.kernel.conntrack.port_count import (
     Range,
@@ -31,8 +31,6 @@ from netfilter_exporter.rules.families import Family
 
 #: Seconds for the netlink requests of one look.
 _DEADLINE = 2.0
-#: Networks of addresses that lead nowhere: loopback, link-local.
-_SPECIAL = Prefixes(SPECIAL)
 
 
 @kept
@@ -131,11 +129,7 @@ def _is_only(system: System, connection: Connection, family: Family, interface: 
     A second interface in the same network changes nothing. What virtual machines send through a
     bridge to its uplink is tracked here with br_netfilter, and is not routed.
     """
-    networks = [
-        each
-        for each in addresses.read_networks(connection, family)
-        if addresses.packed(family, each.first) not in _SPECIAL
-    ]
+    networks = interface_networks(connection, family)
     here = [each for each in networks if each.interface == interface]
     if not all(any(own.overlaps(each) for own in here) for each in networks):
         return False

@@ -13,11 +13,12 @@ from netfilter_exporter.facts.forwarding import (
     ipv4_forwarding,
     ipv6_forwarding,
 )
+from netfilter_exporter.facts.networks import interface_networks
 from netfilter_exporter.facts.rulesets import Ruleset, generation, rulesets
 from netfilter_exporter.facts.set_contents import SetReader
 from netfilter_exporter.facts.snapshot import Snapshot, fact
-from netfilter_exporter.flows.networks import PRIVATE, SPECIAL, Prefixes
-from netfilter_exporter.kernel import addresses, files, route
+from netfilter_exporter.flows.networks import PRIVATE, RFC1918, Network
+from netfilter_exporter.kernel import files, route
 from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
 from netfilter_exporter.kernel.ports import is_bridge_port
@@ -43,13 +44,6 @@ _ANYWHERE = {
     Family.IPV6: (bytes.fromhex("2600" + 27 * "0" + "1"), bytes.fromhex("2a00" + 27 * "0" + "1")),
 }
 _SOURCE = {Family.IPV4: Field.SOURCE_IPV4, Family.IPV6: Field.SOURCE_IPV6}
-_SPECIAL = Prefixes(SPECIAL)
-_PRIVATE = [
-    (int(each.network_address), int(each.broadcast_address))
-    for each in PRIVATE
-    if each.version == 4
-]
-_RFC1918 = _PRIVATE[:3]
 #: Interfaces of a family that are judged: with more of them, none is.
 _MOST = 512
 _ANONYMOUS = "__set"  #: how libnftnl and libnftables name sets that stand in a rule
@@ -167,6 +161,14 @@ def _by_source(
             return
         blocked.append(Blocked(family, each.interface, *blocks[0]))
     yield from blocked
+
+
+def _ends(network: Network) -> tuple[int, int]:
+    return int(network.network_address), int(network.broadcast_address)
+
+
+_RFC1918 = [_ends(each) for each in RFC1918]
+_PRIVATE = [_ends(each) for each in PRIVATE if each.version == 4]
 
 
 def _private_of(network: tuple[int, int]) -> tuple[int, int] | None:
@@ -295,11 +297,8 @@ def _served(
 
 def _networks(snapshot: Snapshot, family: Family) -> Mapping[int, Sequence[Intervals]]:
     """Return the networks of each interface, by its index, but for link-local ones."""
-    connection = snapshot.connection(NETLINK_ROUTE)
     found: dict[int, list[Intervals]] = {}
-    for each in addresses.read_networks(connection, family):
-        if addresses.packed(family, each.first) in _SPECIAL:
-            continue
+    for each in interface_networks(snapshot.connection(NETLINK_ROUTE), family):
         found.setdefault(each.interface, []).append(((each.first, each.last),))
     return found
 

@@ -17,13 +17,12 @@ def _networks(*texts: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(text) for text in texts)
 
 
+RFC1918 = _networks("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+
 #: RFC 1918, the shared space of carriers (RFC 6598), DS-Lite (RFC 6333), ULA (RFC 4193), and
 #: class E (RFC 1112) without 255.0.0.0/8, which has the broadcast address: clouds give
 #: it to pods, and no host on the internet has such an address.
-PRIVATE = _networks(
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
+PRIVATE = RFC1918 + _networks(
     "100.64.0.0/10",
     "192.0.0.0/29",
     "240.0.0.0/5",
@@ -65,6 +64,9 @@ class Prefixes:
 
     def __bool__(self) -> bool:
         return any(self._by_size.values())
+
+
+PRIVATE_PREFIXES, SPECIAL_PREFIXES = Prefixes(PRIVATE), Prefixes(SPECIAL)
 
 
 class Networks(NamedTuple):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 from typing import Callable, NamedTuple
 
-from netfilter_exporter.flows.networks import PRIVATE, SPECIAL, Networks, Prefixes
+from netfilter_exporter.flows.networks import PRIVATE_PREFIXES, SPECIAL_PREFIXES, Networks, Prefixes
 from netfilter_exporter.kernel.conntrack.flow import Flow
 from netfilter_exporter.kernel.route import Route
 from netfilter_exporter.rules.families import Family
@@ -72,15 +72,14 @@ class Classifier:
 
     def is_private(self, address: bytes) -> bool:
         """Return whether an address is of a private network."""
-        return address in self._private or (address in _PRIVATE and address not in self._global)
+        return address in self._private or (
+            address in PRIVATE_PREFIXES and address not in self._global
+        )
 
     def is_global(self, address: bytes) -> bool:
         """Return whether an address is reachable on the internet."""
-        special = address in _PRIVATE or address in _SPECIAL
+        special = address in PRIVATE_PREFIXES or address in SPECIAL_PREFIXES
         return address in self._global or not (special or address in self._private)
-
-
-_PRIVATE, _SPECIAL = Prefixes(PRIVATE), Prefixes(SPECIAL)
 
 
 def _is_forwarded(flow: Flow, routes: Routes) -> bool:
