@@ -33,7 +33,8 @@ def iptables(host):
 
 
 def ended(host):
-    host.program("pkill -x sshuttle")
+    # The oldest alone: its child, signalled while it removes the rules, leaves the rest of them.
+    host.program("pkill --oldest -x sshuttle")
     host.until(lambda: not host.has(VIRTUAL))
 
 
