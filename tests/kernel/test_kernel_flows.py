@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from netfilter_exporter.check import flow_listing
+from netfilter_exporter.config import model as config
 from netfilter_exporter.kernel.conntrack.flow import Translated
+from netfilter_exporter.kernel.system import System
 from netfilter_exporter.rules.families import Family
 from support import flows
-from support.namespace import run
+from support.namespace import datagrams, run
+from support.router import CLIENT, SERVER, WAN, Router
 
 ORIGINS = ("ctnetlink", "procfs")
 
@@ -47,6 +51,10 @@ ENTRIES = (
     "-s fd00::2 -d 2001:db8::2 -p udp --sport 1010 --dport 53 --src-nat 2001:db8::1",
     "-s fd00::2 -d 2001:db8::2 -p icmpv6 --icmpv6-type 128 --icmpv6-code 0 --icmpv6-id 78",
 )
+
+
+FORWARDED = "table ip f { chain c { type filter hook forward priority 0; ct state new accept; }; }"
+TRANSLATED = "table ip n { chain c { type nat hook postrouting priority 100; masquerade; }; }"
 
 
 @pytest.fixture(name="filled")
@@ -143,6 +151,27 @@ def test_aborted_looks_pin_nothing(namespace):
         wait_until_gone(f"/sys/class/net/{peer}")
     finally:
         run("ip", "netns", "add", namespace.name)  # the fixture deletes it
+
+
+def test_a_flow_that_is_older_than_the_rules_is_listed(namespaces):
+    """It leaves untranslated as long as its client sends, while new ones are translated."""
+    router = Router(namespaces)
+    router.router.run("nft", FORWARDED)
+    send = (sys.executable, "-c", datagrams(CLIENT, range(4000, 4001), SERVER))
+    router.client.run(*send)
+    router.router.run("nft", TRANSLATED)
+    router.client.run(*send)
+    assert router.source() == WAN
+    text = router.router.call(list_flows)
+    assert f"udp {CLIENT} {SERVER} 9  " in text.split("Neither translated nor answered")[1]
+    router.router.run("conntrack", "-D", "-s", CLIENT)
+    router.client.run(*send)
+    assert "Neither translated" not in router.router.call(list_flows)
+
+
+def list_flows():
+    """Return what check --flows prints of this namespace."""
+    return flow_listing.render(System(), config.Config())
 
 
 def wait_until_gone(path, seconds=30):

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from netfilter_exporter.config.model import Config
-from netfilter_exporter.facts.flows import make_looker, settings
-from netfilter_exporter.flows.scope import Classifier
-from netfilter_exporter.kernel.conntrack.flow import PROTOCOLS, Kind, Reading
+from netfilter_exporter.facts.flows import make_looker, open_routes, settings
+from netfilter_exporter.flows.scope import Classifier, Routes, Scope
+from netfilter_exporter.kernel.conntrack.flow import (
+    PROTOCOLS,
+    Flow,
+    Kind,
+    Reading,
+    Translated,
+)
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.system import System
 
@@ -21,13 +27,15 @@ def render(system: System, config: Config) -> str:
     chosen = settings(config.flows)
     try:
         look = make_looker(system).look(chosen.sample_size)
+        with open_routes(system) as routes:
+            classifier = Classifier(chosen.networks)
+            lines = list(_lines(look.reading, look.entries, classifier, routes))
     except ReadError as error:
         return f"\nFlows: unknown: {error}\n"
-    classifier = Classifier(chosen.networks)
-    return "\n".join(["", *_lines(look.reading, look.entries, classifier)]) + "\n"
+    return "\n".join(["", *lines]) + "\n"
 
 
-def _lines(reading: Reading, entries: int, classifier: Classifier) -> Iterator[str]:
+def _lines(reading: Reading, entries: int, classifier: Classifier, routes: Routes) -> Iterator[str]:
     flows = [reading.flow(index) for index in range(len(reading.keys))]
     yield f"Flows: {entries}, of which {len(flows)} were sampled"
     yield from _table("State", _states(reading.census), len(flows))
@@ -35,6 +43,24 @@ def _lines(reading: Reading, entries: int, classifier: Classifier) -> Iterator[s
     yield from _table("Private source", _addresses(private), len(flows))
     yield from _table("Destination", _addresses(Counter(f.destination for f in flows)), len(flows))
     yield from _table("Translated to, and destination", _ports(reading), len(flows))
+    lost = _lost(flows, classifier, routes)
+    yield from _table("Neither translated nor answered", lost, len(flows))
+    if lost:
+        yield ""
+        yield "  A flow keeps what its first packet met. If it is older than the rules:"
+        yield "  conntrack -D -s SOURCE"
+
+
+def _lost(flows: Iterable[Flow], classifier: Classifier, routes: Routes) -> Counter[str]:
+    """Return outbound flows that are neither translated nor answered, by their ends."""
+    found: Counter[str] = Counter()
+    for flow in flows:
+        if flow.translated is not Translated.NONE or flow.kind.replied:
+            continue
+        if classifier.scope(flow, routes) is Scope.OUTBOUND:
+            ends = (str(ipaddress.ip_address(each)) for each in (flow.source, flow.destination))
+            found[" ".join([flow.kind.protocol, *ends, str(flow.port or "")]).rstrip()] += 1
+    return found
 
 
 def _ports(reading: Reading) -> Counter[str]:

@@ -66,7 +66,7 @@ def ports_in_use(host: Host) -> list[PortsInUse]:
 
 def make_sampler(system: System, chosen: Settings, ports: PortWatch | None = None) -> FlowSampler:
     """Return a sampler that has taken no look yet."""
-    return FlowSampler(make_looker(system), functools.partial(_routes, system), chosen, ports)
+    return FlowSampler(make_looker(system), functools.partial(open_routes, system), chosen, ports)
 
 
 def make_looker(system: System) -> Looker:
@@ -106,7 +106,7 @@ class _Gate:
 
 
 @contextlib.contextmanager
-def _routes(system: System) -> Iterator[Routes]:
+def open_routes(system: System) -> Iterator[Routes]:
     """Answer for routes; the socket is opened for the first question."""
     with contextlib.ExitStack() as stack:
 
