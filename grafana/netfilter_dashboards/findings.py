@@ -202,6 +202,12 @@ def _others() -> Placed:
                 states.PRESENT,
             ),
             Query(
+                f"{q.by(q.FAMILY, 'max', q.metric('nat_stateless'))}"
+                f" or {q.by(q.FAMILY, 'max', q.metric('nat_readable'))} * 0",
+                "{{instance}} {{family}} stateless NAT",
+                states.PRESENT,
+            ),
+            Query(
                 f"{q.by(q.FAMILY, 'max', q.metric('bridge_netfilter'))}"
                 f" or {q.by(q.FAMILY, 'max', q.metric('nat_readable'))} * 0",
                 "{{instance}} {{family}} rules see bridges",

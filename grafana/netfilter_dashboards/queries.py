@@ -127,6 +127,8 @@ class Families:
         self._forwarded_rules = ask("max", "nat_forwarded_rules")
         self._expected = ask("max", "nat_expected")
         self._readable = ask("min", "nat_readable")
+        ruleless = series("job_instance_family:netfilter_nat_ruleless:bool", *matchers)
+        self._required = f"{self._expected} == 1 unless {ruleless}"
         self._role = series("job_instance_family:netfilter_nat_role:bool", *matchers)
         forwarded = "job_instance_family:netfilter_forwarding_enabled:max1d"
         self._forwarded = f"{series(forwarded, *matchers)} == 1"
@@ -135,8 +137,7 @@ class Families:
     def role(self) -> str:
         """Families in which NAT is the host's job: by its rules, its past, or its configuration."""
         return (
-            f"({self.rules} > 0 or {self._expected} == 1 or {self._role}"
-            f" unless {self._expected} == 0)"
+            f"({self.rules} > 0 or {self._required} or {self._role} unless {self._expected} == 0)"
         )
 
     @property
@@ -174,7 +175,7 @@ class Families:
         without = f"{off} or ({self._readable} == 1) * 0 + 5 or {self._readable} * 0 + 2"
         return (
             f"(({with_rules}) and {self.rules} > 0"
-            f" or ({without}) and ({self._expected} == 1 or {self._role})"
+            f" or ({without}) and ({self._required} or {self._role})"
             f" unless {self._expected} == 0)"
             f" or {self._readable} - 1"
         )

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from netfilter_exporter.check import command, flow_listing, flows
+from netfilter_exporter.check import command, context, flow_listing, flows
 from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.flow_watch import FlowWatch, NewFlows
 from netfilter_exporter.check.report import evaluate
@@ -84,15 +84,14 @@ def test_without_a_role_it_may_be_usual(runs):
     assert found(runs[""], lost=20) == {"NatUntranslated": "warning"}
 
 
-def test_translated_prefixes_are_not_judged(tmp_path):
-    """NPTv6 needs no translating rule, and conntrack sees neither it nor the replies."""
+def test_stateless_nat_is_not_judged(tmp_path, monkeypatch):
+    """It needs no translating rule, and conntrack sees neither it nor the replies."""
     host = FakeHost("6.1/nat-legacy", str(tmp_path))
     lost = Class(Family.IPV6, Scope.OUTBOUND, Translated.NONE, Replied.NO)
-    flows = NewFlows({lost: 100}, {}, {lost: 10})
-    modules = host.path("proc/modules")
-    for used, expected in ((0, {"NatUntranslated", "NatRulesGone"}), (1, set())):
-        modules.write_text(f"{modules.read_text()}ip6t_NPT 16384 {used} - Live 0x0\n")
-        report = checks.report_on(checks.scrape(host, "nat: {ipv6: required}\n"), flows=flows)
+    run = checks.scrape(host, "nat: {ipv6: required}\n")
+    for stateless, expected in (((), {"NatUntranslated", "NatRulesGone"}), (Family, set())):
+        monkeypatch.setattr(context, "stateless_nat", lambda _, of=stateless: frozenset(of))
+        report = checks.report_on(run, flows=NewFlows({lost: 100}, {}, {lost: 10}))
         assert set(checks.names(report)) & {"NatUntranslated", "NatRulesGone"} == expected
 
 

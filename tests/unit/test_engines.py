@@ -1,4 +1,4 @@
-"""facts/engines.py: engines that translate without a rule that is read."""
+"""facts/engines.py: engines that translate without connection tracking's NAT."""
 
 from netfilter_exporter.facts import engines
 from netfilter_exporter.facts.forwarding import interfaces
@@ -14,10 +14,10 @@ def seen(names=("lo",), **states):
 
 
 def test_modules_that_nothing_uses_are_no_engine():
-    """A reference to act_ct is an action, one to ip6t_NPT a rule."""
-    absent = {"tc": False, "nptv6": False, "openvswitch": False}
+    """A reference to act_ct is an action."""
+    absent = {"tc": False, "openvswitch": False}
     assert seen() == absent
-    assert seen(act_ct="loaded", ip6t_NPT="loaded") == {**absent, "tc": True, "nptv6": True}
+    assert seen(act_ct="loaded") == {**absent, "tc": True}
     assert seen(openvswitch="loaded") == {**absent, "openvswitch": True}
     assert seen(act_nat="available", openvswitch="available") == absent
 
@@ -25,7 +25,7 @@ def test_modules_that_nothing_uses_are_no_engine():
 def test_what_cannot_be_counted_is_left_out():
     """A part of the kernel has no references."""
     assert "tc" not in seen(act_ct="builtin")
-    assert "nptv6" not in seen(ip6t_NPT="unknown")
+    assert "tc" not in seen(act_nat="unknown")
 
 
 def test_cilium():

@@ -19,7 +19,7 @@ from netfilter_exporter.facts.capabilities import (
     capability_obstacles,
 )
 from netfilter_exporter.facts.conntrack import statistics
-from netfilter_exporter.facts.engines import other_engines
+from netfilter_exporter.facts.engines import stateless_nat
 from netfilter_exporter.facts.forwarding import ipv4_forwarding, ipv6_forwarding, ipvs_nat
 from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.facts.roles import forwarded_rules
@@ -106,9 +106,14 @@ class Context:
         return tuple(
             family
             for family in Family
-            if self.rules(family) or self.required(family) or family in self.ipvs
+            if self.rules(family) or self.required(family) or self.ruleless(family)
             if not self.unwanted(family)
         )
+
+    @functools.cached_property
+    def judged(self) -> tuple[Family, ...]:
+        """Those of which connection tracking shows whether new connections are translated."""
+        return tuple(family for family in self.doing_nat if not self.only_ruleless(family))
 
     @functools.cached_property
     def ipvs(self) -> frozenset[Family]:
@@ -118,20 +123,22 @@ class Context:
         except ReadError:
             return frozenset()
 
+    @functools.cached_property
+    def stateless(self) -> frozenset[Family]:
+        """The families in which rules write addresses into packets, unseen by conntrack."""
+        return stateless_nat(self.snapshot)
+
     def needs_rules(self, family: Family) -> bool:
         """Return whether the configuration requires NAT, and nothing but rules can do it."""
         return self.required(family) and not self.ruleless(family)
 
     def ruleless(self, family: Family) -> bool:
-        """Return whether something translates that needs no rule: IPVS or NPTv6."""
-        return family in self.ipvs or self.prefixes(family)
+        """Return whether something translates without conntrack and its rules."""
+        return family in self.ipvs or family in self.stateless
 
-    def prefixes(self, family: Family) -> bool:
-        """Return whether NPTv6 translates, which needs no rule and which conntrack does not see."""
-        try:
-            return family is Family.IPV6 and other_engines(self.snapshot).get("nptv6", False)
-        except ReadError:
-            return False
+    def only_ruleless(self, family: Family) -> bool:
+        """Return whether nothing else translates, of which conntrack shows nothing."""
+        return self.ruleless(family) and not self.rules(family)
 
     def unwanted(self, family: Family) -> bool:
         """Return whether the configuration says that this host must not NAT."""

@@ -35,9 +35,7 @@ _KNOWN = (Replied.YES, Replied.NO)
 def nat_untranslated(context: Context) -> Iterator[Found]:
     """Most new outbound connections are neither translated nor replied."""
     if isinstance(context.flows, NewFlows):
-        for family in context.doing_nat:
-            if context.prefixes(family) and not context.rules(family):
-                continue
+        for family in context.judged:
             yield from _untranslated(context, context.flows, family)
     else:
         yield from _unsampled(context)
@@ -110,7 +108,7 @@ def _untranslated(context: Context, flows: NewFlows, family: Family) -> Iterator
             _ROUTE[family],
         ),
         # Without a configured role, history decides whether that is usual here.
-        None if context.required(family) else Severity.WARNING,
+        None if context.needs_rules(family) else Severity.WARNING,
     )
 
 

@@ -30,9 +30,7 @@ def conntrack_disabled(context: Context) -> Iterator[Found]:
     yield from _switched_off(context)
     for family in Family:
         rules = context.rules(family)
-        if context.unwanted(family):
-            continue
-        if family in context.ipvs and not rules:
+        if context.unwanted(family) or context.only_ruleless(family):
             continue
         if rules or context.required(family):
             if error := context.unproven(family):

@@ -30,7 +30,7 @@ def _doubts(context: Context, *, require_proof: bool) -> Iterator[str]:
     doing = context.doing_nat
     if not doing and context.undecided(Family.IPV4):
         yield f"no translating rule is loaded. {NEEDS_ROLE[Family.IPV4]}"
-    for family in doing:
+    for family in context.judged:
         if error := context.unproven(family):
             yield f"tracking is not proven: {error}"
     idle = [family for family in doing if _is_idle(context, family) and context.undecided(family)]
@@ -83,15 +83,15 @@ def _arrives(context: Context) -> bool:
     return all(
         seen.replied > (1 - UNANSWERED) * seen.connections and not seen.is_lossy
         for family, seen in context.observed.items()
-        if seen.connections and family in context.doing_nat
+        if seen.connections and family in context.judged
     )
 
 
 def _means(context: Context, family: Family) -> str:
-    rules = context.rules(family)
-    by_ipvs = family in context.ipvs
-    means = [count(rules, "rule")] if rules or not by_ipvs else []
-    return f"{FAMILY[family]} {' and '.join([*means, *(['IPVS'] if by_ipvs else [])])}"
+    means = [] if context.only_ruleless(family) else [count(context.rules(family), "rule")]
+    means += ["IPVS"] * (family in context.ipvs)
+    means += ["stateless rules"] * (family in context.stateless)
+    return f"{FAMILY[family]} {' and '.join(means)}"
 
 
 def _tracking(context: Context) -> str:
@@ -104,7 +104,7 @@ def _tracking(context: Context) -> str:
 def _outcome(context: Context) -> Iterator[str]:
     """Yield what became of new connections, of families that are translated here."""
     for family, seen in context.observed.items():
-        if seen.connections and family in context.doing_nat:
+        if seen.connections and family in context.judged:
             connections = count(seen.connections, f"new outbound {FAMILY[family]} connection")
             replied = f"{seen.replied / seen.connections:.0%} answered"
             neither = f", {seen.lost} neither" if seen.is_lossy else ""
@@ -116,7 +116,7 @@ def not_checked(context: Context) -> Iterator[str]:
     yield from _other_engines(context)
     yield from _private(context)
     yield from _uncounted(context)
-    for family in context.doing_nat:
+    for family in context.judged:
         seen = context.observed.get(family)
         name = FAMILY[family]
         if seen is None:
@@ -129,6 +129,8 @@ def _other_engines(context: Context) -> Iterator[str]:
     for family in context.doing_nat:
         if family in context.ipvs:
             yield f"whether {FAMILY[family]} services of IPVS are answered"
+        if family in context.stateless:
+            yield f"what {FAMILY[family]} rules that write addresses translate (stateless NAT)"
     with contextlib.suppress(ReadError):
         for engine, used in other_engines(context.snapshot).items():
             if used:

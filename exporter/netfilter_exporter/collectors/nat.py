@@ -10,7 +10,7 @@ from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
 from netfilter_exporter.config.model import Role
 from netfilter_exporter.facts import expected
 from netfilter_exporter.facts.capabilities import capabilities_needed
-from netfilter_exporter.facts.engines import other_engines
+from netfilter_exporter.facts.engines import other_engines, stateless_nat
 from netfilter_exporter.facts.forwarding import interfaces, ipvs_nat
 from netfilter_exporter.facts.helpers import unassigned_helpers
 from netfilter_exporter.facts.hits import nat_counters, nat_hits
@@ -206,6 +206,12 @@ def _expected(snapshot: Snapshot) -> Iterable[Sample]:
 def _ipvs(snapshot: Snapshot) -> Iterable[Sample]:
     for family in Family:
         if family in ipvs_nat(snapshot):
+            yield (family.value,), 1
+
+
+def _stateless(snapshot: Snapshot) -> Iterable[Sample]:
+    for family in Family:
+        if family in stateless_nat(snapshot):
             yield (family.value,), 1
 
 
@@ -457,7 +463,7 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_other_engine",
-            "Whether an engine that translates without rules is in use (1) or not (0): tc, nptv6,"
+            "Whether an engine that translates without rules is in use (1) or not (0): tc,"
             " openvswitch, ebpf. Its translations are out of scope. Absent if unknown.",
             source="/proc/modules; if_nameindex(3)",
             samples=_other_engines,
@@ -477,6 +483,17 @@ COLLECTOR = Collector(
             "1 for a family in which IPVS does NAT, which requires no rule. Absent otherwise.",
             source="/proc/net/ip_vs",
             samples=_ipvs,
+            labels=("family",),
+        ),
+        Metric(
+            "nat_stateless",
+            "1 for a family in which a rule writes addresses into packets without connection"
+            " tracking: `ip saddr set` and its like in nftables, SNPT and DNPT of iptables. Such"
+            " NAT requires no translating rule, and its connections are not judged. Absent"
+            " otherwise.",
+            source=_RULES,
+            samples=_stateless,
+            of=(stateless_nat,),
             labels=("family",),
         ),
         Metric(

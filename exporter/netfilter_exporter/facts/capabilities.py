@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from netfilter_exporter.config.model import Role
 from netfilter_exporter.facts.bridges import bridges
+from netfilter_exporter.facts.engines import stateless_nat
 from netfilter_exporter.facts.forwarding import interfaces
 from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.facts.rulesets import rulesets
@@ -34,7 +35,11 @@ def capabilities_needed(snapshot: Snapshot) -> Mapping[str, bool | None]:
     """Whether a rule of this host, or the configuration, needs each capability."""
     found = [(ruleset.backend, ruleset.facts) for ruleset in rulesets(snapshot)]
     config = snapshot.host.config
-    required = [family for family in Family if config.nat.role(family) is Role.REQUIRED]
+    required = [
+        family
+        for family in Family
+        if config.nat.role(family) is Role.REQUIRED and family not in stateless_nat(snapshot)
+    ]
     expected = [(rule.family, rule.action, rule.backend) for rule in config.expect.rules]
     needed = needs.needed(found, required, expected, capabilities(snapshot))
     translates = needed["nat"]

@@ -1,4 +1,4 @@
-"""Facts about engines that are out of scope: they translate without a rule that is read."""
+"""Facts about engines that are out of scope: they translate without connection tracking's NAT."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 from netfilter_exporter.facts.forwarding import interfaces
 from netfilter_exporter.facts.modules import kernel_modules
+from netfilter_exporter.facts.rulesets import rulesets
 from netfilter_exporter.facts.snapshot import Snapshot, fact
 from netfilter_exporter.kernel.modules.model import Modules
+from netfilter_exporter.rules.families import Family
 
 #: By engine: the modules that it is made of, whose references are rules or actions of its users.
-_REFERENCED = {"tc": ("act_ct", "act_nat"), "nptv6": ("ip6t_NPT",)}
+_REFERENCED = {"tc": ("act_ct", "act_nat")}
 #: An interface of Cilium's, which translates in BPF programs.
 _CILIUM = "cilium_host"
 
@@ -23,6 +25,17 @@ def other_engines(snapshot: Snapshot) -> Mapping[str, bool]:
     found["openvswitch"] = modules.usable("openvswitch") if modules.loading else None
     found["ebpf"] = True if _CILIUM in interfaces(snapshot) else None
     return {name: used for name, used in found.items() if used is not None}
+
+
+@fact
+def stateless_nat(snapshot: Snapshot) -> frozenset[Family]:
+    """The families of which a rule writes addresses into packets; of rulesets that were read."""
+    return frozenset(
+        family
+        for ruleset in rulesets(snapshot)
+        if ruleset.facts is not None
+        for family in ruleset.facts.rewritten
+    )
 
 
 def _referenced(modules: Modules, names: tuple[str, ...]) -> bool | None:

@@ -90,6 +90,7 @@ def combine(parts: Sequence[Part]) -> Combined:
         interfaces=tuple(name for effect in effects for name in effect.interfaces),
         loopback=all(effect.loopback for effect in effects),
         notrack=any(effect.notrack for effect in effects),
+        rewrites=any(effect.rewrites for effect in effects),
         zone=any(effect.zone for effect in effects),
         zone_both_ways=any(effect.zone_both_ways for effect in effects),
         helper=next((effect.helper for effect in effects if effect.helper), ""),

@@ -57,6 +57,8 @@ class Rule(NamedTuple):
     interfaces: tuple[str, ...] = ()
     loopback: bool = True  #: False where an interface match keeps loopback traffic out
     notrack: bool = False
+    #: it writes an address into packets, which connection tracking does not see
+    rewrites: bool = False
     zone: bool = False  #: it puts flows into a conntrack zone
     zone_both_ways: bool = False  #: always the same one, and their replies are looked up there too
     helper: str = ""  #: the conntrack helper that it assigns, if it is a rule of iptables

@@ -19,6 +19,7 @@ from netfilter_exporter.rules.model import Action, Table
 from netfilter_exporter.rules.passage import Passage
 from netfilter_exporter.rules.preconditions import TablePreconditions, collect
 from netfilter_exporter.rules.remembered import Remembered
+from netfilter_exporter.rules.rewriting import rewritten
 from netfilter_exporter.rules.shadows import SHADOW_LIMIT, Shadow
 from netfilter_exporter.rules.translations import TranslationFacts
 
@@ -63,6 +64,8 @@ class RulesetFacts:
     #: families and names of the tables that those rules are in
     dormant_tables: set[tuple[frozenset[Family], str]] = dataclasses.field(default_factory=set)
     notrack: Counter[Family] = dataclasses.field(default_factory=Counter)
+    #: families of which a rule writes addresses into packets, statelessly
+    rewritten: set[Family] = dataclasses.field(default_factory=set)
     #: family, chain and name of every interface that a translating rule needs
     interfaces: set[tuple[Family, str, str]] = dataclasses.field(default_factory=set)
     #: families of which no packet is tracked that is received
@@ -135,6 +138,7 @@ def _analyze(facts: RulesetFacts, graph: Graph) -> None:
     _add_covers(facts, graph, reached)
     _add_interfaces(facts, graph, reached)
     _add_untracked(facts, graph, bases)
+    facts.rewritten |= rewritten(table)
     if any(hook is Hook.FORWARD and table.chains[n].drops for n, hook in bases.items()):
         facts.forward_drops |= table.families
 

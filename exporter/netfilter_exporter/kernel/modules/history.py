@@ -79,7 +79,6 @@ MODULES = (
     Row("openvswitch", ("OPENVSWITCH",), symbol="ovs_dp_process_packet", reported=False),
     Row("act_ct", ("NET_ACT_CT",), symbol="tcf_ct_act", reported=False),
     Row("act_nat", ("NET_ACT_NAT",), symbol="tcf_nat_act", reported=False),
-    Row("ip6t_NPT", ("IP6_NF_TARGET_NPT",), symbol="ip6t_snpt_tg", reported=False),
     *(Row(HELPER + name, (f"NF_CONNTRACK_{name.upper()}",), reported=False) for name in HELPERS),
 )
 

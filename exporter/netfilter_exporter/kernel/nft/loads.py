@@ -12,6 +12,7 @@ from netfilter_exporter.kernel.nft.registers import (
     Segment,
     Source,
     State,
+    has_address,
     payload_segments,
 )
 from netfilter_exporter.kernel.nft.verdicts import parse_verdict
@@ -123,12 +124,11 @@ def _zone(given: Expression, state: State) -> Rule:
 
 
 def payload(given: Expression, state: State) -> Part:
+    where = uapi.NFTA_PAYLOAD_BASE, uapi.NFTA_PAYLOAD_OFFSET, uapi.NFTA_PAYLOAD_LEN
+    numbers = [given.number(type_) for type_ in where]
     if given.has(uapi.NFTA_PAYLOAD_SREG):
-        return UNKNOWN._replace(ignored=(given.all,), writes=None)
-    numbers = [
-        given.number(type_)
-        for type_ in (uapi.NFTA_PAYLOAD_BASE, uapi.NFTA_PAYLOAD_OFFSET, uapi.NFTA_PAYLOAD_LEN)
-    ]
+        effect = Rule(conditional=True, rewrites=has_address(state.families, *numbers))
+        return UNKNOWN._replace(effect=effect, ignored=given.but(*where), writes=None)
     source = Source(
         "payload",
         struct.pack("=3I", *numbers),

@@ -53,6 +53,14 @@ _FIELDS_AT = {
     IPV4: ((9, Field.PROTOCOL), (12, Field.SOURCE_IPV4), (16, Field.DESTINATION_IPV4)),
     IPV6: ((6, Field.NEXT_HEADER), (8, Field.SOURCE_IPV6), (24, Field.DESTINATION_IPV6)),
 }
+_ADDRESSES = frozenset(
+    {
+        Field.SOURCE_IPV4,
+        Field.DESTINATION_IPV4,
+        Field.SOURCE_IPV6,
+        Field.DESTINATION_IPV6,
+    }
+)
 _PORTS_AT = ((0, Field.SOURCE_PORT), (2, Field.DESTINATION_PORT))
 
 
@@ -78,6 +86,16 @@ def payload_segments(
             segments.append(Segment(field, at - offset, length))
             at += length
     return tuple(segments) if at == offset + size else ()
+
+
+def has_address(families: frozenset[Family], base: int, offset: int, size: int) -> bool:
+    """Return whether `size` bytes hold a part of an address, in a packet of one of `families`."""
+    return base == NFT_PAYLOAD_NETWORK_HEADER and any(
+        at < offset + size and offset < at + field.size
+        for family in families
+        for at, field in _FIELDS_AT[frozenset({family})]
+        if field in _ADDRESSES
+    )
 
 
 class Registers:

@@ -34,6 +34,8 @@ ACTIONS = {
 }
 #: Targets after which the packet is gone, or is with a program of this host.
 _FINAL = {b"REJECT": Verdict.DROP, b"TPROXY": Verdict.ACCEPT}
+#: NPTv6: both write an address into packets (net/ipv6/netfilter/ip6t_NPT.c, v6.18).
+_REWRITING = frozenset({b"SNPT", b"DNPT"})
 #: Fields that a target writes; one that is in neither table may write any.
 _WRITES = {
     b"MARK": frozenset({Field.MARK}),
@@ -64,6 +66,8 @@ def xt_target(
     effect = NOTHING
     if name == b"NOTRACK":
         effect = Rule(notrack=True)
+    elif name in _REWRITING:
+        effect = Rule(rewrites=True)
     elif name in _FINAL:
         effect = Rule(verdict=_FINAL[name])
     final = name in _FINAL
