@@ -2,58 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import time
-
 import pytest
 
-from support import inside
-from support.router import SERVER, Router
+from support.gateway import CONNECTIONS, Gateway
+from support.router import Router
 
-CONFIGURATION = "network_namespace: any\nnat: {ipv4: required, ipv6: none}\n"
-DESTINATIONS = [SERVER, *(f"198.51.100.{host}" for host in range(3, 8))]
-CONNECTIONS = 6 * len(DESTINATIONS)
 INSTANCE = "10.88.0.2"
-
-_OPEN = []
-
-
-def serve():
-    """Take connections to port 7; a refused one leaves no entry in the flow table."""
-    _OPEN.append(socket.create_server(("", 7), backlog=1024))
-
-
-def connect(sources):
-    """Open connections from each source to each destination."""
-    for source in sources:
-        for destination in DESTINATIONS:
-            inside.connect(source, destination, 7)
-    time.sleep(0.2)  # for the last answers
-
-
-class Gateway:
-    """Whoever translates in front of a client with several addresses."""
-
-    def __init__(self, router, gateway, sources):
-        self._client, self.gateway, self._sources = router.client, gateway, sources
-        router.server.sh("; ".join(f"ip address add {a}/24 dev eth0" for a in DESTINATIONS[1:]))
-        router.server.call(serve)
-
-    def load(self, rule):
-        """Load a rule for packets that leave; in front of it is nothing."""
-        chain = "type nat hook postrouting priority 100"
-        self.gateway.run("nft", "flush", "ruleset")
-        self.gateway.run(
-            "nft", "-f", "-", stdin=f"table ip n {{\nchain c {{ {chain}; {rule}\n}}\n}}"
-        )
-        self.gateway.run("conntrack", "-F")
-
-    def check(self):
-        """Open connections in an interval of `check`; return what that says."""
-        self.gateway.call(inside.begin_check, CONFIGURATION)
-        self._client.call(connect, self._sources)
-        code, verdict, found = self.gateway.call(inside.end_check)
-        return code, found, verdict.split(" of ")[0]
 
 
 @pytest.fixture
@@ -62,7 +16,7 @@ def instance(namespaces):
     router, instance = Router(namespaces), namespaces()
     router.link(instance, "nat0", INSTANCE, "10.88.0.1", "fd79::{}")
     instance.sh("ip route add default via 10.88.0.1; sysctl -q net.ipv4.ip_forward=1")
-    drop = f'iifname "nat0" ip saddr != {INSTANCE} drop'
+    drop = f'iifname "nat0" ip saddr 10.0.0.0/8 ip saddr != {INSTANCE} drop'
     chain = f"chain c {{ type filter hook forward priority 0; {drop}\n}}"
     router.router.run("nft", "-f", "-", stdin=f"table ip f {{\n{chain}\n}}")
     router.router.sh(

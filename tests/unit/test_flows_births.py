@@ -31,7 +31,8 @@ LAN, WAN, LO = 1, 2, 9
 def flow(source="10.0.1.2", destination="203.0.113.2", *, replied=False, **fields):
     """Return a flow; TCP unless said otherwise."""
     family = Family.IPV6 if ":" in source else Family.IPV4
-    kind = Kind(family, fields.get("protocol", "tcp"), "x", offloaded=False, replied=replied)
+    state = fields.get("state", "established")
+    kind = Kind(family, fields.get("protocol", "tcp"), state, offloaded=False, replied=replied)
     translated = fields.get("translated", Translated.NONE)
     return Flow(kind, packed(source), packed(destination), fields.get("port"), translated)
 
@@ -317,6 +318,12 @@ def test_an_answer_may_be_under_way():
     assert judged(flow(), replied=True, after=0.5) == [Replied.YES]
     assert judged(flow(), gone=True) == [Replied.UNKNOWN]
     assert judged(flow(replied=True), after=0.0) == [Replied.YES]
+
+
+def test_an_answer_that_the_client_does_not_acknowledge():
+    """It was seen here, and dropped here, as far as is known."""
+    assert judged(flow(replied=True, state="syn_recv"), after=PATIENCE) == [Replied.NO]
+    assert judged(flow(replied=True, state="syn_recv"), after=PATIENCE - 0.1) == []
 
 
 def outbound(pairs, *, replied=False, translated=Translated.NONE, at=10.0):

@@ -55,7 +55,7 @@ def _lost(flows: Iterable[Flow], classifier: Classifier, routes: Routes) -> Coun
     """Return outbound flows that are neither translated nor answered, by their ends."""
     found: Counter[str] = Counter()
     for flow in flows:
-        if flow.translated is not Translated.NONE or flow.kind.replied:
+        if flow.translated is not Translated.NONE or flow.kind.answered:
             continue
         if classifier.scope(flow, routes) is Scope.OUTBOUND:
             ends = (str(ipaddress.ip_address(each)) for each in (flow.source, flow.destination))

@@ -131,5 +131,7 @@ def _unanswered(flows: NewFlows, family: Family) -> Iterator[Found]:
             shell.fixed("ip -brief address"),
             shell.comment("the last dst= of each line is the address that it translates to:"),
             shell.fixed("conntrack -L --src-nat -p tcp --state SYN_SENT | head -3"),
+            shell.comment("a reply came, and did not reach the client:"),
+            shell.fixed("conntrack -L --src-nat -p tcp --state SYN_RECV | head -3"),
         ),
     )

@@ -116,8 +116,9 @@ COLLECTOR = Collector(
             "flows_new_total",
             "Estimated number of new flows since the exporter started. scope: outbound (from a"
             " private network behind this host to a global address) or private (to another private"
-            " network). translated: source, destination, both or none. replied: yes, no, or"
-            " unknown if the flow ended early or its protocol needs no reply. Does not count"
+            " network). translated: source, destination, both or none. replied: yes, no (also if"
+            " the client of a TCP connection does not acknowledge the reply), or unknown if the"
+            " flow ended early or its protocol needs no reply. Does not count"
             " connections that the server refuses, nor flows that begin and end between two"
             " samples.",
             source=_SOURCE,

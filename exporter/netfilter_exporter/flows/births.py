@@ -1,7 +1,7 @@
 """Births, judged: in which scope, translated or not, answered or not.
 
 A birth that was answered when it was first seen is counted at once. Any other is counted when it
-was seen again, at least 3 s later: until then an answer may be under way.
+was seen again, at least 3 s later: until then an answer, or what acknowledges it, may be under way.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Ledger:
 
     def add(self, key: bytes, birth: Birth) -> None:
         """Take up a birth of this look."""
-        if birth.flow.kind.replied:
+        if birth.flow.kind.answered:
             self._count(birth, Replied.YES, birth.seen)
         else:
             self._waiting[key] = birth

@@ -103,7 +103,7 @@ def _replied(reading: Reading, wanted: frozenset[bytes]) -> Mapping[bytes, bool]
     if wanted:
         for index, key in enumerate(reading.keys):
             if key in wanted:
-                found[key] = reading.flow(index).kind.replied
+                found[key] = reading.flow(index).kind.answered
     return found
 
 

@@ -24,6 +24,8 @@ TCP_STATES = (
     "syn_sent2",
 )
 
+_UNACKNOWLEDGED = "syn_recv"
+
 TCP = int(socket.IPPROTO_TCP)
 
 #: The words of the `protocol` label; any other protocol is "other".
@@ -71,7 +73,17 @@ class Kind(NamedTuple):
     protocol: str  #: a word of PROTOCOLS, or other
     state: str  #: of TCP one of TCP_STATES; otherwise unreplied, replied or assured
     offloaded: bool
-    replied: bool
+    replied: bool  #: a packet of the other direction was seen
+
+    @property
+    def answered(self) -> bool:
+        """Whether a reply came and, as far as is known, reached the client.
+
+        Packets are tracked before they are forwarded: of a handshake whose reply is dropped here,
+        or finds no way, the client acknowledges nothing (tcp_conntracks in
+        net/netfilter/nf_conntrack_proto_tcp.c, v6.18). Of other protocols it does not show.
+        """
+        return self.replied and self.state != _UNACKNOWLEDGED
 
 
 class Flow(NamedTuple):

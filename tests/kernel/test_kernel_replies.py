@@ -1,0 +1,57 @@
+"""Replies that this host gets and drops: connections are translated, and none is established.
+
+Packets are tracked before they are forwarded, so the flow table shows a reply that never reaches
+the client. Only a handshake of TCP that stays half-open gives it away.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from support.gateway import CONNECTIONS, Gateway
+from support.router import Router
+
+SOURCES = [f"10.77.0.{host}" for host in range(10, 16)]
+MASQUERADE = 'oifname "wan0" masquerade'
+TIMES = 2  # at least fifty connections are judged
+WORKS = (0, {}, f"NAT works: {TIMES * CONNECTIONS}")
+
+
+@pytest.fixture
+def gateway(namespaces):
+    """A gateway that works."""
+    router = Router(namespaces)
+    router.client.sh("; ".join(f"ip address add {source}/24 dev eth0" for source in SOURCES))
+    gateway = Gateway(router, router.router, SOURCES)
+    gateway.load(MASQUERADE)
+    assert gateway.check(TIMES) == WORKS
+    return gateway
+
+
+def dead(gateway):
+    """Return whether `check` says that nothing is answered."""
+    code, found, _ = gateway.check(TIMES)
+    return code and "NatUnanswered" in found
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        'policy drop; iifname "lan0" accept',
+        'iifname "wan0" drop',
+        "ct state vmap { new : accept, established : drop }",
+    ],
+)
+def test_rules_that_drop_replies(gateway, filters):
+    """Somebody forgot what is established; with it, the same rules let replies pass."""
+    gateway.load(MASQUERADE, filters)
+    assert dead(gateway)
+    chain, rules = filters.rsplit("; ", 1) if "; " in filters else ("", filters)
+    gateway.load(MASQUERADE, f"{chain};ct state established accept; {rules}".lstrip(";"))
+    assert gateway.check(TIMES) == WORKS
+
+
+def test_an_uplink_that_does_not_forward(gateway):
+    """Replies arrive there, and are for others."""
+    gateway.gateway.sh("sysctl -q net.ipv4.conf.wan0.forwarding=0")
+    assert dead(gateway)

@@ -1,0 +1,57 @@
+"""A NAT gateway whose clients open connections while `check` measures an interval."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Sequence
+
+from support import inside
+from support.namespace import Namespace
+from support.router import SERVER, Router
+
+CONFIGURATION = "network_namespace: any\nnat: {ipv4: required, ipv6: none}\n"
+DESTINATIONS = [SERVER, *(f"198.51.100.{host}" for host in range(3, 8))]
+CONNECTIONS = 6 * len(DESTINATIONS)  #: of six sources, each time
+
+_OPEN: list[socket.socket] = []
+
+
+def serve() -> None:
+    """Take connections to port 7; a refused one leaves no entry in the flow table."""
+    _OPEN.append(socket.create_server(("", 7), backlog=1024))
+
+
+def connect(sources: Sequence[str], times: int) -> None:
+    """Open connections from each source to each destination."""
+    for source in (each for each in sources for _ in range(times)):
+        for destination in DESTINATIONS:
+            inside.connect(source, destination, 7)
+    time.sleep(0.2)  # for the last answers
+
+
+class Gateway:
+    """Whoever translates in front of a client with several addresses."""
+
+    def __init__(self, router: Router, gateway: Namespace, sources: Sequence[str]) -> None:
+        self._client, self.gateway, self._sources = router.client, gateway, sources
+        router.server.sh("; ".join(f"ip address add {a}/24 dev eth0" for a in DESTINATIONS[1:]))
+        router.server.call(serve)
+
+    def load(self, rule: str, filters: str = "") -> None:
+        """Load a rule for packets that leave, and what a chain at the forward hook holds."""
+        chain = "type nat hook postrouting priority 100"
+        text = f"table ip n {{\nchain c {{ {chain}; {rule}\n}}\n}}\n"
+        if filters:
+            chain = "type filter hook forward priority 0"
+            text += f"table ip f {{\nchain c {{ {chain}; {filters}\n}}\n}}\n"
+        self.gateway.run("nft", "flush", "ruleset")
+        self.gateway.run("nft", "-f", "-", stdin=text)
+        self.gateway.run("conntrack", "-F")
+
+    def check(self, times: int = 1) -> tuple[int, dict[str, str], str]:
+        """Open connections in an interval of `check`; return exit code, findings and verdict."""
+        self.gateway.call(inside.begin_check, CONFIGURATION)
+        self._client.call(connect, self._sources, times)
+        code, verdict, found = self.gateway.call(inside.end_check)
+        return code, found, verdict.split(" of ")[0]
