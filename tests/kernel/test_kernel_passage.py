@@ -1,4 +1,4 @@
-"""What is said to be blocked lets no datagram pass, and what is not does."""
+"""What is said to be blocked lets no datagram pass, or no answer, and what is not does."""
 
 import pytest
 
@@ -36,11 +36,26 @@ CASES = {
     "policy drop, a chain accepts": (
         base("forward", 0, "jump d", policy="drop", also="chain d { iifname lan0 accept; };"),
         True,
+        {"wan0"},
     ),
     "reject as the last rule": (base("forward", 0, REPLIES, "reject"), False),
-    "drop for another interface": (base("forward", 0, "iifname wan0 drop"), True),
+    "drop for another interface": (base("forward", 0, "iifname vms drop"), True),
+    "drop for the uplink": (base("forward", 0, "iifname wan0 drop"), True, {"wan0"}),
+    "drop for the uplink of what is new": (
+        base("forward", 0, "iifname wan0 ct state new drop"),
+        True,
+    ),
+    "policy drop, replies accepted of related flows alone": (
+        base("forward", 0, "iifname lan0 accept", "ct state related accept", policy="drop"),
+        True,
+        {"wan0"},
+    ),
     "drop at postrouting": (base("postrouting", 0, "drop"), False),
-    "drop at postrouting of replies": (base("postrouting", 0, f"{REPLIES[:-6]} drop"), True),
+    "drop at postrouting of replies": (
+        base("postrouting", 0, f"{REPLIES[:-6]} drop"),
+        True,
+        {"wan0"},
+    ),
     "drop in raw": (base("prerouting", -300, "iifname lan0 drop"), False),
     "drop in mangle of what is routed": (
         base("prerouting", -150, "fib daddr type unicast drop"),
@@ -82,12 +97,19 @@ def blocked(network):
     return {sample.labels["interface"] for sample in page.samples("forward_blocked")}
 
 
-@pytest.mark.parametrize(("rules", "passes"), CASES.values(), ids=CASES)
-def test_what_is_blocked_does_not_pass(network, rules, passes):
-    """A datagram of the client comes to the server just when lan0 is not blocked."""
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_what_is_blocked_does_not_pass(network, case):
+    """A datagram of the client comes to the server just when lan0 is not blocked.
+
+    An answer comes back only if wan0 is not.
+    """
+    rules, passes, *also = case
+    expected = also[0] if also else set() if passes else {"lan0"}
     network.router.run("nft", "-f", "-", stdin=rules)
     assert (network.source() == WAN) is passes
-    assert blocked(network) == (set() if passes else {"lan0"})
+    assert blocked(network) == expected
+    if expected:
+        assert network.answers() == 0
 
 
 @pytest.mark.parametrize(("interface", "passes"), [("lan0", True), ("wan0", False)])

@@ -16,6 +16,7 @@ from support.rules import filter_table, matching, nat_table, verdict
 
 ACCEPT = verdict("accept")
 OUT = named(Field.OUTPUT_INTERFACE, b"wan0\0")
+ESTABLISHED = matching(ACCEPT, ranged(Field.CT_STATE, [(2, 2)]))
 INDICES = {"lo": 1, "lan0": 2, "wan0": 3, "vms": 4}
 
 
@@ -35,16 +36,19 @@ def masquerade(*matches):
 
 @pytest.fixture
 def blocked(fake_host, monkeypatch):
-    """Return a function: what is reported of a host whose forward chain accepts `accepted`."""
+    """Return a function: what is reported of a host whose forward chain accepts `accepted`.
+
+    It accepts replies, too, if nothing else is said.
+    """
     snapshot = Host(fake_host("6.1/nat-nft").system).snapshot(10)
     found = [Network(2, 0x0A010000, 0x0A0100FF), Network(4, 0x0A020000, 0x0A0200FF)]
     monkeypatch.setattr(networks, "read_networks", lambda *_: found)
     monkeypatch.setattr(passage.route, "ask", lambda *_: None)
 
-    def report(translations, *accepted, drops=True, other=()):
+    def report(translations, *accepted, drops=True, other=(), replies=ESTABLISHED):
         tables = [
             nat_table(post=translations),
-            filter_table(Hook.FORWARD, 0, *accepted, drops=drops),
+            filter_table(Hook.FORWARD, 0, *accepted, replies, drops=drops),
             filter_table(Hook.FORWARD, 5, *other),
         ]
         facts = analyze(tables)
@@ -92,6 +96,24 @@ def test_a_network_that_another_chain_accepts(blocked):
     """What one tool lets pass, and another drops, was to pass."""
     lan, vms = (matching(ACCEPT, coming(name)) for name in ("lan0", "vms"))
     assert blocked([masquerade(OUT)], lan, other=[vms]) == ["vms"]
+
+
+@pytest.mark.parametrize(
+    ("replies", "expected"),
+    [
+        (ESTABLISHED, []),
+        (matching(ACCEPT, ranged(Field.CT_STATE, [(4, 4)])), ["wan0"]),  # related alone
+        (matching(ACCEPT, coming("wan0")), []),
+        (matching(ACCEPT, coming("wan0"), ranged(Field.CT_STATE, [(8, 8)])), ["wan0"]),
+        (matching(ACCEPT, ranged(Field.DESTINATION_IPV4, [(1, 2)])), []),  # of some of them
+    ],
+)
+def test_an_uplink_from_which_no_reply_passes(blocked, replies, expected):
+    """Though connections may be opened; where none may, nobody waits for a reply."""
+    lan = matching(ACCEPT, coming("lan0"))
+    assert blocked([masquerade(OUT)], lan, replies=replies) == expected
+    closed = matching(ACCEPT, ranged(Field.CT_STATE, [(4, 4)]))
+    assert "wan0" not in blocked([masquerade(OUT)], replies=closed)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Check of what the rules let pass: whether new connections of an interface are forwarded."""
+"""Check of what the rules let pass: whether connections and replies are forwarded."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from netfilter_exporter.facts.passage import Blocked, blocked_interfaces
 
 
 def forward_blocked(context: Context) -> Iterator[Found]:
-    """Interfaces that NAT rules serve, and whose new connections a base chain drops."""
+    """Interfaces that NAT rules serve, and whose new connections or replies are dropped."""
     for blocked in blocked_interfaces(context.snapshot):
         block = blocked.block
         place = commands.where(blocked.backend, block.families, block.table)
+        what = "reply" if blocked.replies else "new connection"
         yield Found(
-            f"{FAMILY[blocked.family]}: no new connection from {blocked.interface} is forwarded:"
+            f"{FAMILY[blocked.family]}: no {what} from {blocked.interface} is forwarded:"
             f" {place}: {_cause(blocked)}.",
             f"The kernel drops them at the {block.hook.label} hook. Packets pass the base chains of"
             " all tables there: an accept in another table does not help.",
@@ -67,8 +68,9 @@ def _remedy(context: Context, blocked: Blocked) -> tuple[Line, ...]:
             comment("or let packets pass without it: --queue-bypass, nft: queue flags bypass"),
         )
     where = f"before rule {block.position}" if block.chain else "in this chain"
+    what = "established connections" if blocked.replies else "its new connections"
     return (
         *place.list_rules(),
-        comment(f"to forward {blocked.interface}, accept its new connections {where}"),
+        comment(f"to forward {blocked.interface}, accept {what} {where}"),
         comment("then change it where the rules come from, too"),
     )

@@ -1,4 +1,4 @@
-"""Facts about interfaces whose new connections the rules do not let pass."""
+"""Facts about interfaces whose new connections, or replies, the rules do not let pass."""
 
 from __future__ import annotations
 
@@ -52,12 +52,13 @@ _DOWN = frozenset({"down", "lowerlayerdown", "notpresent"})
 
 
 class Blocked(NamedTuple):
-    """An interface, and the base chain that drops all new flows from it."""
+    """An interface, and the base chain that drops all new flows from it, or all replies."""
 
     family: Family
     interface: str
     backend: Backend
     block: Block
+    replies: bool = False
 
 
 @fact
@@ -71,11 +72,12 @@ def queue_listeners(snapshot: Snapshot) -> frozenset[int] | None:
 
 @fact
 def blocked_interfaces(snapshot: Snapshot) -> tuple[Blocked, ...]:
-    """The interfaces that something on this host serves, and whose new flows are all dropped.
+    """The interfaces whose new flows or whose replies are all dropped, and should not be.
 
     A firewall that lets nothing in from some network on purpose is not a fault. An interface is one
     of these only if another base chain accepts what it names, if a rule translates its network, or
-    if rules that translate any network are left without an interface that can use them.
+    if rules that translate any network are left without an interface that can use them. And an
+    uplink from which no reply passes is one if new flows may leave by it.
     """
     found = rulesets(snapshot)
     if not any(each.facts and each.facts.passage.tables for each in found):
@@ -101,11 +103,29 @@ def _of_family(
     arriving = {name: Incoming(family, name, interfaces(snapshot).get(name, 0)) for name in names}
     blocks = {name: _block(snapshot, arriving[name], found, sets) for name in names}
     named = frozenset(_named(scopes, Field.OUTPUT_INTERFACE))
+    uplinks = blocks.keys() & (named or _uplinks(snapshot, family))
+    if not all(block for name, block in blocks.items() if name not in uplinks):
+        yield from _unanswered(snapshot, family, uplinks, found, sets)
     inside = [each for each in arriving.values() if each.interface not in named]
     closed: list[Blocked] = []
     if any(blocks[each.interface] for each in inside):  # not so on most gateways
         closed += _closed(snapshot, inside, blocks, found, scopes)
     yield from closed or _by_source(snapshot, inside, found, sets, scopes)
+
+
+def _unanswered(
+    snapshot: Snapshot,
+    family: Family,
+    uplinks: Collection[str],
+    found: Sequence[Ruleset],
+    sets: SetReader,
+) -> Iterator[Blocked]:
+    """Yield the uplinks from which no reply passes."""
+    for name in sorted(uplinks):
+        number = interfaces(snapshot).get(name, 0)
+        block = _block(snapshot, Incoming(family, name, number, replies=True), found, sets)
+        if block and _is_running(snapshot, name):
+            yield Blocked(family, name, *block, replies=True)
 
 
 def _closed(
@@ -248,12 +268,7 @@ def _publishes(ruleset: Ruleset, family: Family) -> bool:
 
 def _inside(snapshot: Snapshot, family: Family, names: Sequence[str]) -> list[str]:
     """Return the interfaces from which new flows are to be forwarded: no uplink, and running."""
-    uplinks = set()
-    by_index = {index: name for name, index in interfaces(snapshot).items()}
-    for address in _ANYWHERE[family]:
-        found = route.ask(snapshot.connection(NETLINK_ROUTE), address)
-        if found:
-            uplinks.add(by_index.get(found.interface, ""))
+    uplinks = _uplinks(snapshot, family)
     return [
         name
         for name in names
@@ -261,6 +276,13 @@ def _inside(snapshot: Snapshot, family: Family, names: Sequence[str]) -> list[st
         and not is_bridge_port(snapshot.paths, name)
         and _is_running(snapshot, name)
     ]
+
+
+def _uplinks(snapshot: Snapshot, family: Family) -> set[str]:
+    """Return the interfaces that lead to the internet."""
+    by_index = {index: name for name, index in interfaces(snapshot).items()}
+    answers = (route.ask(snapshot.connection(NETLINK_ROUTE), a) for a in _ANYWHERE[family])
+    return {by_index.get(answer.interface, "") for answer in answers if answer}
 
 
 def _is_running(snapshot: Snapshot, name: str) -> bool:

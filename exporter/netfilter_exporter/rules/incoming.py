@@ -1,4 +1,7 @@
-"""New flows that arrive at an interface, and whether all, none or some of them match a rule."""
+"""Packets that arrive at an interface, and whether all, none or some of them match a rule.
+
+They are the first ones of new flows, or the replies to flows that left by the interface.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from netfilter_exporter.rules.match import (
 )
 from netfilter_exporter.rules.model import NF_IP_PRI_CONNTRACK, Chain, Rule
 
-NEW = 8  #: a bit of NF_CT_STATE
+ESTABLISHED, NEW = 2, 8  #: bits of NF_CT_STATE
 _IPS_DST_NAT = 1 << 5  # include/uapi/linux/netfilter/nf_conntrack_common.h (v6.18)
 _TCP, _UDP = 6, 17
 _RTN_UNICAST = 1
@@ -30,12 +33,13 @@ _ETHERTYPES = {Family.IPV4: 0x0800, Family.IPV6: 0x86DD}
 
 
 class Incoming(NamedTuple):
-    """Where new flows come from."""
+    """Where new flows come from, or replies."""
 
     family: Family
     interface: str
     number: int  #: of the interface
     sources: Intervals | None = None  #: their addresses; None: any
+    replies: bool = False  #: replies to TCP and UDP flows, not new ones
 
 
 class Meets(enum.Enum):
@@ -51,7 +55,7 @@ Contents = Callable[[InSet], Match]
 
 
 class Flows:
-    """All new TCP and UDP flows from an interface, as a base chain sees them.
+    """All new TCP and UDP flows from an interface, or replies, as a base chain sees them.
 
     They are for other hosts. `published`: rules may translate the destinations of some of them.
     `arriving`: they have not met those rules, and some are for this host until then.
@@ -69,8 +73,8 @@ class Flows:
         self._family = incoming.family
         self._contents = contents
         self._known = _known(incoming, base)
-        self._original = not published and Field.CT_STATE in self._known
-        if arriving:
+        self._original = not published and self._known.get(Field.CT_STATE) == ((NEW, NEW),)
+        if arriving or (incoming.replies and base.hook is Hook.PREROUTING):
             del self._known[Field.DESTINATION_TYPE]
 
     def meet(self, rule: Rule, detail: RuleDetail) -> Meets:
@@ -118,7 +122,7 @@ def _known(incoming: Incoming, base: Chain) -> dict[Field, Intervals]:
         Field.DESTINATION_TYPE: (_RTN_UNICAST,),
     }
     if base.hook is not Hook.PREROUTING or base.priority > NF_IP_PRI_CONNTRACK:
-        numbers[Field.CT_STATE] = (NEW,)
+        numbers[Field.CT_STATE] = (ESTABLISHED if incoming.replies else NEW,)
     known = {field: tuple((n, n) for n in found) for field, found in numbers.items()}
     if incoming.sources is not None:
         known[_SOURCE[incoming.family]] = incoming.sources

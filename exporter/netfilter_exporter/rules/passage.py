@@ -1,4 +1,4 @@
-"""Incoming interfaces whose new connections no rule lets pass.
+"""Incoming interfaces whose new connections, or the replies from them, no rule lets pass.
 
 What is forwarded meets all base chains of prerouting, forward and postrouting, whichever table and
 backend they are of: an accept ends one of them alone. So it is blocked as soon as one base chain
@@ -107,7 +107,7 @@ class Passage:
         contents: Contents = _unread,
         stamp: object = None,
     ) -> Block | None:
-        """Return what drops all new flows of an interface.
+        """Return what drops all new flows of an interface, or all replies from it.
 
         `listeners` are the queues that a program listens to; None: unknown. `published`: rules of
         the other backend may translate their destinations. `contents` must return the same for a
@@ -143,7 +143,7 @@ class Passage:
             for table in self.tables
             if incoming.family in table.families
             for name, chain in table.chains.items()
-            if chain.hook is not None and chain.sees_forwarded and _is_judged(chain)
+            if chain.hook is not None and chain.sees_forwarded and _is_judged(chain, incoming)
         ]
         for hook, _, table, name in sorted(bases, key=lambda base: base[:2]):
             base, known = table.chains[name], functools.partial(contents, table)
@@ -351,9 +351,12 @@ def _compares_source(match: Match) -> bool:
     return any(field in _SOURCES for field in fields)
 
 
-def _is_judged(chain: Chain) -> bool:
-    """Return whether a base chain is judged here; what hides translations is another fault."""
-    return chain.drops if chain.type == "nat" else True
+def _is_judged(chain: Chain, incoming: Incoming) -> bool:
+    """Return whether a base chain is judged here; what hides translations is another fault.
+
+    A NAT chain sees only the first packet of a flow.
+    """
+    return chain.drops and not incoming.replies if chain.type == "nat" else True
 
 
 def _drops(rule: Rule) -> bool:
