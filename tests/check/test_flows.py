@@ -268,6 +268,23 @@ def test_the_listing_names_flows_that_share_ports(tmp_path):
     assert "udp 203.0.113.1 198.51.100.2 53" in text.split("Translated to, and destination")[1]
 
 
+@pytest.mark.parametrize(
+    ("interfaces", "named"),
+    [
+        ({"lan0": True, "wan0": False}, ["wan0"]),
+        ({"lan0": True, "wan0": True}, []),
+        (dict.fromkeys(("a", "b", "c", "d"), False), []),  # too many: it is usual here
+    ],
+)
+def test_interfaces_that_do_not_forward_are_named(runs, monkeypatch, interfaces, named):
+    """Replies that arrive there are dropped."""
+    monkeypatch.setattr(flows, "ipv4_forwarding", lambda _: interfaces)
+    report = checks.report_on(runs[REQUIRED], flows=checks.new_flows(unanswered=60))
+    remedy = checks.one(report, "NatUnanswered").remedy
+    enabled = [line for line in remedy if line.startswith("sysctl -w")]
+    assert enabled == [f"sysctl -w net.ipv4.conf.{name}.forwarding=1" for name in named]
+
+
 def test_no_report_has_an_address_of_a_flow(runs):
     """Neither its text nor its JSON: a finding has counts."""
     report = checks.report_on(runs[REQUIRED], flows=checks.new_flows(lost=30))

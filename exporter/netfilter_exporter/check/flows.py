@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from netfilter_exporter.check import shell
+from netfilter_exporter.check import commands, shell
 from netfilter_exporter.check.context import FAMILY, Context
 from netfilter_exporter.check.findings import Found, Severity, unknown
 from netfilter_exporter.check.flow_watch import LOST_SHARE, NewFlows
@@ -13,9 +13,12 @@ from netfilter_exporter.check.proof import LOST_BIRTHS
 from netfilter_exporter.check.table import NOT_MEASURED
 from netfilter_exporter.facts.conntrack import conntrack_present
 from netfilter_exporter.facts.flows import ports_in_use
+from netfilter_exporter.facts.forwarding import ipv4_forwarding
 from netfilter_exporter.flows.births import Replied
 from netfilter_exporter.kernel.conntrack.flow import PROTOCOLS
 from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.ports import is_bridge_port
+from netfilter_exporter.kernel.sysctl import names as sysctl_names
 from netfilter_exporter.rules.families import Family
 
 #: As in the alerts.
@@ -28,6 +31,8 @@ _ROUTE = {
     Family.IPV4: shell.fixed("ip route get 203.0.113.1"),
     Family.IPV6: shell.fixed("ip route get 2001:db8::1"),
 }
+
+_MOST_CLOSED = 3  #: interfaces that are named
 
 _KNOWN = (Replied.YES, Replied.NO)
 
@@ -45,7 +50,7 @@ def nat_unanswered(context: Context) -> Iterator[Found]:
     """Nearly no translated connection is replied."""
     if isinstance(context.flows, NewFlows):
         for family in context.doing_nat:
-            yield from _unanswered(context.flows, family)
+            yield from _unanswered(context, context.flows, family)
     else:
         yield from _unsampled(context)
 
@@ -112,7 +117,7 @@ def _untranslated(context: Context, flows: NewFlows, family: Family) -> Iterator
     )
 
 
-def _unanswered(flows: NewFlows, family: Family) -> Iterator[Found]:
+def _unanswered(context: Context, flows: NewFlows, family: Family) -> Iterator[Found]:
     silent = flows.count(family, Replied.NO, translated=True)
     judged = silent + flows.count(family, Replied.YES, translated=True)
     bad = flows.count_sources(family, Replied.NO, translated=True)
@@ -133,5 +138,22 @@ def _unanswered(flows: NewFlows, family: Family) -> Iterator[Found]:
             shell.fixed("conntrack -L --src-nat -p tcp --state SYN_SENT | head -3"),
             shell.comment("a reply came, and did not reach the client:"),
             shell.fixed("conntrack -L --src-nat -p tcp --state SYN_RECV | head -3"),
+            *_closed(context, family),
         ),
     )
+
+
+def _closed(context: Context, family: Family) -> Iterator[shell.Line]:
+    """Yield how interfaces that drop replies would forward them, if they are few."""
+    if family is not Family.IPV4:
+        return
+    paths, forwards = context.snapshot.paths, ipv4_forwarding(context.snapshot)
+    closed = [name for name, on in forwards.items() if not on and not is_bridge_port(paths, name)]
+    if len(closed) <= _MOST_CLOSED:
+        for name in sorted(closed):
+            yield shell.comment(
+                f"{name} does not forward what it receives; if replies arrive there:"
+            )
+            yield from commands.set_sysctl(
+                sysctl_names.to_name(f"net/ipv4/conf/{name}/forwarding"), 1
+            )
