@@ -37,9 +37,11 @@ def nat_rule_unmatchable(context: Context) -> Iterator[Found]:
             undecided = True
         else:
             where = commands.where(backend, families, table)
-            yield _found(
+            found = _found(
                 where, rules, (*_list(context, backend, rules[0]), *_remedy(backend, rules[0]))
             )
+            never_heard = cause.reason is Reason.NO_LISTENER and cause.changes
+            yield found._replace(severity=Severity.INFO) if never_heard else found
     if undecided:
         yield unknown(_NEEDS_HISTORY)
     for backend, table, family, number in unmatched(context.snapshot).addresses:
@@ -99,6 +101,8 @@ def _found(where: str, rules: Sequence[Unmatchable], remedy: tuple[Line, ...]) -
     """Return the finding of rules of one table that fail for the same cause."""
     cause = rules[0].cause
     number = count(len(rules), "translating rule matches", "translating rules match")
+    if cause.reason is Reason.NO_LISTENER:
+        number = count(len(rules), "rule sends connections to", "rules send connections to")
     listed = [
         f"{each.rule.chain} rule {each.rule.position} ({each.rule.action.value})" for each in rules
     ]
@@ -111,7 +115,7 @@ def _found(where: str, rules: Sequence[Unmatchable], remedy: tuple[Line, ...]) -
     if rules[0].jump:
         evidence["jump_from"] = rules[0].jump
     return Found(
-        f"{where}: {number} no packet: {_SHORT[cause.reason].format(cause.what)}.",
+        f"{where}: {number} {_SHORT[cause.reason].format(cause.what)}.",
         _WHY[cause.reason],
         evidence,
         remedy,
@@ -119,11 +123,12 @@ def _found(where: str, rules: Sequence[Unmatchable], remedy: tuple[Line, ...]) -
 
 
 _SHORT = {
-    Reason.EMPTY_SET: "the set {} is empty",
-    Reason.BRIDGE_PORT: "{} is a port of a bridge or bond",
-    Reason.MISSING_ADDRESS: "this host no longer has {}",
-    Reason.ROUTE_LOCALNET: "route_localnet is 0 on the incoming interface ({})",
-    Reason.UNTRACKED: "notrack rules exempt what arrives at {}",
+    Reason.EMPTY_SET: "no packet: the set {} is empty",
+    Reason.BRIDGE_PORT: "no packet: {} is a port of a bridge or bond",
+    Reason.MISSING_ADDRESS: "no packet: this host no longer has {}",
+    Reason.ROUTE_LOCALNET: "no packet: route_localnet is 0 on the incoming interface ({})",
+    Reason.UNTRACKED: "no packet: notrack rules exempt what arrives at {}",
+    Reason.NO_LISTENER: "{}, where no program listens",
 }
 _WHY = {
     Reason.EMPTY_SET: "A rule that looks into a set matches only what the set holds, and no other"
@@ -136,6 +141,8 @@ _WHY = {
     " them unless route_localnet is 1 on the incoming interface.",
     Reason.UNTRACKED: "Packets that a notrack rule matches are not tracked, and leave with their"
     " private source address.",
+    Reason.NO_LISTENER: "This host refuses the connections. The program stopped, or listens at"
+    " another port or address: what a REDIRECT rule receives does not go to 127.0.0.1.",
 }
 
 
@@ -158,6 +165,8 @@ def _remedy(backend: Backend, rule: Unmatchable) -> tuple[Line, ...]:
     if cause.reason is Reason.ROUTE_LOCALNET:
         note = "if only trusted hosts use that interface: net/ipv4/conf/NAME/route_localnet=1"
         return (comment(note), comment("otherwise translate to another address of this host"))
+    if cause.reason is Reason.NO_LISTENER:
+        return (shell.fixed("ss -Htln"), comment("start the program, or correct port or address"))
     if cause.reason is Reason.UNTRACKED:
         notrack = (commands.list_notrack(Backend.NFTABLES, f) for f in rule.rule.families)
         return (*dict.fromkeys(notrack), comment("delete the notrack rule, or narrow its match"))

@@ -13,6 +13,7 @@ from netfilter_exporter.check.proof import Proof
 from netfilter_exporter.facts.engines import other_engines
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.rules.families import Family
+from netfilter_exporter.rules.matchability import Reason
 
 _BROKEN = {Severity.CRITICAL: "is broken", Severity.WARNING: "needs attention"}
 
@@ -51,7 +52,13 @@ def verdict(context: Context, findings: Sequence[Finding], doubt: str) -> str:
         return f"Cannot determine whether NAT works: {doubt.rstrip('.')}."
     if not context.doing_nat:
         return "No fault found: NAT is not wanted here."
-    return _faultless(context)
+    return _faultless(context, _refused(findings))
+
+
+def _refused(findings: Sequence[Finding]) -> str:
+    """Return what is said of rules that send connections to a port where nothing listens."""
+    reason = Reason.NO_LISTENER.value
+    return next((f.summary for f in findings if f.evidence.get("reason") == reason), "")
 
 
 def _broken(context: Context, broken: Sequence[Finding]) -> str:
@@ -61,12 +68,14 @@ def _broken(context: Context, broken: Sequence[Finding]) -> str:
     return f"{subject} {_BROKEN[first.severity]}: {first.summary.rstrip('.')}{more}"
 
 
-def _faultless(context: Context) -> str:
+def _faultless(context: Context, refused: str) -> str:
     doing = context.doing_nat
     rules = ", ".join(_means(context, family) for family in doing)
     idle = [FAMILY[family] for family in doing if _is_idle(context, family)]
     but = f" {' and '.join(idle)} is not forwarded." if idle else ""
     seen = ", ".join(_outcome(context))
+    if refused:
+        return f"No fault found: {rules}{_tracking(context)}. But {refused}{but}"
     if context.proof is not Proof.OBSERVED:
         observed = f"But {seen}" if seen else "No translation was observed"
         return f"No fault found: {rules}{_tracking(context)}. {observed}.{but}"

@@ -128,6 +128,8 @@ def _unmatchable(snapshot: Snapshot) -> Iterable[Sample]:
         for family, table in facts.table_rules:
             found[backend.value, family.value, table, Reason.EMPTY_SET.value] += 0
     for owner, each in unmatched(snapshot).rules:
+        if each.cause.reason is Reason.NO_LISTENER and each.cause.changes:
+            continue  # it may be refused on purpose
         for family in each.rule.families:
             found[owner.value, family.value, each.table, each.cause.reason.value] += 1
     yield from sorted(found.items())
@@ -394,13 +396,15 @@ COLLECTOR = Collector(
         ),
         Metric(
             "nat_unmatchable_rules",
-            "Number of translating rules that no packet can match, by reason: empty_set (this"
+            "Number of translating rules that have no effect, by reason: empty_set (this"
             " series is present also at 0), missing_interface, bridge_port (the interface is a"
             " port of a bridge or bond), missing_address (a rule for incoming traffic matches a"
             " destination that the host does not have), route_localnet (the rule sends packets to"
             " 127.0.0.0/8 and the kernel drops them), untracked (notrack rules exempt all that"
-            " arrives and that the rule may match). Covers the first 256 rules of each table.",
-            source=f"{_RULES}; NFT_MSG_GETSETELEM; IPSET_CMD_LIST; RTM_GETROUTE",
+            " arrives and that the rule may match), no_listener (the rule sends TCP connections to"
+            " a port of this host where nothing listens and something did within the last day,"
+            " since the exporter started). Covers the first 256 rules of each table.",
+            source=f"{_RULES}; NFT_MSG_GETSETELEM; IPSET_CMD_LIST; RTM_GETROUTE; /proc/net/tcp",
             samples=_unmatchable,
             of=(rulesets, unmatched),
             labels=("backend", "family", "table", "reason"),

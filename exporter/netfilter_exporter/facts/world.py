@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from netfilter_exporter.facts.egress import ways_out
-from netfilter_exporter.facts.forwarding import interfaces
+from netfilter_exporter.facts.forwarding import interfaces, own_addresses
+from netfilter_exporter.facts.listeners import Heard, heard_ports
 from netfilter_exporter.facts.ownership import ownership
 from netfilter_exporter.facts.rulesets import rulesets
 from netfilter_exporter.facts.set_contents import SetReader
@@ -15,6 +16,7 @@ from netfilter_exporter.kernel.ports import is_port
 from netfilter_exporter.rules.exemption import exempts_arriving
 from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.incoming import Incoming
+from netfilter_exporter.rules.listening import Listening
 from netfilter_exporter.rules.match import (
     INTERFACE_BYTES,
     INTERFACES,
@@ -173,6 +175,23 @@ class World:
 
     def leaves(self, match: Range) -> Cause | None:  # noqa: ARG002 - of any packet
         return None
+
+    def listening(self, wanted: Listening) -> Cause | None:
+        """Judge a rule for this host's programs; an address that is not this host's is not."""
+        try:
+            if not self._is_own(wanted):
+                return None
+            heard = heard_ports(self._snapshot.host).of(self._snapshot, wanted)
+        except ReadError:
+            return None
+        if heard is Heard.NOW:
+            return None
+        return Cause(Reason.NO_LISTENER, wanted.what, changes=heard is Heard.NEVER)
+
+    def _is_own(self, wanted: Listening) -> bool:
+        return wanted.address is None or any(
+            wanted.address in own_addresses(self._snapshot)[family] for family in wanted.families
+        )
 
 
 class AtEgress(World):

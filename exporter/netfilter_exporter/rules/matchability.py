@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from netfilter_exporter.rules.families import Family
+from netfilter_exporter.rules.listening import Listening
 from netfilter_exporter.rules.match import InIpset, InSet, Range
 from netfilter_exporter.rules.preconditions import (
     Arriving,
@@ -18,7 +19,7 @@ from netfilter_exporter.rules.preconditions import (
 
 
 class Reason(enum.Enum):
-    """Why no packet matches a rule; the value is the label `reason`."""
+    """Why no packet matches a rule, or gets anywhere; the value is the label `reason`."""
 
     EMPTY_SET = "empty_set"
     MISSING_INTERFACE = "missing_interface"
@@ -26,6 +27,7 @@ class Reason(enum.Enum):
     MISSING_ADDRESS = "missing_address"
     ROUTE_LOCALNET = "route_localnet"
     UNTRACKED = "untracked"
+    NO_LISTENER = "no_listener"
     ANOTHER_EGRESS = "another_egress"  #: of the packets in question; not on the page
 
 
@@ -34,7 +36,8 @@ class Cause(NamedTuple):
 
     reason: Reason
     what: str  #: the set, interface or address
-    #: A set that fills and empties by itself: only history shows whether that is a fault.
+    #: What fails now and may be so on purpose: only history shows whether that is a fault. A set
+    #: that fills and empties by itself, or a port at which nothing was seen to listen.
     changes: bool = False
     missing: tuple[str, ...] = ()  #: the interfaces that a set names, none of which is present
 
@@ -55,6 +58,8 @@ class World(Protocol):
     def arriving(self, wanted: Arriving) -> Cause | None: ...
 
     def leaves(self, match: Range) -> Cause | None: ...
+
+    def listening(self, wanted: Listening) -> Cause | None: ...
 
 
 class Unmatchable(NamedTuple):
@@ -130,8 +135,15 @@ def _first(conditions: TablePreconditions, needs: Precondition, world: World) ->
             cause = world.set(conditions.families, conditions.table, match)
         if cause:
             return cause
+    return _of_way(needs, world)
+
+
+def _of_way(needs: Precondition, world: World) -> Cause | None:
+    """Return why packets do not come to a rule, or do not get to where it sends them."""
     if needs.destinations and (cause := world.destinations(needs.destinations)):
         return cause
     if needs.from_interfaces is not None and (cause := world.loopback(needs.from_interfaces)):
+        return cause
+    if needs.listening and (cause := world.listening(needs.listening)):
         return cause
     return world.arriving(needs.arriving) if needs.arriving else None

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from netfilter_exporter.rules.detail import NatTarget, RuleDetail
 from netfilter_exporter.rules.families import Family, Hook
 from netfilter_exporter.rules.graph import ChainClass, Graph, is_of_interest
+from netfilter_exporter.rules.listening import Listening, listening
 from netfilter_exporter.rules.match import (
     Field,
     InIpset,
@@ -32,6 +33,8 @@ from netfilter_exporter.rules.summaries import RuleHit
 MOST_READ = 256
 #: Chains, and rules in them, up to which the jumps between them are read.
 _MOST_CHAINS, _MOST_RULES = 512, 4096
+#: Ports where programs listen that are judged in a table.
+_MOST_PORTS = 32
 #: Addresses of one match that are compared with those of the host.
 _MOST_ADDRESSES = 8
 
@@ -83,6 +86,7 @@ class Precondition(NamedTuple):
     from_interfaces: tuple[str, ...] | None = None
     leaves: tuple[Range, ...] = ()  #: what its packets leave by: names, and indices
     arriving: Arriving | None = None  #: of a rule at the source: some of these are tracked
+    listening: Listening | None = None  #: a program takes what the rule sends to this host
 
 
 NOTHING = Precondition()
@@ -145,14 +149,19 @@ def collect(
                 for number, hook in enumerate(hooks):
                     for family in group.reach(hit, number).families:
                         found.translating[family, hook, action] += len(group.chains)
-    rules = (r for g in classes for chain in g.chains for r in _of_chain(table, chain, g, hooks))
+    all_ = (r for g in classes for chain in g.chains for r in _of_chain(table, chain, g, hooks))
+    rules = _without_many_ports(list(itertools.islice(all_, MOST_READ)))
     same: dict[Precondition, Precondition] = {}  # most rules require the same, which is judged once
-    found.rules = [
-        rule._replace(needs=same.setdefault(rule.needs, rule.needs))
-        for rule in itertools.islice(rules, MOST_READ)
-    ]
+    found.rules = [rule._replace(needs=same.setdefault(rule.needs, rule.needs)) for rule in rules]
     found.ways = _ways(graph)
     return found
+
+
+def _without_many_ports(rules: list[Translating]) -> list[Translating]:
+    """Return rules without their ports where these are many: most are those of containers."""
+    if len({rule.needs.listening for rule in rules}) <= _MOST_PORTS:
+        return rules
+    return [rule._replace(needs=rule.needs._replace(listening=None)) for rule in rules]
 
 
 def _sources(group: ChainClass, hit: RuleHit, hooks: Sequence[Hook]) -> frozenset[Family]:
@@ -182,6 +191,7 @@ def _of_chain(
         at = frozenset(hook for hook, live in zip(hooks, reaches) if live)
         is_source = action in _AT_SOURCE and Hook.POSTROUTING in at
         needs = _of_rule(hit.rule, detail, at)
+        needs = needs._replace(listening=listening(families, action, detail, at))
         if is_source:
             needs = needs._replace(arriving=_arriving(families, detail))
         target = _single(detail.nat) if is_source and action is Action.SNAT else None
