@@ -91,6 +91,21 @@ def test_a_vendors_switch(healthy):
 
 
 @pytest.mark.parametrize(
+    ("name", "default"),
+    [("udp_timeout", 30), ("tcp_timeout_syn_sent", 120), ("tcp_timeout_established", 432000)],
+)
+def test_a_timeout_of_0(healthy, name, default):
+    """It is critical where conntrack translates, and its name is said; 1 second is nothing."""
+    write(healthy, f"{NETFILTER}/nf_conntrack_{name}", "1\n")
+    assert checks.names(checks.check(healthy)) == {}
+    write(healthy, f"{NETFILTER}/nf_conntrack_{name}", "0\n")
+    assert "ConntrackDisabled" not in checks.names(checks.check(healthy, "nat: none"))
+    finding = checks.one(checks.check(healthy), "ConntrackDisabled")
+    assert finding.summary.startswith(f"net.netfilter.nf_conntrack_{name} is 0: ")
+    assert f"sysctl -w net.netfilter.nf_conntrack_{name}={default}" in finding.remedy
+
+
+@pytest.mark.parametrize(
     ("name", "lines"),
     [
         (

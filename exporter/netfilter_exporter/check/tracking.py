@@ -12,7 +12,7 @@ from netfilter_exporter.facts.capabilities import capabilities
 from netfilter_exporter.facts.conntrack import conntrack_entries, conntrack_present
 from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.facts.sysctls import sysctls
-from netfilter_exporter.facts.tracking import exempts_all
+from netfilter_exporter.facts.tracking import UDP_TIMEOUT, exempts_all
 from netfilter_exporter.kernel.errors import ReadError, raise_worst
 from netfilter_exporter.kernel.modules.capabilities import nearest
 from netfilter_exporter.kernel.modules.model import ModuleState
@@ -28,6 +28,7 @@ _ENABLE = sysctl_names.CONNTRACK + "enable"
 def conntrack_disabled(context: Context) -> Iterator[Found]:
     """Packets are proven not to be tracked, and NAT needs that they are."""
     yield from _switched_off(context)
+    yield from _expired(context)
     for family in Family:
         rules = context.rules(family)
         if context.unwanted(family) or context.only_ruleless(family):
@@ -53,6 +54,27 @@ def _switched_off(context: Context) -> Iterator[Found]:
                 "net.netfilter.nf_conntrack_enable", 1, kernel_modules(context.snapshot)
             ),
         )
+
+
+#: The seconds that an entry lives, and those that it has by default (Linux 6.18).
+_TIMEOUTS = {
+    UDP_TIMEOUT: ("UDP", 30),
+    sysctl_names.CONNTRACK + "tcp_timeout_syn_sent": ("TCP", 120),
+    sysctl_names.CONNTRACK + "tcp_timeout_established": ("TCP", 432000),
+}
+
+
+def _expired(context: Context) -> Iterator[Found]:
+    """Find timeouts of 0: replies of that protocol match no entry, and are not translated."""
+    for key, (protocol, default) in _TIMEOUTS.items() if context.judged else ():
+        name = sysctl_names.to_name(key)
+        if sysctls(context.snapshot).values.get(key) == 0:
+            yield Found(
+                f"{name} is 0: entries of {protocol} connections expire at once.",
+                "Replies match no entry: they are not translated back, and this host drops them.",
+                {name: 0},
+                commands.set_sysctl(name, default, kernel_modules(context.snapshot)),
+            )
 
 
 def _untracked(context: Context, family: Family, rules: int) -> Found:

@@ -22,6 +22,7 @@ from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.model import Action
 
 _SWITCH = CONNTRACK + "enable"  #: of some vendors' kernels
+UDP_TIMEOUT = CONNTRACK + "udp_timeout"
 
 
 @source(60)
@@ -132,6 +133,8 @@ def _probe(snapshot: Snapshot, family: Family) -> bool:
     limit = conntrack_limit(snapshot)
     if limit and conntrack_entries(snapshot) >= probe.FULL * limit:
         raise Inconclusive("the table is too full to add the entry of a probe")
+    if sysctls(snapshot).values.get(UDP_TIMEOUT) == 0:
+        raise Inconclusive("entries of UDP expire at once: nf_conntrack_udp_timeout is 0")
     connection = netfilter(snapshot, "nf_conntrack_netlink")
     pair = snapshot.system.loopback(family)
     try:
