@@ -151,7 +151,7 @@ def with_names(rule: Rule) -> Callable[[tuple[str, ...], tuple[str, ...], str], 
     """
     targets, maps, comment = map(Rule._fields.index, ("targets", "maps", "comment"))
     first, between, last = rule[:targets], rule[maps + 1 : comment], rule[comment + 1 :]
-    make = Rule._make
+    make = functools.partial(tuple.__new__, Rule)  # what `_make` does, without a call of Python
     return lambda targets, maps, comment: make((*first, targets, maps, *between, comment, *last))
 
 

@@ -146,11 +146,12 @@ class ChainEnds:
         """
         if not rule.targets and not rule.maps:
             return demands.depends_on(rule.form.writes)
-        return demands.depends_on(self._written_anywhere) and demands.depends_on(self.writes(rule))
+        return demands.depends_on(self.written_anywhere) and demands.depends_on(self.writes(rule))
 
     @functools.cached_property
-    def _written_anywhere(self) -> frozenset[Field] | None:
-        forms = {id(r.form): r.form for chain in self._table.chains.values() for r in chain.rules}
+    def written_anywhere(self) -> frozenset[Field] | None:
+        """The fields that any rule of the table may change; None: any."""
+        forms = {id(rule.form): rule.form for rules in self._table.lists() for rule in rules}
         written: frozenset[Field] | None = _NOTHING
         for form in forms.values():
             written = _union(written, form.writes)

@@ -71,6 +71,10 @@ class CoverIndex:
             groups = self._groups.items()
             self._groups = {k: g for k, g in groups if not changed(g.condition)}
 
+    def depends_on(self, written: frozenset[Field] | None) -> bool:
+        """Return whether the condition of a rule may change with the fields that are `written`."""
+        return any(group.condition.depends_on(written) for group in self._groups.values())
+
     def __bool__(self) -> bool:
         return bool(self._groups)
 

@@ -12,7 +12,7 @@ whether they demand the very same, by their bytes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from netfilter_exporter.rules import duplicates
@@ -30,6 +30,7 @@ from netfilter_exporter.rules.earlier import Earlier
 from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.match import Field
 from netfilter_exporter.rules.model import Rule, Table, Verdict
+from netfilter_exporter.rules.repeated import repeated
 from netfilter_exporter.rules.shadows import ShadowingRule
 from netfilter_exporter.rules.termination import Termination
 
@@ -53,6 +54,8 @@ class ChainCovers(NamedTuple):
 
 #: The identity of a form, and what else decides how rules of it are read.
 _FormKey = tuple[int, bool, "frozenset[Family]"]
+#: What is the same for rules that demand the same: their form, and the bytes that they compare.
+_Compared = tuple[_FormKey, bytes]
 
 
 class Progress(NamedTuple):
@@ -113,17 +116,26 @@ class Covers:
 
     def _is_in_question(self, rules: Sequence[Rule]) -> bool:
         """Return whether a rule that may hide others is followed by one that may be hidden."""
-        if len(rules) < 2:
-            return False
-        first = next((n for n, rule in enumerate(rules[:-1]) if self._may_hide(rule)), None)
-        return first is not None and any(
-            _is_missed(rule) or _is_exemption(rule) for rule in rules[first + 1 :]
-        )
+        for following, rule in enumerate(rules[:-1], 1):
+            if self._may_hide(rule):
+                return any(_is_missed(rule) or _is_exemption(rule) for rule in rules[following:])
+        return False
 
     def _may_hide(self, rule: Rule) -> bool:
         known = self._forms.get(_form_key(rule))
         by_chance = known is not None and known.demands is None
         return not by_chance and self.ends.may_hide(rule)
+
+    def is_too_much(self, rule: Rule) -> bool:
+        """Return whether a rule can no longer be read in full."""
+        return self.left <= 0 and rule.form.size > 0
+
+    def read_more(self, rule: Rule) -> bool:
+        """Return whether a rule may be read in full, and count it."""
+        if self.is_too_much(rule):
+            return False
+        self.left -= rule.form.size > 0
+        return True
 
     def demands(self, rule: Rule, detail: RuleDetail) -> _FormDemands:
         """Return what is known of all rules of a form; `detail` is of one of them."""
@@ -168,22 +180,25 @@ class _Scan:
         self._index = CoverIndex()
         for hider in covers.earlier.get(name, ()):
             self._index.add(_BEFORE, hider)
+        self._index_may_change: bool | None = None  #: by some rule of the table; None: not known
         self._jumped: Condition | None = None  #: what the last rule read demands, if it jumps
         #: Rules at which a packet ends its way, by form and by the bytes that they compare.
-        self._same: dict[tuple[_FormKey, bytes], tuple[int, Rule, RuleDetail]] = {}
+        self._same: dict[_Compared, tuple[int, Rule, RuleDetail]] = {}
+        self._repeated = _repeated(covers.table, name)
 
     def add(self, number: int, rule: Rule, detail: RuleDetail) -> None:
         """Look at the next rule: what covers it, and what it covers."""
         ends = self._covers.ends
-        self._index.forget(functools.partial(ends.changes, rule))
-        if self._same and ends.writes(rule) != _NO_FIELDS:
-            self._same.clear()
+        self._forget_changed(rule)
+        if not self._same and rule.verdict is Verdict.JUMP and self._covers.is_too_much(rule):
+            self._jumped = None
+            return
         hides = ends.may_hide(rule)
         if not hides and not _is_missed(rule):
             return
         of_form = self._covers.demands(rule, detail)
         key = _form_key(rule), _compared(detail, of_form.slots)
-        read = (hides or bool(self._index)) and (not rule.form.size or self._read_more())
+        read = (hides or bool(self._index)) and self._covers.read_more(rule)
         demands = self._demands(rule, detail, of_form) if read else None
         ends_jump = self._ends_jump(rule, demands)
         by = self._first_same(rule, key)
@@ -193,12 +208,23 @@ class _Scan:
             self._note(number, rule, detail, by[1])
         elif hides:
             comparable = of_form.comparable and rule.verdict is not Verdict.JUMP
-            if comparable and ends.writes(rule) == _NO_FIELDS:
+            if comparable and hash(key) in self._repeated and ends.writes(rule) == _NO_FIELDS:
                 self._same[key] = number, rule, detail
             if demands is not None and demands.possible:
                 for hider in ends.hiders(self._name, number, rule, detail, demands):
                     if not ends.changes(rule, hider.demands):
                         self._index.add(number, hider)
+                        self._index_may_change = None
+
+    def _forget_changed(self, rule: Rule) -> None:
+        """Forget the rules of which a packet may no longer fulfil the condition behind `rule`."""
+        ends = self._covers.ends
+        if self._same and ends.writes(rule) != _NO_FIELDS:
+            self._same.clear()
+        if self._index_may_change is None:  # seldom, but a chain may have ten thousand rules
+            self._index_may_change = self._index.depends_on(ends.written_anywhere)
+        if self._index_may_change:
+            self._index.forget(functools.partial(ends.changes, rule))
 
     def _first_wider(
         self,
@@ -236,7 +262,7 @@ class _Scan:
         elif _is_exemption(rule) and by.translated is not None:
             self.exemptions[number] = by.place
 
-    def _first_same(self, rule: Rule, key: tuple[_FormKey, bytes]) -> Entry | None:
+    def _first_same(self, rule: Rule, key: _Compared) -> Entry | None:
         found = self._same.get(key)
         if found is None:
             return None
@@ -245,11 +271,6 @@ class _Scan:
             return None
         place = ShadowingRule(self._name, number + 1, before)
         return number, Hider(place, ANY, before.families, translated(before, detail))
-
-    def _read_more(self) -> bool:
-        """Return whether another rule may be read in full."""
-        self._covers.left -= 1
-        return self._covers.left >= 0
 
     def _demands(self, rule: Rule, detail: RuleDetail, of_form: _FormDemands) -> Condition | None:
         if of_form.demands is None or not rule.form.size:
@@ -279,6 +300,23 @@ class _Scan:
                     return False
                 todo += [target for target in rule.targets if target not in todo]
         return True
+
+
+def _repeated(table: Table, chain: str) -> Collection[int]:
+    """Return the hashes of what more than one rule of a chain demands: one that ends a way, too."""
+    rules = table.rules(chain)
+    if all(rule.verdict is Verdict.JUMP for rule in rules):
+        return ()
+    return repeated(_keys(rules, table.details(chain)))
+
+
+def _keys(rules: Iterable[Rule], details: Iterable[RuleDetail]) -> Iterator[_Compared]:
+    slots: dict[int, list[Slot] | None] = {}  # by the identity of the form
+    for rule, detail in zip(rules, details):
+        form = rule.form
+        if id(form) not in slots:
+            slots[id(form)] = _slots(form)
+        yield _form_key(rule), _compared(detail, slots[id(form)])
 
 
 def _compared(detail: RuleDetail, slots: list[Slot] | None) -> bytes:

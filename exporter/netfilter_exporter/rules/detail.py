@@ -78,11 +78,10 @@ class RuleDetail:
 
         A rule whose `Rule.families` are fewer than its table's also leaves the others alone.
         """
-        return tuple(
-            match
-            for reader in self.form.matches
-            for match in reader.read(*reader.constants, *self._parts(reader.slots))
-        )
+        found: list[Match] = []
+        for read, constants, slots in self.form.matches:
+            found += read(*constants, *self._parts(slots))
+        return tuple(found)
 
     @functools.cached_property
     def nat(self) -> NatTarget | None:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from netfilter_exporter.rules.detail import NatTarget, RuleDetail
 from netfilter_exporter.rules.match import Opaque
 from netfilter_exporter.rules.model import Action, Rule, Table
+from netfilter_exporter.rules.repeated import repeated
 from netfilter_exporter.rules.termination import Termination
 
 #: They may do without: then the address is that of the interface.
@@ -21,20 +22,28 @@ def of_chain(table: Table, chain: str) -> Iterator[Rule]:
     rules = table.rules(chain)
     if sum(rule.action is not None for rule in rules) < 2:
         return
+    again = repeated(key for _, _, key in _with_keys(table, chain))
+    seen: set[tuple[int, bytes]] = set()
+    for rule, detail, key in _with_keys(table, chain) if again else ():
+        if hash(key) not in again:
+            continue
+        if key not in seen:
+            seen.add(key)
+        elif _is_known(detail):
+            yield rule
+
+
+def _with_keys(table: Table, chain: str) -> Iterator[tuple[Rule, RuleDetail, tuple[int, bytes]]]:
+    """Yield the translating rules of a chain, each with what is equal where they are identical."""
     numbers: dict[Rule, int] = {}
     by_object: dict[int, int] = {}  # most rules that do the same are one object
-    seen: set[tuple[int, bytes]] = set()
-    for rule, detail in zip(rules, table.details(chain)):
+    for rule, detail in zip(table.rules(chain), table.details(chain)):
         if rule.action is None:
             continue
         if id(rule) not in by_object:
             same = rule._replace(counted=False)
             by_object[id(rule)] = numbers.setdefault(same, len(numbers))
-        key = by_object[id(rule)], detail.values
-        if key not in seen:
-            seen.add(key)
-        elif _is_known(detail):
-            yield rule
+        yield rule, detail, (by_object[id(rule)], detail.values)
 
 
 def _is_known(detail: RuleDetail) -> bool:

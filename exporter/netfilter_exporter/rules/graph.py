@@ -60,6 +60,7 @@ class Graph:
         self.covers: dict[str, ChainCovers] = {}  #: of chains in which something is covered
         self.summaries: dict[str, ChainSummary] = {}
         self._of_rules: dict[bytes, ChainSummary] = {}  #: by the identity of the rules
+        self._of_list: dict[int, ChainSummary] = {}  #: likewise, by that of their list
         self._covers = Covers(table, self.termination, earlier or {})
         #: By identity of their rules and the ways that these let pass: to compare rules is dear.
         self._hits: dict[tuple[tuple[int, int], ...], tuple[RuleHit, ...]] = {}
@@ -222,6 +223,9 @@ class Graph:
     def _look_at(self, name: str) -> ChainSummary:
         """Look at a chain, once at all that have the same rules."""
         rules = self.table.rules(name)
+        summary = self._of_list.get(id(rules))
+        if summary is not None:
+            return summary
         same = array.array("Q", map(id, rules)).tobytes()  # a third of a tuple's memory
         summary = self._of_rules.get(same)
         if summary is not None:
@@ -237,7 +241,7 @@ class Graph:
             return self._summarize_rules(rules, harmless, covers.hidden)
         summary = self._summarize_rules(rules)
         if summary.hits:  # one of jumps alone is like no other: they lead elsewhere
-            self._of_rules[same] = summary
+            self._of_rules[same] = self._of_list[id(rules)] = summary
         return summary
 
     def _summarize_rules(
@@ -257,18 +261,20 @@ class Graph:
         for number, rule in enumerate(rules):
             reached = (live or number in harmless) and number not in covered
             passing = reach.ways_of(rule, live=reached)
-            leads = [(target, passing) for target in rule.targets]
-            if rule.maps:
-                leads += self._edges_of_maps(rule, passing)
-            edges += leads
+            if rule.targets or rule.maps:
+                leads = [(target, passing) for target in rule.targets]
+                if rule.maps:
+                    leads += self._edges_of_maps(rule, passing)
+                edges += leads
+                if rule.interfaces:
+                    needing += [(rule, passes, target) for target, passes in leads]
             if is_of_interest(rule):
                 hits.append(RuleHit(rule, passing))
-            if rule.interfaces:
-                needing += [(rule, passes, target) for target, passes in leads]
-                needing += [(rule, passing, None)] if rule.action else ()
-            if live and self.termination.hides(rule):
+                if rule.interfaces and rule.action:
+                    needing.append((rule, passing, None))
+            if live and not rule.conditional and self.termination.hides(rule):
                 live = False
-        same = tuple((id(hit.rule), hit.passing) for hit in hits)
+        same = tuple([(id(hit.rule), hit.passing) for hit in hits])
         return ChainSummary(
             len(rules), self._hits.setdefault(same, tuple(hits)), tuple(edges), tuple(needing)
         )

@@ -50,13 +50,9 @@ class Field(enum.Enum):
 
     __hash__ = object.__hash__  # members are singletons; Enum's own hash is ten times slower
 
-    @property
-    def size(self) -> int:
-        return int(self.value[1])
-
-    @property
-    def largest(self) -> int:
-        return (1 << 8 * self.size) - 1
+    def __init__(self, _: str, size: int) -> None:
+        self.size = size  #: attributes: to get at an Enum's `value` takes ten times as long
+        self.largest = (1 << 8 * size) - 1
 
 
 INTERFACES = frozenset({Field.INPUT_INTERFACE, Field.OUTPUT_INTERFACE})

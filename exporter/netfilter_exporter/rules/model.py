@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from netfilter_exporter.rules.detail import NO_FORM, Form, RuleDetail
@@ -131,6 +131,10 @@ class Table(NamedTuple):
     dormant: bool = False  #: NFT_TABLE_F_DORMANT: listed, but its chains are not hooked
     #: The families that come to each chain of a map, of maps whose keys say so.
     map_families: Mapping[str, Mapping[str, frozenset[Family]]] = {}
+
+    def lists(self) -> Iterable[Sequence[Rule]]:
+        """Return the rules of all chains, once where several chains have the same list."""
+        return {id(chain.rules): chain.rules for chain in self.chains.values()}.values()
 
     def rules(self, chain: str) -> Sequence[Rule]:
         """Return the rules of a chain: none where it is not listed."""

@@ -86,11 +86,8 @@ class Passage:
         if table.dormant or not any(chain.sees_forwarded for chain in chains):
             return
         if any(
-            chain.hook is Hook.FORWARD
-            or (chain.drops and chain.sees_forwarded)
-            or any(map(_drops, chain.rules))
-            for chain in chains
-        ):
+            chain.hook is Hook.FORWARD or (chain.drops and chain.sees_forwarded) for chain in chains
+        ) or any(any(map(_drops, rules)) for rules in table.lists()):
             self.tables.append(table)
 
     def add_publishing(self, tables: Iterable[Table]) -> None:

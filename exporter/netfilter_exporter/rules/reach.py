@@ -29,6 +29,7 @@ class Reach(NamedTuple):
     families: frozenset[Family]  #: that would meet it if nothing were hidden
     live: frozenset[Family]  #: that do
     loopback: frozenset[Family]  #: of those, whose loopback traffic may meet it
+    hidden: frozenset[Family]  #: that would meet it, but do not
 
 
 def ways_of(rule: Rule, *, live: bool) -> int:
@@ -68,4 +69,4 @@ def reach(arriving: int, passing: int) -> Reach:
             if ways & passing & LIVE:
                 live |= families
                 loopback |= families if ways & passing & LOOPBACK else 0
-    return Reach(FAMILIES[met], FAMILIES[live], FAMILIES[loopback])
+    return Reach(FAMILIES[met], FAMILIES[live], FAMILIES[loopback], FAMILIES[met & ~live])

@@ -92,6 +92,8 @@ class RulesetFacts:
     exemptions: list[Shadow] = dataclasses.field(default_factory=list)
 
 
+_NONE: frozenset[Family] = frozenset()
+
 #: What is remembered of each table, by families and name.
 Memory = dict[tuple["frozenset[Family]", str], Remembered]
 
@@ -201,8 +203,9 @@ def _add_unreachable(
     table = graph.table
     for number, (base, hook) in enumerate(nat.items()):
         for group in groups:
-            reaches = [group.reach(hit, number) if hit.rule.action else None for hit in group.hits]
-            hidden = [found.families - found.live if found else frozenset() for found in reaches]
+            hidden = [
+                group.reach(hit, number).hidden if hit.rule.action else _NONE for hit in group.hits
+            ]
             for families in hidden:
                 for family in _ordered(families):
                     label = BaseChain(family, table.name, base, hook)

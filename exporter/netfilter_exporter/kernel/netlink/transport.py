@@ -50,7 +50,7 @@ class NetlinkSocket:
             if error.errno == errno.EPROTONOSUPPORT:
                 raise Unsupported(f"netlink protocol {protocol}: not in this kernel") from None
             raise from_oserror(error, f"netlink protocol {protocol}") from None
-        self._buffer = bytearray(_BUFFER)
+        self._buffer = memoryview(bytearray(_BUFFER))
         if group:
             self._join(group)
 
@@ -74,7 +74,7 @@ class NetlinkSocket:
             raise from_oserror(error, "netlink receive") from None
         if size > _BUFFER:
             raise Malformed(f"netlink: a datagram of {size} bytes was cut at {_BUFFER}")
-        return memoryview(bytes(memoryview(self._buffer)[:size]))
+        return memoryview(bytes(self._buffer[:size]))
 
     def _receive(self, timeout: float) -> int:
         try:

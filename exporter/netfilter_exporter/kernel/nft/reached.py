@@ -77,11 +77,10 @@ def read_reached(
             return whole
         reached.chains.update(found.chains)
         reached.uses.extend(found.uses)
-        new = _targets(found.chains.values()).union(maps.follow(found.uses)) - known
-        known |= new
-        pending += sorted(new)
+        targets = maps.follow(found.uses) if found.uses else []
+        for rule in found.chains[name].rules if name in found.chains else ():
+            targets += rule.targets
+        new = [target for target in dict.fromkeys(targets) if target not in known]
+        known.update(new)
+        pending += new
     return reached
-
-
-def _targets(chains: Iterable[Chain]) -> set[str]:
-    return {target for chain in chains for rule in chain.rules for target in rule.targets}
