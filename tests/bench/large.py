@@ -73,6 +73,7 @@ def _starts(versions: Mapping[str, scale.Version]) -> Iterable[Compared]:
         ("iptables-nft", 200_000, 10, 100),
         ("nft", 60_000, 10, None),
         ("legacy", 100_000, None, 80),
+        ("legacy, no comments", 100_000, None, 80),
     ):
         starts: dict[str, list[scale.Start]] = {label: [] for label in versions}
         with worlds.ruled(backend, rules) as name:

@@ -169,10 +169,10 @@ class Server:
         """Scrape once; return the collectors that did not succeed."""
         return set(re.findall(r'collector_success{collector="(\w+)"} 0', self.page({}).decode()))
 
-    def page(self, headers: Mapping[str, str]) -> bytes:
+    def page(self, headers: Mapping[str, str], path: str = "/metrics") -> bytes:
         """Return the body of one page."""
         client = self._connected()
-        client.request("GET", "/metrics", headers=dict(headers))
+        client.request("GET", path, headers=dict(headers))
         response = client.getresponse()
         body = response.read()
         if response.status != 200 or not body:

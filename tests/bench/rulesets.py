@@ -25,6 +25,16 @@ def iptables(rules: int) -> str:
     return "\n".join((*lines, _IPTABLES_LAST, "COMMIT", ""))
 
 
+def plain(rules: int) -> str:
+    """Return input of iptables-restore with so many forwarded ports, one each, without comments."""
+    ports = (
+        f"-A PREROUTING -s {_address(198, number)}/32 -p tcp -m tcp --dport {number % 60000 + 1}"
+        f" -j DNAT --to-destination {_target(number, 0)}:8080"
+        for number in range(rules)
+    )
+    return "\n".join(("*nat", *ports, "COMMIT", ""))
+
+
 def nftables(rules: int) -> str:
     """Return input of nft with about `rules` rules behind the NAT hooks of one table."""
     services = list(range(_services(rules, base=10, each=6)))

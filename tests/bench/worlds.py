@@ -23,6 +23,8 @@ BACKENDS = {
     "iptables-nft": (rulesets.iptables, ("iptables-nft-restore",)),
     "legacy": (rulesets.iptables, ("iptables-legacy-restore",)),
 }
+#: Those, and forwarded ports, which are short rules.
+SHAPES = {**BACKENDS, "legacy, no comments": (rulesets.plain, BACKENDS["legacy"][1])}
 CHANGES = {
     "nft": ("nft", "add rule ip kube-proxy nat-postrouting counter"),
     "iptables-nft": ("iptables-nft", "-t", "nat", "-A", "POSTROUTING"),
@@ -39,9 +41,9 @@ _LOADED = 250  #: lines of /proc/modules on a server: cards, file systems, netfi
 
 @contextlib.contextmanager
 def ruled(backend: str, rules: int) -> Iterator[str]:
-    """Make a namespace with a kube-proxy of so many rules."""
-    make, load = BACKENDS[backend]
-    with machine.namespace(f"{backend}-{rules}") as name:
+    """Make a namespace with so many rules: those of a kube-proxy, or others of `SHAPES`."""
+    make, load = SHAPES[backend]
+    with machine.namespace(f"{load[0]}-{rules}") as name:
         machine.run(*machine.within(name, *load), given=make(rules))
         yield name
 
