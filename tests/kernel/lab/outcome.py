@@ -1,10 +1,12 @@
 """Brings kernels into states in which connections fail, over both sources of flows.
 
-    python -m lab.outcome [--suite SUITE]... [--here] [--readme] [SCENARIO]...
+    python -m lab.outcome [--suite SUITE]... [--here] [--keep FOLDER] [--readme] [SCENARIO]...
 
 prints when which alert fires: after a day of history, and without history where the configuration
 says `nat: required`; and that healthy twins stay silent. Without a suite all kernels are run, and
-this one. With --here alone, the conntrack table of this kernel is resized for some minutes.
+this one. With --here alone, the conntrack table of this kernel is resized for some minutes. With
+--keep, each result is kept when it is finished, as FOLDER/SUITE/SCENARIO: the next run with that
+folder goes on from there. Delete a file to have its scenario run again.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lab import kernels, run
+from lab import kernels, results, run
 from lab.build import Builder
 from lab.scenario import CTNETLINK, PROCFS, find
 from lab.verdict import is_fault, judge, total
@@ -224,7 +226,13 @@ def _silence(kernel: Timed, name: str) -> str:
 
 
 def collect(
-    suites: Sequence[str], names: Sequence[str], folder: Path, jobs: int, *, here: bool
+    suites: Sequence[str],
+    names: Sequence[str],
+    folder: Path,
+    kept: results.Kept,
+    jobs: int,
+    *,
+    here: bool,
 ) -> list[run.Collected]:
     """Run on every suite, `jobs` at a time, and on this kernel; return what came of each."""
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
@@ -232,8 +240,8 @@ def collect(
         if suites:
             builder = Builder(folder)
             collect_suite = functools.partial(run.collect_suite, builder, slow=True)
-            futures = [pool.submit(collect_suite, suite, names, folder) for suite in suites]
-        columns = [run.collect_here(names)] if here else []
+            futures = [pool.submit(collect_suite, suite, names, folder, kept) for suite in suites]
+        columns = [run.collect_here(names, kept)] if here else []
         return [*(future.result() for future in futures), *columns]
 
 
@@ -243,6 +251,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--suite", action="append", choices=kernels.SUITES)
     parser.add_argument("--here", action="store_true")
     parser.add_argument("--jobs", type=int, default=run.JOBS)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="of results, to go on from")
     parser.add_argument("--readme", action="store_true", help="write the tables into README.md")
     parser.add_argument("scenarios", nargs="*", help="NAME, or NAME@SOURCE for one source")
     chosen = parser.parse_args(argv)
@@ -256,7 +265,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         here = everything or chosen.here
-        collected = collect(suites, names, folder, chosen.jobs, here=here)
+        kept = results.Kept(chosen.keep)
+        collected = collect(suites, names, folder, kept, chosen.jobs, here=here)
         found = [timed(each, folder / f"alerts-{each.label}") for each in collected]
     texts = {"outcome": table(found), "silent": twins(found), "hits": hits(found)}
     for name, text in texts.items():

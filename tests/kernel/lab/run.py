@@ -35,6 +35,7 @@ _BOOTS = 12  #: in one run of one kernel, at the most
 _SLOWEST = 20  #: whose time is printed
 
 HERE = "here"  #: stands for the running kernel
+_NOTHING_KEPT = results.Kept()
 
 
 class Collected(NamedTuple):
@@ -53,7 +54,7 @@ class Collected(NamedTuple):
                 [parse_page(text) for text in result["after"]],
             )
             for name, result in self.found.items()
-            if len(result["after"]) == SCRAPES[1]
+            if _is_complete(result)
         }
 
 
@@ -72,28 +73,34 @@ def on_suite(builder: Builder, suite: str, names: Sequence[str], folder: Path) -
 
 
 def collect_suite(
-    builder: Builder, suite: str, names: Sequence[str], folder: Path, *, slow: bool = False
+    builder: Builder,
+    suite: str,
+    names: Sequence[str],
+    folder: Path,
+    kept: results.Kept = _NOTHING_KEPT,
+    *,
+    slow: bool = False,
 ) -> Collected:
-    """Run scenarios on the kernel of a suite, in as few boots as possible."""
+    """Run scenarios on the kernel of a suite, in as few boots as possible; not those in `kept`."""
     began = time.monotonic()
     kernel = builder.kernel(suite)
     chosen = _chosen(names, kernel.version, slow=slow)
-    pending = [name for name in names if chosen[name]]
+    found = _found(kept, suite, names)
+    pending = [name for name in names if chosen[name] and name not in found]
     # The ones that leave nothing to work with come last.
     pending.sort(key=lambda name: find(name).ruins_boot)
-    found: dict[str, dict[str, Any]] = {}
     for number in range(_BOOTS):
         if not pending:
             break
         place = folder / f"{suite}-{number}"
         place.mkdir(parents=True)
-        found.update(_boot(builder, kernel, pending, place))
+        found.update(_boot(builder, kernel, pending, place, kept))
         pending = [name for name in pending if name not in found]
     return Collected(kernel.label, chosen, found, time.monotonic() - began)
 
 
 def _boot(
-    builder: Builder, kernel: Kernel, names: Sequence[str], folder: Path
+    builder: Builder, kernel: Kernel, names: Sequence[str], folder: Path, kept: results.Kept
 ) -> dict[str, dict[str, Any]]:
     """Return the results of one boot; the scenario in which it died has one too."""
     found: dict[str, dict[str, Any]] = {}
@@ -106,6 +113,7 @@ def _boot(
                 current = rest
             elif word == "result":
                 found[current] = results.unpacked(rest)
+                _keep(kept, kernel.suite, current, found[current])
     except machine.Crashed as error:
         console = f"the guest died: {error}"
         found[current] = {"before": [], "after": [], "flows": [[], []], "problems": [console]}
@@ -118,7 +126,7 @@ def on_this_kernel(names: Sequence[str], folder: Path) -> Column:
     return _judged(collect_here(names), folder / HERE)
 
 
-def collect_here(names: Sequence[str]) -> Collected:
+def collect_here(names: Sequence[str], kept: results.Kept = _NOTHING_KEPT) -> Collected:
     """Run scenarios in a namespace of the running kernel, those that need no boot."""
     began = time.monotonic()
     version = tuple(map(int, os.uname().release.split(".")[:2]))
@@ -126,12 +134,26 @@ def collect_here(names: Sequence[str]) -> Collected:
     chosen = {
         name: None if each is None or each.needs_boot else each for name, each in chosen.items()
     }
-    found = {}
+    found = _found(kept, HERE, names)
     for name, scenario in chosen.items():
-        if scenario:
+        if scenario and name not in found:
             with limit.dense(DENSE) if name.endswith(CTNETLINK) else limit.kept():
                 found[name] = _run_here(name)
+            _keep(kept, HERE, name, found[name])
     return Collected(".".join(map(str, version)), chosen, found, time.monotonic() - began)
+
+
+def _is_complete(result: Mapping[str, Any]) -> bool:
+    return len(result["after"]) == SCRAPES[1]
+
+
+def _found(kept: results.Kept, kernel: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    return {name: result for name, result in kept.load(kernel).items() if name in names}
+
+
+def _keep(kept: results.Kept, kernel: str, name: str, result: dict[str, Any]) -> None:
+    if _is_complete(result):  # others are run again
+        kept.add(kernel, name, result)
 
 
 def _took(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
