@@ -135,8 +135,12 @@ class Router:
         for namespace, addresses in zip(self.namespaces, (SOURCES, DESTINATIONS)):
             self.ip(*(f"addr add {a}/24 dev eth0" for a in addresses), namespace=namespace)
 
-    def settle(self, seconds: float = 6.0) -> None:
-        """Go on with flows of kind outbound, until those without a reply are old enough."""
+    def settle(self, seconds: float = 9.0) -> None:
+        """Go on with flows of kind outbound, until those without a reply are old enough.
+
+        That takes five seconds. A look that an emulated CPU cuts short, or after which the exporter
+        changes the source, starts the panel again: births that are awaited are lost, once.
+        """
         assert self.client
         end = time.monotonic() + seconds
         while time.monotonic() < end:
