@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -24,7 +25,8 @@ COUNTED = ((1, FEW), (FEW, FEW), (FEW, MANY), (64, FEW), (MOST_RULES - OF_CHAIN,
 #: Of a scrape in milliseconds, of a large ruleset, and of ports in milliseconds a minute.
 SCRAPE, LARGE, PORTS = 0.2, 1.2, 100
 FLOWS, USED = 200_000, (0.3, 0.6, 0.9)
-_RANGE = 64512
+#: Ports that a rule allows: all, and a small range.
+RANGES = (64512, 1000)
 _SCRAPES = 20  #: in a round
 
 
@@ -81,11 +83,11 @@ def looks() -> Iterator[Row]:
         if number == FEW:
             costs[others] = found["look"]
     yield row(f"CPU of a look at hits, {MANY} / {FEW} other rules", costs[MANY] / costs[FEW], LARGE)
-    for used in USED:
-        number = round(used * _RANGE)
+    for size, used in itertools.product(RANGES, USED):
+        number = round(used * size)
         with machine.conntrack_limit(FLOWS * 5 // 4), machine.namespace("ports") as name:
-            found = measures.nat_looks(name, "ports", str(FLOWS), str(number))
-        about = f"{used * 100:.0f} % in use, of which {found['ratio'] * 100:.1f} % are reported"
+            found = measures.nat_looks(name, "ports", str(FLOWS), str(number), str(size))
+        about = f"{used * 100:.0f} % of {size} in use, {found['ratio'] * 100:.1f} % are reported"
         what = f"CPU a minute, ports among {FLOWS} flows: {about}"
         yield row(what, found["CPU a minute"], PORTS, " ms")
 

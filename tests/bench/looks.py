@@ -11,6 +11,7 @@ line that it reads.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -115,7 +116,8 @@ class Looks:
     def __init__(self) -> None:
         self._looker = Looker(Paths(), self._connection)
         self._observer = Observer(Networks())
-        self._ports = PortWatch(lambda _: (1024, 65535), self._count)
+        listed = functools.partial(count_listed_ports, Paths())
+        self._ports = PortWatch(lambda _: (1024, 65535), self._count, listed)
 
     @staticmethod
     def _connection() -> Connection:
@@ -131,9 +133,7 @@ class Looks:
         return time.thread_time() - began
 
     @classmethod
-    def _count(cls, towards: Towards, ports: Range, listed: bool) -> int:
-        if listed:
-            return count_listed_ports(Paths(), towards, ports)
+    def _count(cls, towards: Towards, ports: Range) -> int:
         return count_ports(cls._connection(), towards, ports)
 
 

@@ -1,12 +1,12 @@
 """What looks at hits and ports cost, in milliseconds of CPU; one JSON object.
 
     python tests/bench/nat_looks.py hits
-    python tests/bench/nat_looks.py ports FLOWS USED
+    python tests/bench/nat_looks.py ports FLOWS USED RANGE
 
 Run inside a namespace: the first has rules that count, the second may hold so many flows, of which
-USED share one translated address and one destination. A look at hits is part of a scrape, and
-scrapes are apart, so that caches are as cold as between those of Prometheus. Looks at ports, of
-some minutes, are taken one after the other.
+USED share one translated address, with so many ports, and one destination. A look at hits is part
+of a scrape, and scrapes are apart, so that caches are as cold as between those of Prometheus. Looks
+at ports, of some minutes, are taken one after the other.
 """
 
 from __future__ import annotations
@@ -30,7 +30,13 @@ ADDRESS = socket.inet_aton("203.0.113.1")
 #: Scrapes that look at hits, and seconds between them: at 15 s caches are no colder.
 SCRAPES, APART = 30, 1.0
 MINUTES = 30  # ports are counted every few minutes
-MASQUERADE = "table ip nat { chain post { type nat hook postrouting priority 100; masquerade; }; }"
+SNAT = """
+table ip nat {{
+ chain post {{
+  type nat hook postrouting priority 100; ip protocol udp snat to 203.0.113.1:1024-{};
+ }}
+}}
+"""
 
 
 def hits() -> dict[str, float]:
@@ -58,9 +64,9 @@ def hits() -> dict[str, float]:
     return {"look": cost * 1000, "CPU a scrape": cost / scrapes * 1000, "rules": rules}
 
 
-def ports(count: int, used: int) -> dict[str, float]:
-    """Make flows, and look at the ports; return the cost, and the part of them that is in use."""
-    subprocess.run(["nft", MASQUERADE], check=True)
+def ports(count: int, used: int, size: int) -> dict[str, float]:
+    """Make flows, and look at the ports; return the cost, and the part that is reported as used."""
+    subprocess.run(["nft", SNAT.format(1023 + size)], check=True)
     flows.make_translated(used, ADDRESS)
     flows.make(1 << 16, (1 << 16) + count - used)
     inside.scrape(["nat"])
@@ -73,7 +79,8 @@ def ports(count: int, used: int) -> dict[str, float]:
         began = time.thread_time()
         found = watch.take(look, number * chosen.interval)
         cost += time.thread_time() - began
-    return {"CPU a minute": cost / MINUTES * 1000, "ratio": found[0].used / found[0].size}
+    ratio = found[0].used / found[0].size if found else 0.0
+    return {"CPU a minute": cost / MINUTES * 1000, "ratio": ratio}
 
 
 def main(argv: list[str]) -> int:

@@ -9,7 +9,7 @@ from netfilter_exporter.flows.look import Look
 from netfilter_exporter.flows.ports import ADDRESSES, PortWatch
 from netfilter_exporter.kernel.conntrack.flow import PortUse, Reading, Towards
 from netfilter_exporter.kernel.conntrack.port_count import count_listed_ports, count_ports
-from netfilter_exporter.kernel.errors import NoData, TimedOut, Unsupported
+from netfilter_exporter.kernel.errors import Malformed, NoData, TimedOut, Unsupported
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.netlink.attributes import nest, pack
 from netfilter_exporter.kernel.netlink.connection import Connection
@@ -49,7 +49,12 @@ def watch(count=None, ranges=RANGE, clock=lambda: 0.0):
             raise count
         return count
 
-    return PortWatch(lambda _: ranges, counting, clock)
+    return PortWatch(lambda _: ranges, counting, listing(counting), clock)
+
+
+def listing(count):
+    """Return what counts in a list as `count` counts in a dump."""
+    return lambda wanted: {towards: count(towards, ports) for towards, ports in wanted.items()}
 
 
 def used(found):
@@ -97,7 +102,12 @@ def test_what_cannot_be_counted_is_served_from_a_large_sample_only(error):
 def test_a_dump_that_would_delay_packets_is_not_made(entries, buckets, listed):
     """A large table that holds few such flows, or many empty buckets: what is listed is counted."""
     how = []
-    ports = PortWatch(lambda _: RANGE, lambda *asked: how.append(asked[2]) or 777, lambda: 0.0)
+    ports = PortWatch(
+        lambda _: RANGE,
+        lambda *_: how.append(False) or 777,
+        lambda wanted: how.append(True) or dict.fromkeys(wanted, 777),
+        lambda: 0.0,
+    )
     asked = look(use(60), entries=entries, sampled=1700 * entries // 17000, buckets=buckets)
     assert used(ports.take(asked, 0.0)) == [(443, 777)]
     assert how == [listed]
@@ -109,14 +119,58 @@ def test_what_takes_the_whole_budget_is_not_listed():
     assert used(watch(777).take(asked, 0.0)) == []
 
 
-def test_a_count_of_few_sampled_flows_is_served_as_it_is():
-    """Four flows say that ports may be scarce, and not how many more there are than before."""
+def test_what_was_listed_is_served_until_the_next_count():
+    """Two flows say that ports may be scarce; later looks may have none of them, or more."""
     ports = Cpu(0.05).watch(700)
     seen = [
         used(ports.take(look(use(sampled), entries=140_000, sampled=1700), now))
-        for sampled, now in ((4, 0.0), (12, 15.0), (3, 30.0))
+        for sampled, now in ((1, 0.0), (4, 15.0), (12, 30.0), (0, 45.0))
     ]
-    assert seen == [[(443, 700)], [(443, 700)], []]
+    assert seen == [[], *[[(443, 700)]] * 3]
+
+
+def test_what_was_scarce_is_listed_again_and_then_forgotten():
+    """Though no look shows it: it is counted once more, and is no longer scarce."""
+    counts, asked = iter((700, 600, 400)), []
+
+    def count_listed(wanted):
+        asked.append(len(wanted))
+        return dict.fromkeys(wanted, next(counts))
+
+    ports = PortWatch(lambda _: RANGE, lambda *_: 0, count_listed, lambda: 0.0)
+    seen = [
+        used(ports.take(look(use(sampled), entries=140_000, sampled=1700), now))
+        for sampled, now in ((4, 0.0), (0, 600.0), (0, 1200.0), (0, 1800.0))
+    ]
+    assert seen == [[(443, 700)], [(443, 600)], [(443, 400)], []]
+    assert asked == [1, 1, 1]
+
+
+def test_a_count_ends_with_its_range_and_with_a_reading_of_the_whole_table():
+    """Rules may change, and what is read as a whole needs no count."""
+    few, whole = look(entries=140_000, sampled=1700), look(use(9), entries=9, complete=True)
+    ranges = [RANGE]
+    ports = Cpu(0.5).watch(700, lambda: ranges[-1])
+    assert used(ports.take(look(use(4), entries=140_000, sampled=1700), 0.0)) == [(443, 700)]
+    ranges.append((1000, 4999))
+    assert used(ports.take(few, 15.0)) == []
+    ranges.append(RANGE)
+    assert used(ports.take(few, 30.0)) == [(443, 700)]
+    assert used(ports.take(whole, 45.0)) == [(443, 9)]
+    assert used(ports.take(few, 60.0)) == []
+
+
+def test_the_most_used_of_many_destinations_is_found():
+    """All that may be scarce are counted in one reading, not those with the most samples."""
+    counts = dict.fromkeys(range(1, 100), 200) | {50: 800}
+    ports = PortWatch(
+        lambda _: RANGE,
+        lambda *_: 0,
+        lambda wanted: {towards: counts[towards.port] for towards in wanted},
+        lambda: 0.0,
+    )
+    uses = [use(3 if port == 50 else 4, port) for port in counts]
+    assert used(ports.take(look(*uses, entries=140_000, sampled=1400), 0.0)) == [(50, 800)]
 
 
 class Cpu:
@@ -127,13 +181,16 @@ class Cpu:
         self.now = 0.0
         self.counts = 0
 
-    def watch(self, number, ranges=RANGE):
+    def watch(self, number, ranges=lambda: RANGE):
         def count(*_):
             self.now += self.cost
             self.counts += 1
             return number
 
-        return PortWatch(lambda _: ranges, count, lambda: self.now)
+        def count_listed(wanted):
+            return dict.fromkeys(wanted, count())
+
+        return PortWatch(lambda _: ranges(), count, count_listed, lambda: self.now)
 
 
 def test_between_two_counts_the_last_follows_the_sample():
@@ -165,7 +222,7 @@ def test_counting_keeps_to_its_share_in_any_ten_minutes(cost, destinations):
 
 def test_a_table_that_grows_after_a_count():
     """As many are sampled, which then stand for more."""
-    ports = Cpu(0.05).watch(6600, ranges=(1000, 10999))
+    ports = Cpu(0.05).watch(6600, lambda: (1000, 10999))
     assert used(ports.take(look(use(600), entries=17000, sampled=1700), 0.0))[0][
         1
     ] == pytest.approx(6600)
@@ -176,7 +233,9 @@ def test_a_table_that_grows_after_a_count():
 def test_at_most_four_are_counted_in_a_look():
     """And at most 64 addresses are reported."""
     counted = []
-    ports = PortWatch(lambda _: RANGE, lambda to, *_: counted.append(to) or 700, lambda: 0.0)
+    ports = PortWatch(
+        lambda _: RANGE, lambda to, _: counted.append(to) or 700, lambda _: {}, lambda: 0.0
+    )
     uses = [use(60, address=bytes((203, 0, 113, n))) for n in range(6)]
     assert len(ports.take(look(*uses, entries=17000, sampled=1700), 0.0)) == 4
     assert len(counted) == 4
@@ -208,7 +267,8 @@ def _listed(tmp_path):
 
     def count(content, to=None, **more):
         file.write_text(content)
-        return count_listed_ports(Paths(procfs=str(tmp_path)), to or towards(), RANGE, **more)
+        to = to or towards()
+        return count_listed_ports(Paths(procfs=str(tmp_path)), {to: RANGE}, **more)[to]
 
     return count
 
@@ -234,12 +294,15 @@ def test_listed_flows_are_counted(listed):
 
 
 def test_what_is_not_listed_in_time_is_not_counted(listed, tmp_path):
-    """Nor where there is no such file."""
+    """Nor where a line is not understood, or there is no such file."""
     times = iter((0.0, 9.0))
     with pytest.raises(TimedOut):
-        listed(LISTED, clock=lambda: next(times))
+        listed(LISTED.format("ESTABLISHED", 1000, ""), clock=lambda: next(times))
+    for malformed in (LISTED.format("ESTABLISHED", "x", ""), LISTED[LISTED.rindex("src=") :]):
+        with pytest.raises(Malformed):
+            listed(malformed)
     with pytest.raises(NoData):
-        count_listed_ports(Paths(procfs=str(tmp_path / "none")), towards(), RANGE)
+        count_listed_ports(Paths(procfs=str(tmp_path / "none")), {towards(): RANGE})
 
 
 # -- the filtered dump -----------------------------------------------------------------------------

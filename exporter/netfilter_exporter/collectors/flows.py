@@ -147,8 +147,8 @@ COLLECTOR = Collector(
             "Ports of a translated source address in use towards the destination that uses most"
             " of them, as a share of netfilter_snat_ports_range. Connections in TIME_WAIT or CLOSE"
             " do not count: kernels since 6.5 use their ports again, on older ones the value is"
-            " too low. Estimated from the sample below one half, and where counting would delay"
-            " packets. Absent if the sample is too small, and if the range is unknown.",
+            " too low. Estimated from the sample below one half; a count in a large table may be"
+            " ten minutes old. Absent if the sample is too small, and if the range is unknown.",
             source=_SOURCE,
             samples=_ports_ratio,
             labels=("family", "protocol", "address"),

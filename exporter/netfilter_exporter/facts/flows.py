@@ -50,12 +50,10 @@ def make_port_watch(host: Host) -> PortWatch:
         address = int.from_bytes(towards.address, "big")
         return source_ports.ports_of(facts, towards.family, towards.protocol, address)
 
-    def count(towards: Towards, ports: Range, listed: bool) -> int:
-        if listed:
-            return count_listed_ports(host.system.paths, towards, ports)
+    def count(towards: Towards, ports: Range) -> int:
         return count_ports(gate.ctnetlink(), towards, ports)
 
-    return PortWatch(ports_of, count)
+    return PortWatch(ports_of, count, functools.partial(count_listed_ports, host.system.paths))
 
 
 def ports_in_use(host: Host) -> list[PortsInUse]:

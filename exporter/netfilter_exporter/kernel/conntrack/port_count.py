@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 import time
+from collections.abc import Mapping
 from typing import Callable
 
 from netfilter_exporter.kernel.conntrack.ctnetlink import (
@@ -24,7 +25,7 @@ from netfilter_exporter.kernel.conntrack.ctnetlink import (
     IPCTNL_MSG_CT_GET,
 )
 from netfilter_exporter.kernel.conntrack.flow import Towards
-from netfilter_exporter.kernel.conntrack.flow_lines import matching, reading
+from netfilter_exporter.kernel.conntrack.flow_lines import ListedPorts
 from netfilter_exporter.kernel.conntrack.flow_messages import (
     CTA_TUPLE_REPLY,
     is_closing,
@@ -47,7 +48,7 @@ _IP_SRC, _IP_DST, _PROTO_NUM, _PROTO_SRC_PORT = 1 << 0, 1 << 1, 1 << 3, 1 << 4
 _ADDRESSES = {Family.IPV4: (1, 2), Family.IPV6: (3, 4)}  # CTA_IP_V4_SRC, CTA_IP_V4_DST, ...
 
 #: Bytes in one read of the file, and seconds of CPU for all of it.
-_CHUNK, _MOST_CPU = 1 << 16, 0.6
+_CHUNK, _MOST_CPU = 1 << 16, 0.75
 
 #: Ports, first and last.
 Range = tuple[int, int]
@@ -70,33 +71,28 @@ def count_ports(connection: Connection, towards: Towards, ports: Range) -> int:
 
 
 def count_listed_ports(
-    paths: Paths, towards: Towards, ports: Range, clock: Callable[[], float] = time.thread_time
-) -> int:
-    """Return the same of all entries in /proc/net/nf_conntrack.
+    paths: Paths, wanted: Mapping[Towards, Range], clock: Callable[[], float] = time.thread_time
+) -> dict[Towards, int]:
+    """Return the same of several destinations, of all entries in /proc/net/nf_conntrack.
 
     Raises `NoData` where it is absent, `Denied` for users who are not of group 0, and `TimedOut`
     where it takes too much CPU: kernels may walk from the start of the table at each read.
     """
     path = paths.proc(FILE)
     end = clock() + _MOST_CPU
-    needle = matching(towards)
-    found: list[bytes] = []
+    listed = ListedPorts(wanted)
     rest = b""
     try:
         with open(path, "rb", buffering=0) as file:
             while chunk := file.read(_CHUNK):
                 lines = (rest + chunk).splitlines(keepends=True)
                 rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
-                found += [line for line in lines if needle in line]
+                listed.take(lines)
                 if clock() > end:
                     raise TimedOut(f"{path}: not read within {_MOST_CPU} s of CPU")
     except OSError as error:
         raise from_oserror(error, path) from None
-    uses = reading(b"".join(found), complete=True).port_use(len(found), 1)
-    first, last = ports
-    return sum(
-        first <= port <= last for use in uses if use.towards == towards for port in use.ports
-    )
+    return listed.found
 
 
 class _Counter:
