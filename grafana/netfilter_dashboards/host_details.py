@@ -78,9 +78,15 @@ def _rules() -> Row:
             Placed(
                 8,
                 "NAT rules by action",
-                "NAT rules by backend and action, without actions that were never used.",
+                "NAT rules by backend and action, without actions that were never used; and how"
+                " many have a counter that is read.",
                 graph(
-                    Query(actions, "{{instance}} {{family}} {{backend}} {{action}}"), unit="none"
+                    Query(actions, "{{instance}} {{family}} {{backend}} {{action}}"),
+                    Query(
+                        q.by(q.FAMILY, "sum", q.metric("nat_counted_rules")),
+                        "{{instance}} {{family}} counters read",
+                    ),
+                    unit="none",
                 ),
             ),
             Placed(

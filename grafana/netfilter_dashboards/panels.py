@@ -37,6 +37,7 @@ class Query(NamedTuple):
     legend: str = ""
     states: States | None = None
     limits: Limits | None = None
+    interval: str = ""  #: between two new values, where that is longer than between two scrapes
 
 
 def of(title: str, description: str, panel: Panel) -> Panel:
@@ -99,6 +100,8 @@ def _targets(panel: Panel, queries: Sequence[Query], *, instant: bool, table: bo
         target = prometheus.Dataquery().ref_id(letter).expr(query.expr).datasource(SOURCE)
         target = target.format(PromQueryFormat.TABLE if table else PromQueryFormat.TIME_SERIES)
         target = target.instant() if instant else target.range()
+        if query.interval:
+            target = target.interval(query.interval)
         panel.with_target(target.legend_format(query.legend) if query.legend else target)
         if query.states and not table:
             panel.override_by_query(letter, [Property("mappings", mapped(query.states))])

@@ -27,7 +27,7 @@ table ip nat {
   }
   chain postrouting {
     type nat hook postrouting priority srcnat;
-    oifname "wan0" counter masquerade
+    oifname "wan0" meta l4proto { tcp, udp } counter masquerade to :20000-29999
   }
 }
 table ip6 nat6 {
