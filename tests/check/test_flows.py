@@ -15,7 +15,7 @@ from netfilter_exporter.flows.observer import Sample
 from netfilter_exporter.flows.ports import PortsInUse
 from netfilter_exporter.flows.scope import Scope
 from netfilter_exporter.kernel.conntrack.flow import Towards, Translated
-from netfilter_exporter.kernel.errors import NoData
+from netfilter_exporter.kernel.errors import NoData, TimedOut
 from netfilter_exporter.kernel.system import System
 from netfilter_exporter.rules.families import Family
 from support import checks
@@ -252,6 +252,24 @@ def test_the_listing_names_sources_and_destinations(tmp_path):
     assert "10.0.0.2" in text
     assert "198.51.100.2" in text.split("Destination")[1]
     assert "and destination" not in text
+
+
+def test_the_listing_does_without_routes(tmp_path, monkeypatch):
+    """A busy kernel may answer too late; then the rest is listed."""
+
+    def late(*_):
+        raise TimedOut("RTM_GETROUTE: out of time")
+
+    host = FakeHost("6.1/nat-nft", str(tmp_path))
+    host.path("proc/net/nf_conntrack").write_text(
+        "ipv4     2 tcp      6 9 SYN_SENT src=10.0.0.1 dst=198.51.100.2 sport=1 dport=2"
+        " [UNREPLIED] src=198.51.100.2 dst=10.0.0.1 sport=2 dport=1 mark=0 zone=0 use=2\n"
+    )
+    host.path("proc/sys/net/netfilter/nf_conntrack_count").write_text("1\n")
+    monkeypatch.setattr("netfilter_exporter.kernel.route.ask", late)
+    text = flow_listing.render(host.system, config.Config())
+    assert "198.51.100.2" in text.split("Destination")[1]
+    assert "Neither translated nor answered: unknown: RTM_GETROUTE: out of time" in text
 
 
 def test_the_listing_names_flows_that_share_ports(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from netfilter_exporter.config.model import Config
 from netfilter_exporter.facts.flows import make_looker, open_routes, settings
@@ -20,6 +20,7 @@ from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.kernel.system import System
 
 _LINES = 10
+_JUDGED = 100  #: pairs of ends whose routes are looked up
 
 
 def render(system: System, config: Config) -> str:
@@ -43,7 +44,15 @@ def _lines(reading: Reading, entries: int, classifier: Classifier, routes: Route
     yield from _table("Private source", _addresses(private), len(flows))
     yield from _table("Destination", _addresses(Counter(f.destination for f in flows)), len(flows))
     yield from _table("Translated to, and destination", _ports(reading), len(flows))
-    lost = _lost(flows, classifier, routes)
+    yield from _lost_table(flows, classifier, routes)
+
+
+def _lost_table(flows: Sequence[Flow], classifier: Classifier, routes: Routes) -> Iterator[str]:
+    try:
+        lost = _lost(flows, classifier, routes)
+    except ReadError as error:
+        yield f"\n  Neither translated nor answered: unknown: {error}"
+        return
     yield from _table("Neither translated nor answered", lost, len(flows))
     if lost:
         yield ""
@@ -51,16 +60,23 @@ def _lines(reading: Reading, entries: int, classifier: Classifier, routes: Route
         yield "  conntrack -D -s SOURCE"
 
 
-def _lost(flows: Iterable[Flow], classifier: Classifier, routes: Routes) -> Counter[str]:
-    """Return outbound flows that are neither translated nor answered, by their ends."""
+def _lost(flows: Sequence[Flow], classifier: Classifier, routes: Routes) -> Counter[str]:
+    """Return the outbound flows that are neither translated nor answered, by their ends.
+
+    The kernel looks up a route for each end, so only the most frequent ends are judged.
+    """
+    lost = [f for f in flows if f.translated is Translated.NONE and not f.kind.answered]
+    examples = {_ends(flow): flow for flow in lost}
     found: Counter[str] = Counter()
-    for flow in flows:
-        if flow.translated is not Translated.NONE or flow.kind.answered:
-            continue
-        if classifier.scope(flow, routes) is Scope.OUTBOUND:
-            ends = (str(ipaddress.ip_address(each)) for each in (flow.source, flow.destination))
-            found[" ".join([flow.kind.protocol, *ends, str(flow.port or "")]).rstrip()] += 1
+    for ends, number in Counter(map(_ends, lost)).most_common(_JUDGED):
+        if classifier.scope(examples[ends], routes) is Scope.OUTBOUND:
+            found[ends] = number
     return found
+
+
+def _ends(flow: Flow) -> str:
+    ends = (str(ipaddress.ip_address(each)) for each in (flow.source, flow.destination))
+    return " ".join([flow.kind.protocol, *ends, str(flow.port or "")]).rstrip()
 
 
 def _ports(reading: Reading) -> Counter[str]:
