@@ -296,7 +296,8 @@ def test_the_listing_names_flows_that_share_ports(tmp_path):
 )
 def test_interfaces_that_do_not_forward_are_named(runs, monkeypatch, interfaces, named):
     """Replies that arrive there are dropped."""
-    monkeypatch.setattr(flows, "ipv4_forwarding", lambda _: interfaces)
+    closed = tuple(name for name, forwards in interfaces.items() if not forwards)
+    monkeypatch.setattr(flows, "closed_interfaces", lambda _: closed)
     report = checks.report_on(runs[REQUIRED], flows=checks.new_flows(unanswered=60))
     remedy = checks.one(report, "NatUnanswered").remedy
     enabled = [line for line in remedy if line.startswith("sysctl -w")]

@@ -75,8 +75,12 @@ def _lost(flows: Sequence[Flow], classifier: Classifier, routes: Routes) -> Coun
 
 
 def _ends(flow: Flow) -> str:
-    ends = (str(ipaddress.ip_address(each)) for each in (flow.source, flow.destination))
-    return " ".join([flow.kind.protocol, *ends, str(flow.port or "")]).rstrip()
+    return _written(flow.kind.protocol, flow.source, flow.destination, flow.port)
+
+
+def _written(protocol: str, source: bytes, destination: bytes, port: int | None) -> str:
+    ends = (str(ipaddress.ip_address(each)) for each in (source, destination))
+    return " ".join([protocol, *ends, *(() if port is None else (str(port),))])
 
 
 def _ports(reading: Reading) -> Counter[str]:
@@ -84,8 +88,7 @@ def _ports(reading: Reading) -> Counter[str]:
     found: Counter[str] = Counter()
     for use in reading.port_use(_LINES, 1):
         _, protocol, address, destination, port = use.towards
-        ends = (str(ipaddress.ip_address(each)) for each in (address, destination))
-        found[f"{PROTOCOLS[protocol]} {' '.join(ends)} {port}"] += len(use.ports)
+        found[_written(PROTOCOLS[protocol], address, destination, port)] += len(use.ports)
     return found
 
 

@@ -13,11 +13,10 @@ from netfilter_exporter.check.proof import LOST_BIRTHS
 from netfilter_exporter.check.table import NOT_MEASURED
 from netfilter_exporter.facts.conntrack import conntrack_present
 from netfilter_exporter.facts.flows import ports_in_use
-from netfilter_exporter.facts.forwarding import ipv4_forwarding
+from netfilter_exporter.facts.forwarding import closed_interfaces
 from netfilter_exporter.flows.births import Replied
 from netfilter_exporter.kernel.conntrack.flow import PROTOCOLS
 from netfilter_exporter.kernel.errors import ReadError
-from netfilter_exporter.kernel.ports import is_bridge_port
 from netfilter_exporter.kernel.sysctl import names as sysctl_names
 from netfilter_exporter.rules.families import Family
 
@@ -147,10 +146,9 @@ def _closed(context: Context, family: Family) -> Iterator[shell.Line]:
     """Yield how interfaces that drop replies would forward them, if they are few."""
     if family is not Family.IPV4:
         return
-    paths, forwards = context.snapshot.paths, ipv4_forwarding(context.snapshot)
-    closed = [name for name, on in forwards.items() if not on and not is_bridge_port(paths, name)]
+    closed = closed_interfaces(context.snapshot)
     if len(closed) <= _MOST_CLOSED:
-        for name in sorted(closed):
+        for name in closed:
             yield shell.comment(
                 f"{name} does not forward what it receives; if replies arrive there:"
             )

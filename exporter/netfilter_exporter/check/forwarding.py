@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from netfilter_exporter.check import commands, shell
 from netfilter_exporter.check.context import FAMILY, NEEDS_ROLE, Context
 from netfilter_exporter.check.findings import Found, count, unknown
-from netfilter_exporter.facts.forwarding import ipv4_forwarding
+from netfilter_exporter.facts.forwarding import closed_interfaces
 from netfilter_exporter.facts.sysctl_comparisons import sysctl_comparisons
 from netfilter_exporter.facts.sysctls import sysctls
 from netfilter_exporter.kernel.errors import ReadError
-from netfilter_exporter.kernel.ports import is_bridge_port
 from netfilter_exporter.kernel.sysctl import names as sysctl_names
 from netfilter_exporter.rules.families import Family
 
@@ -92,12 +91,8 @@ def _switches(context: Context, summary: str, evidence: dict[str, str | int]) ->
     Writing 1 to ip_forward again changes nothing: devinet_sysctl_forward (net/ipv4/devinet.c,
     v6.18) sets the interfaces only where the value changes.
     """
-    names = [
-        name
-        for name in ipv4_forwarding(context.snapshot)
-        if not is_bridge_port(context.snapshot.paths, name)
-    ]
-    keys = {name: f"net/ipv4/conf/{name}/forwarding" for name in sorted(names)}
+    names = closed_interfaces(context.snapshot)
+    keys = {name: f"net/ipv4/conf/{name}/forwarding" for name in names}
     evidence["interfaces_disabled"] = ", ".join(list(keys)[:_NAMED])
     lines = [
         line

@@ -8,6 +8,7 @@ from typing import Callable
 from netfilter_exporter.collectors.base import Collector, Metric, Sample, each, value
 from netfilter_exporter.facts.bridges import bridge_netfilter, bypassing_bridges
 from netfilter_exporter.facts.forwarding import (
+    closed_interfaces,
     ignored_advertisements,
     ipv4_counters,
     ipv4_forwarding,
@@ -19,7 +20,6 @@ from netfilter_exporter.facts.passage import blocked_interfaces
 from netfilter_exporter.facts.rulesets import readable, rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.kernel import addresses, forwarding
-from netfilter_exporter.kernel.ports import is_bridge_port
 from netfilter_exporter.rules.families import Family
 
 COUNTERS = {
@@ -69,11 +69,8 @@ def _enabled(snapshot: Snapshot) -> Iterable[Sample]:
 
 def _interfaces_disabled(snapshot: Snapshot) -> Iterable[Sample]:
     # NetworkManager's shared mode leaves ip_forward at 0 and enables single interfaces.
-    interfaces = ipv4_forwarding(snapshot)
-    if not (any(interfaces.values()) or forwarding.read_ipv4_switch(snapshot.paths)):
-        return
-    for name, forwards in sorted(interfaces.items()):
-        if not forwards and not is_bridge_port(snapshot.paths, name):
+    if any(ipv4_forwarding(snapshot).values()) or forwarding.read_ipv4_switch(snapshot.paths):
+        for name in closed_interfaces(snapshot):
             yield (name,), 1
 
 

@@ -8,6 +8,7 @@ from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
 from netfilter_exporter.kernel import addresses, forwarding, ipvs, route, snmp
 from netfilter_exporter.kernel.errors import NoData
 from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
+from netfilter_exporter.kernel.ports import is_bridge_port
 from netfilter_exporter.rules.families import Family
 
 
@@ -36,6 +37,13 @@ def ipv6_counters(snapshot: Snapshot) -> Mapping[str, int]:
 def ipv4_forwarding(snapshot: Snapshot) -> Mapping[str, bool]:
     """Whether each interface but lo forwards the IPv4 packets that it receives."""
     return {name: each.forwarding for name, each in _ipv4_switches(snapshot).items()}
+
+
+@fact
+def closed_interfaces(snapshot: Snapshot) -> tuple[str, ...]:
+    """The interfaces, but lo and bridge ports, that do not forward the IPv4 that they receive."""
+    off = (name for name, forwards in ipv4_forwarding(snapshot).items() if not forwards)
+    return tuple(sorted(name for name in off if not is_bridge_port(snapshot.paths, name)))
 
 
 @fact

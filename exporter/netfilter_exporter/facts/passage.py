@@ -103,7 +103,7 @@ def _of_family(
     arriving = {name: Incoming(family, name, interfaces(snapshot).get(name, 0)) for name in names}
     blocks = {name: _block(snapshot, arriving[name], found, sets) for name in names}
     named = frozenset(_named(scopes, Field.OUTPUT_INTERFACE))
-    uplinks = blocks.keys() & (named or _uplinks(snapshot, family))
+    uplinks = blocks.keys() & (named or _UPLINKS[family](snapshot))
     if not all(block for name, block in blocks.items() if name not in uplinks):
         yield from _unanswered(snapshot, family, uplinks, found, sets)
     inside = [each for each in arriving.values() if each.interface not in named]
@@ -268,7 +268,7 @@ def _publishes(ruleset: Ruleset, family: Family) -> bool:
 
 def _inside(snapshot: Snapshot, family: Family, names: Sequence[str]) -> list[str]:
     """Return the interfaces from which new flows are to be forwarded: no uplink, and running."""
-    uplinks = _uplinks(snapshot, family)
+    uplinks = _UPLINKS[family](snapshot)
     return [
         name
         for name in names
@@ -278,11 +278,25 @@ def _inside(snapshot: Snapshot, family: Family, names: Sequence[str]) -> list[st
     ]
 
 
-def _uplinks(snapshot: Snapshot, family: Family) -> set[str]:
-    """Return the interfaces that lead to the internet."""
+@fact
+def _ipv4_uplinks(snapshot: Snapshot) -> frozenset[str]:
+    """The interfaces that lead to the IPv4 internet."""
+    return _read_uplinks(snapshot, Family.IPV4)
+
+
+@fact
+def _ipv6_uplinks(snapshot: Snapshot) -> frozenset[str]:
+    """The interfaces that lead to the IPv6 internet."""
+    return _read_uplinks(snapshot, Family.IPV6)
+
+
+_UPLINKS = {Family.IPV4: _ipv4_uplinks, Family.IPV6: _ipv6_uplinks}
+
+
+def _read_uplinks(snapshot: Snapshot, family: Family) -> frozenset[str]:
     by_index = {index: name for name, index in interfaces(snapshot).items()}
     answers = (route.ask(snapshot.connection(NETLINK_ROUTE), a) for a in _ANYWHERE[family])
-    return {by_index.get(answer.interface, "") for answer in answers if answer}
+    return frozenset(by_index.get(answer.interface, "") for answer in answers if answer)
 
 
 def _is_running(snapshot: Snapshot, name: str) -> bool:

@@ -8,7 +8,7 @@ from netfilter_exporter.rules.model import Table
 
 def rewritten(table: Table) -> frozenset[Family]:
     """Return the families of which a rule that forwarded packets may come to writes addresses."""
-    if not any(rule.rewrites for chain in table.chains.values() for rule in chain.rules):
+    if not any(rule.rewrites for rules in table.lists() for rule in rules):
         return frozenset()
     found: frozenset[Family] = frozenset()
     pending = [name for name, chain in table.chains.items() if chain.sees_forwarded]
