@@ -109,16 +109,23 @@ def test_a_port_in_use_is_a_clear_error():
 
 
 def test_few_descriptors():
-    """With more peers than descriptors, a scrape is answered, and all of the kernel is read."""
+    """With more peers at once than descriptors, a scrape is answered, and the kernel is read."""
     flag = "--web.listen-address=127.0.0.1:0"
     command = ["sh", "-c", 'ulimit -n 128; exec "$@"', "sh", *COMMAND, flag]
     with contextlib.ExitStack() as stack:
-        _, (port,) = stack.enter_context(exporter(command=command))
-        for _ in range(150):
+        process, (port,) = stack.enter_context(exporter(command=command))
+        process.send_signal(signal.SIGSTOP)  # so that all of them wait to be accepted
+        for _ in range(100):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+        process.send_signal(signal.SIGCONT)
+        for _ in range(100):
             stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
         status, page = get(port)
+        process.terminate()
+        _, log = process.communicate(timeout=20)
     assert status == 200
-    assert re.findall(r'\{collector="(\w+)",status="error"\}', page) == []
+    assert re.findall(r'\{collector="(\w+)",status="error"\} 1', page) == []
+    assert "Too many open files" not in log
 
 
 def test_a_reload_that_comes_too_early_waits(tmp_path):

@@ -20,7 +20,9 @@ from netfilter_exporter.web.tls_layer import TlsLayer
 _log = logging.getLogger(__name__)
 
 _SOON = 0.01
-_ACCEPTS_AT_ONCE = 64  #: then the peers that are already here have their turn
+#: Then the peers that are already here have their turn. Who is shed for others holds a descriptor
+#: for two more turns, so of few descriptors only a part is taken at once.
+_ACCEPTS_AT_ONCE, _PART_AT_ONCE = 64, 16
 
 
 class Server:
@@ -42,6 +44,7 @@ class Server:
         # Half of the descriptors are for what is not a peer: files of the kernel, first of all.
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._most_waiting = min(self.limits.waiting_peers, descriptors // 2)
+        self._at_once = max(min(_ACCEPTS_AT_ONCE, descriptors // _PART_AT_ONCE), 1)
         self._listeners: list[socket.socket] = []
         #: In the order of arrival: the oldest is the first to go. Handshakes wait too.
         self._opening: dict[Connection, asyncio.Task[None]] = {}
@@ -88,7 +91,7 @@ class Server:
             asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
     def _accept(self, listener: socket.socket) -> None:
-        for _ in range(_ACCEPTS_AT_ONCE):
+        for _ in range(self._at_once):
             try:
                 connection, _ = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):

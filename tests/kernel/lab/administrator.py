@@ -72,11 +72,6 @@ def timer() -> Fact:
     return {}
 
 
-def _written() -> int:
-    """Return how many pages it has written."""
-    return run(f"journalctl --unit={_TEXT} --output=cat").count(f"wrote {_PAGE}")
-
-
 def service() -> Fact:
     """Restart it with its user, and compare its page with one that root gets without the unit."""
     run(f"systemctl restart {NAME}")
@@ -207,9 +202,9 @@ def namespaces() -> Fact:
 
 def textfile() -> Fact:
     """Wait for the second page, and have node_exporter serve it."""
-    before = _written()  # in a step before this, with other flags
-    wait_for(lambda: _written() > max(before, 1))
-    wait_for(lambda: properties(_TIMER, "SubState")["SubState"] == "waiting")
+    wait_for(lambda: _PAGE.exists() and _rests())  # one under way has the last step's flags
+    now = time.time()
+    wait_for(lambda: _PAGE.stat().st_mtime > now and _rests())
     write(f"/etc/default/{_NODE}", 'ARGS="--collector.disable-defaults --collector.textfile"\n')
     run(f"systemctl start {_NODE}")
     return {
@@ -218,6 +213,11 @@ def textfile() -> Fact:
         "timer": properties(_TIMER, "ActiveState", "UnitFileState"),
         "timers": wait_for(_planned),
     }
+
+
+def _rests() -> bool:
+    """Return whether no page is being written."""
+    return properties(_TIMER, "SubState")["SubState"] == "waiting"
 
 
 def _planned() -> list[dict[str, int]]:
