@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from support.gateway import CONNECTIONS, Gateway
-from support.router import Router
+from support.gateway import CONNECTIONS, Gateway, delivers
+from support.router import SERVER, Router
 
 SOURCES = [f"10.77.0.{host}" for host in range(10, 16)]
 MASQUERADE = 'oifname "wan0" masquerade'
@@ -46,6 +46,19 @@ def test_rules_that_drop_replies(gateway, filters):
     chain, rules = filters.rsplit("; ", 1) if "; " in filters else ("", filters)
     gateway.load(MASQUERADE, f"{chain};ct state established accept; {rules}".lstrip(";"))
     assert gateway.check(TIMES) == WORKS
+
+
+def test_rules_that_drop_what_follows(gateway):
+    """The client's third packet is tracked before it is dropped: its entry looks established."""
+    new, established = "ct state new accept", "ct state established accept"
+    gateway.load(MASQUERADE, f'policy drop; {new}; iifname "wan0" {established}')
+    code, found, verdict = gateway.check(TIMES)
+    assert (code, found) == (1, {"ForwardBlocked": "warning"})
+    assert "works" not in verdict
+    assert not gateway.client.call(delivers, SERVER)
+    gateway.load(MASQUERADE, f"policy drop; {new}; {established}")
+    assert gateway.check(TIMES) == WORKS
+    assert gateway.client.call(delivers, SERVER)
 
 
 def test_an_uplink_that_does_not_forward(gateway):

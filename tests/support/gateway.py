@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import sys
+import termios
 import time
 from collections.abc import Sequence
 
@@ -30,11 +33,22 @@ def connect(sources: Sequence[str], times: int) -> None:
     time.sleep(0.2)  # for the last answers
 
 
+def delivers(address: str) -> bool:
+    """Open a connection; return whether what is sent on it is acknowledged."""
+    with socket.create_connection((address, 7), timeout=2) as opened:
+        opened.sendall(b"x")
+        for _ in range(10):
+            time.sleep(0.05)
+            if not int.from_bytes(fcntl.ioctl(opened, termios.TIOCOUTQ, bytes(4)), sys.byteorder):
+                return True
+    return False
+
+
 class Gateway:
     """Whoever translates in front of a client with several addresses."""
 
     def __init__(self, router: Router, gateway: Namespace, sources: Sequence[str]) -> None:
-        self._client, self.gateway, self._sources = router.client, gateway, sources
+        self.client, self.gateway, self._sources = router.client, gateway, sources
         router.server.sh("; ".join(f"ip address add {a}/24 dev eth0" for a in DESTINATIONS[1:]))
         router.server.call(serve)
 
@@ -52,6 +66,6 @@ class Gateway:
     def check(self, times: int = 1) -> tuple[int, dict[str, str], str]:
         """Open connections in an interval of `check`; return exit code, findings and verdict."""
         self.gateway.call(inside.begin_check, CONFIGURATION)
-        self._client.call(connect, self._sources, times)
+        self.client.call(connect, self._sources, times)
         code, verdict, found = self.gateway.call(inside.end_check)
         return code, found, verdict.split(" of ")[0]

@@ -116,6 +116,16 @@ def test_an_uplink_from_which_no_reply_passes(blocked, replies, expected):
     assert "wan0" not in blocked([masquerade(OUT)], replies=closed)
 
 
+def test_a_network_whose_new_flows_alone_pass(blocked):
+    """No data passes, and a handshake of TCP ends at its third packet."""
+    new, wan = ranged(Field.CT_STATE, [(8, 8)]), coming("wan0")
+    replies = matching(ACCEPT, wan, ranged(Field.CT_STATE, [(2, 2)]))
+    lan = matching(ACCEPT, coming("lan0"), new)
+    assert blocked([masquerade(OUT)], lan, replies=replies) == ["lan0"]
+    assert blocked([masquerade(OUT)], matching(ACCEPT, new), replies=replies) == ["lan0", "vms"]
+    assert blocked([masquerade(OUT)], lan) == []
+
+
 @pytest.mark.parametrize(
     "match",
     [

@@ -9,18 +9,23 @@ from netfilter_exporter.check.context import FAMILY, Context
 from netfilter_exporter.check.findings import Found, Value
 from netfilter_exporter.check.rules import every_ruleset_read
 from netfilter_exporter.check.shell import Line, comment
-from netfilter_exporter.facts.passage import Blocked, blocked_interfaces
+from netfilter_exporter.facts.passage import Blocked, Packets, blocked_interfaces
+
+_WHAT = {
+    Packets.NEW: "new connection",
+    Packets.LATER: "packet of an established connection",
+    Packets.REPLIES: "reply",
+}
 
 
 def forward_blocked(context: Context) -> Iterator[Found]:
-    """Interfaces that NAT rules serve, and whose new connections or replies are dropped."""
+    """Interfaces that NAT rules serve, and whose connections or replies are dropped."""
     for blocked in blocked_interfaces(context.snapshot):
         block = blocked.block
         place = commands.where(blocked.backend, block.families, block.table)
-        what = "reply" if blocked.replies else "new connection"
         yield Found(
-            f"{FAMILY[blocked.family]}: no {what} from {blocked.interface} is forwarded:"
-            f" {place}: {_cause(blocked)}.",
+            f"{FAMILY[blocked.family]}: no {_WHAT[blocked.packets]} from {blocked.interface} is"
+            f" forwarded: {place}: {_cause(blocked)}.",
             f"The kernel drops them at the {block.hook.label} hook. Packets pass the base chains of"
             " all tables there: an accept in another table does not help.",
             _evidence(blocked),
@@ -68,7 +73,7 @@ def _remedy(context: Context, blocked: Blocked) -> tuple[Line, ...]:
             comment("or let packets pass without it: --queue-bypass, nft: queue flags bypass"),
         )
     where = f"before rule {block.position}" if block.chain else "in this chain"
-    what = "established connections" if blocked.replies else "its new connections"
+    what = "its new connections" if blocked.packets is Packets.NEW else "established connections"
     return (
         *place.list_rules(),
         comment(f"to forward {blocked.interface}, accept {what} {where}"),

@@ -1,7 +1,8 @@
-"""Facts about interfaces whose new connections, or replies, the rules do not let pass."""
+"""Facts about interfaces whose packets, or new ones, or replies, the rules do not let pass."""
 
 from __future__ import annotations
 
+import enum
 import functools
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -51,14 +52,22 @@ _PUBLISHING = (Action.DNAT, Action.REDIRECT, Action.NETMAP)
 _DOWN = frozenset({"down", "lowerlayerdown", "notpresent"})
 
 
+class Packets(enum.Enum):
+    """Which packets from an interface are all dropped."""
+
+    NEW = enum.auto()  #: the first of each flow
+    LATER = enum.auto()  #: all but the first, of a network behind this host
+    REPLIES = enum.auto()
+
+
 class Blocked(NamedTuple):
-    """An interface, and the base chain that drops all new flows from it, or all replies."""
+    """An interface, and the base chain that drops all such packets from it."""
 
     family: Family
     interface: str
     backend: Backend
     block: Block
-    replies: bool = False
+    packets: Packets = Packets.NEW
 
 
 @fact
@@ -72,12 +81,12 @@ def queue_listeners(snapshot: Snapshot) -> frozenset[int] | None:
 
 @fact
 def blocked_interfaces(snapshot: Snapshot) -> tuple[Blocked, ...]:
-    """The interfaces whose new flows or whose replies are all dropped, and should not be.
+    """The interfaces of which new flows, later packets or replies are all dropped by mistake.
 
-    A firewall that lets nothing in from some network on purpose is not a fault. An interface is one
-    of these only if another base chain accepts what it names, if a rule translates its network, or
-    if rules that translate any network are left without an interface that can use them. And an
-    uplink from which no reply passes is one if new flows may leave by it.
+    A firewall that lets nothing in from some network on purpose is not a fault. New flows of an
+    interface should pass only if another base chain accepts what it names, if a rule translates its
+    network, or if rules that translate any network are left without an interface that can use them.
+    Where new flows may pass, later packets should, and if they may leave by an uplink, its replies.
     """
     found = rulesets(snapshot)
     if not any(each.facts and each.facts.passage.tables for each in found):
@@ -85,64 +94,104 @@ def blocked_interfaces(snapshot: Snapshot) -> tuple[Blocked, ...]:
     sets = SetReader(snapshot)
     try:
         return tuple(
-            each for family in Family for each in _of_family(snapshot, family, found, sets)
+            each
+            for family in Family
+            for each in _of_family(snapshot, _Judge(snapshot, family, found, sets))
         )
     finally:
         sets.close()
 
 
-def _of_family(
-    snapshot: Snapshot, family: Family, found: Sequence[Ruleset], sets: SetReader
-) -> Iterator[Blocked]:
-    scopes = list(_scopes(found, family))
+class _Judge:
+    """Finds the base chain that drops packets of a family."""
+
+    def __init__(
+        self, snapshot: Snapshot, family: Family, found: Sequence[Ruleset], sets: SetReader
+    ) -> None:
+        self.family = family
+        self.found = found
+        self._snapshot = snapshot
+        self._sets = sets
+        here = [each for each in found if family in each.families]
+        engines = any(other_engines(snapshot).values())
+        self._passages = [
+            (each.backend, each.facts.passage, engines or _others_publish(here, each, family))
+            for each in here
+            if each.facts is not None
+        ]
+
+    def arriving(self, name: str, *, established: bool = False) -> Incoming:
+        """Return the packets that arrive at an interface."""
+        number = interfaces(self._snapshot).get(name, 0)
+        return Incoming(self.family, name, number, established=established)
+
+    def block(self, incoming: Incoming) -> tuple[Backend, Block] | None:
+        """Return what drops all of them."""
+        for backend, passage, published in self._passages:
+            block = passage.block(
+                incoming,
+                queue_listeners(self._snapshot),
+                published=published,
+                contents=functools.partial(_content, self._sets, incoming),
+                stamp=generation(self._snapshot) if incoming.sources else None,
+            )
+            if block is not None:
+                return backend, block
+        return None
+
+
+def _of_family(snapshot: Snapshot, judge: _Judge) -> Iterator[Blocked]:
+    family = judge.family
+    scopes = list(_scopes(judge.found, family))
     if not scopes:
         return
     names = _forwarding(snapshot, family)
     if not names or len(names) > _MOST:
         return
-    arriving = {name: Incoming(family, name, interfaces(snapshot).get(name, 0)) for name in names}
-    blocks = {name: _block(snapshot, arriving[name], found, sets) for name in names}
+    arriving = {name: judge.arriving(name) for name in names}
+    blocks = {name: judge.block(each) for name, each in arriving.items()}
     named = frozenset(_named(scopes, Field.OUTPUT_INTERFACE))
     uplinks = blocks.keys() & (named or _UPLINKS[family](snapshot))
     if not all(block for name, block in blocks.items() if name not in uplinks):
-        yield from _unanswered(snapshot, family, uplinks, found, sets)
+        yield from _established(snapshot, judge, uplinks, Packets.REPLIES)
     inside = [each for each in arriving.values() if each.interface not in named]
+    open_ = [each.interface for each in inside if not blocks[each.interface]]
+    later = _established(snapshot, judge, open_, Packets.LATER)
+    yield from (each for each in later if _is_inside(snapshot, family, each.interface))
     closed: list[Blocked] = []
-    if any(blocks[each.interface] for each in inside):  # not so on most gateways
-        closed += _closed(snapshot, inside, blocks, found, scopes)
-    yield from closed or _by_source(snapshot, inside, found, sets, scopes)
+    if len(open_) < len(inside):  # not so on most gateways
+        closed += _closed(snapshot, judge, inside, blocks, scopes)
+    yield from closed or _by_source(snapshot, judge, inside, scopes)
 
 
-def _unanswered(
-    snapshot: Snapshot,
-    family: Family,
-    uplinks: Collection[str],
-    found: Sequence[Ruleset],
-    sets: SetReader,
+def _established(
+    snapshot: Snapshot, judge: _Judge, names: Collection[str], packets: Packets
 ) -> Iterator[Blocked]:
-    """Yield the uplinks from which no reply passes."""
-    for name in sorted(uplinks):
-        number = interfaces(snapshot).get(name, 0)
-        block = _block(snapshot, Incoming(family, name, number, replies=True), found, sets)
+    """Yield the interfaces from which no packet of an established flow passes."""
+    for name in sorted(names):
+        block = judge.block(judge.arriving(name, established=True))
         if block and _is_running(snapshot, name):
-            yield Blocked(family, name, *block, replies=True)
+            yield Blocked(judge.family, name, *block, packets)
 
 
 def _closed(
     snapshot: Snapshot,
+    judge: _Judge,
     inside: Sequence[Incoming],
     blocks: Mapping[str, tuple[Backend, Block] | None],
-    found: Sequence[Ruleset],
     scopes: Sequence[Sequence[Match] | None],
 ) -> Iterator[Blocked]:
     """Yield the interfaces that something serves, of those that are blocked."""
-    family = inside[0].family
-    judged = _inside(snapshot, family, [each.interface for each in inside])
-    accepted = frozenset().union(*(e.facts.passage.accepts for e in found if e.facts))
-    served = _served(snapshot, family, judged, scopes)
-    rest = [name for name in judged if name not in served]
-    useless = _translate_any(scopes) and all(blocks[name] for name in rest)
-    for name in judged:
+    family = judge.family
+    names = [each.interface for each in inside]
+    closed = _inside(snapshot, family, [name for name in names if blocks[name]])
+    if not closed:
+        return
+    accepted = frozenset().union(*(e.facts.passage.accepts for e in judge.found if e.facts))
+    served = _served(snapshot, family, names, scopes)
+    rest = (name for name in names if not blocks[name] and name not in served)
+    useless = _translate_any(scopes) and not any(_is_inside(snapshot, family, n) for n in rest)
+    for name in closed:
         block = blocks[name]
         if block and (name in accepted or name in served or useless):
             yield Blocked(family, name, *block)
@@ -150,9 +199,8 @@ def _closed(
 
 def _by_source(
     snapshot: Snapshot,
+    judge: _Judge,
     arriving: Sequence[Incoming],
-    found: Sequence[Ruleset],
-    sets: SetReader,
     scopes: Sequence[Sequence[Match] | None],
 ) -> Iterator[Blocked]:
     """Yield the interfaces of private networks, if all of them and any private source is dropped.
@@ -161,9 +209,9 @@ def _by_source(
     Where one may pass, others may be closed on purpose; and behind a network may be further ones.
     Of IPv6 nothing is said: unique local addresses are seldom for the internet.
     """
-    compare = any(each.facts and each.facts.passage.compares_sources for each in found)
-    family = Family.IPV4
-    if not arriving or arriving[0].family is not family or not compare:
+    compare = any(each.facts and each.facts.passage.compares_sources for each in judge.found)
+    family = judge.family
+    if not arriving or family is not Family.IPV4 or not compare:
         return
     names = _inside(snapshot, family, [each.interface for each in arriving])
     if not (_translate_any(scopes) or _served(snapshot, family, names, scopes)):
@@ -174,8 +222,7 @@ def _by_source(
         own = [_private_of(network) for (network,) in networks.get(each.number, ())]
         sources = dict.fromkeys((*own, *_RFC1918))
         blocks = [
-            _block(snapshot, each._replace(sources=(source,)), found, sets) if source else None
-            for source in sources
+            judge.block(each._replace(sources=(source,))) if source else None for source in sources
         ]
         if not own or not blocks[0] or not all(blocks):
             return
@@ -216,27 +263,6 @@ def _forwarding(snapshot: Snapshot, family: Family) -> list[str]:
     return [name for name in interfaces(snapshot) if name != "lo"]
 
 
-def _block(
-    snapshot: Snapshot, incoming: Incoming, found: Sequence[Ruleset], sets: SetReader
-) -> tuple[Backend, Block] | None:
-    family = incoming.family
-    here = [each for each in found if family in each.families]
-    for each in here:
-        if each.facts is not None:
-            published = any(_publishes(other, family) for other in here if other is not each)
-            published = published or any(other_engines(snapshot).values())
-            block = each.facts.passage.block(
-                incoming,
-                queue_listeners(snapshot),
-                published=published,
-                contents=functools.partial(_content, sets, incoming),
-                stamp=generation(snapshot) if incoming.sources else None,
-            )
-            if block is not None:
-                return each.backend, block
-    return None
-
-
 def _content(sets: SetReader, incoming: Incoming, table: Table, match: InSet) -> Match:
     """Return a match on what a set holds, as far as these flows go: networks, or states."""
     if match.fields == (_SOURCE[incoming.family],) and incoming.sources:
@@ -259,6 +285,10 @@ def _states(sets: SetReader, table: Table, match: InSet) -> Match:
     return ranged(Field.CT_STATE, ((state, state) for state in states), negated=match.negated)
 
 
+def _others_publish(here: Sequence[Ruleset], ruleset: Ruleset, family: Family) -> bool:
+    return any(_publishes(other, family) for other in here if other is not ruleset)
+
+
 def _publishes(ruleset: Ruleset, family: Family) -> bool:
     """Return whether rules may translate the destination of what arrives; unread, they may."""
     if ruleset.facts is None:
@@ -267,15 +297,16 @@ def _publishes(ruleset: Ruleset, family: Family) -> bool:
 
 
 def _inside(snapshot: Snapshot, family: Family, names: Sequence[str]) -> list[str]:
-    """Return the interfaces from which new flows are to be forwarded: no uplink, and running."""
-    uplinks = _UPLINKS[family](snapshot)
-    return [
-        name
-        for name in names
-        if name not in uplinks
+    return [name for name in names if _is_inside(snapshot, family, name)]
+
+
+def _is_inside(snapshot: Snapshot, family: Family, name: str) -> bool:
+    """Return whether new flows from an interface are to be forwarded: no uplink, and running."""
+    return (
+        name not in _UPLINKS[family](snapshot)
         and not is_bridge_port(snapshot.paths, name)
         and _is_running(snapshot, name)
-    ]
+    )
 
 
 @fact

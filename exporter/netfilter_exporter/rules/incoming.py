@@ -1,6 +1,7 @@
 """Packets that arrive at an interface, and whether all, none or some of them match a rule.
 
-They are the first ones of new flows, or the replies to flows that left by the interface.
+They are the first ones of new flows, or belong to established flows: later ones, or the replies to
+flows that left by the interface.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ _ETHERTYPES = {Family.IPV4: 0x0800, Family.IPV6: 0x86DD}
 
 
 class Incoming(NamedTuple):
-    """Where new flows come from, or replies."""
+    """Where new flows come from, or packets of established ones."""
 
     family: Family
     interface: str
     number: int  #: of the interface
     sources: Intervals | None = None  #: their addresses; None: any
-    replies: bool = False  #: replies to TCP and UDP flows, not new ones
+    established: bool = False  #: of TCP and UDP flows in either direction, not new ones
 
 
 class Meets(enum.Enum):
@@ -55,7 +56,7 @@ Contents = Callable[[InSet], Match]
 
 
 class Flows:
-    """All new TCP and UDP flows from an interface, or replies, as a base chain sees them.
+    """Packets of all new or established TCP and UDP flows from an interface, in a base chain.
 
     They are for other hosts. `published`: rules may translate the destinations of some of them.
     `arriving`: they have not met those rules, and some are for this host until then.
@@ -74,7 +75,7 @@ class Flows:
         self._contents = contents
         self._known = _known(incoming, base)
         self._original = not published and self._known.get(Field.CT_STATE) == ((NEW, NEW),)
-        if arriving or (incoming.replies and base.hook is Hook.PREROUTING):
+        if arriving or (incoming.established and base.hook is Hook.PREROUTING):
             del self._known[Field.DESTINATION_TYPE]
 
     def meet(self, rule: Rule, detail: RuleDetail) -> Meets:
@@ -122,7 +123,7 @@ def _known(incoming: Incoming, base: Chain) -> dict[Field, Intervals]:
         Field.DESTINATION_TYPE: (_RTN_UNICAST,),
     }
     if base.hook is not Hook.PREROUTING or base.priority > NF_IP_PRI_CONNTRACK:
-        numbers[Field.CT_STATE] = (ESTABLISHED if incoming.replies else NEW,)
+        numbers[Field.CT_STATE] = (ESTABLISHED if incoming.established else NEW,)
     known = {field: tuple((n, n) for n in found) for field, found in numbers.items()}
     if incoming.sources is not None:
         known[_SOURCE[incoming.family]] = incoming.sources

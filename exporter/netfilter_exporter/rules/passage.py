@@ -1,4 +1,4 @@
-"""Incoming interfaces whose new connections, or the replies from them, no rule lets pass.
+"""Incoming interfaces whose new connections, or established ones, no rule lets pass.
 
 What is forwarded meets all base chains of prerouting, forward and postrouting, whichever table and
 backend they are of: an accept ends one of them alone. So it is blocked as soon as one base chain
@@ -104,7 +104,7 @@ class Passage:
         contents: Contents = _unread,
         stamp: object = None,
     ) -> Block | None:
-        """Return what drops all new flows of an interface, or all replies from it.
+        """Return what drops all new flows of an interface, or all established ones.
 
         `listeners` are the queues that a program listens to; None: unknown. `published`: rules of
         the other backend may translate their destinations. `contents` must return the same for a
@@ -353,7 +353,7 @@ def _is_judged(chain: Chain, incoming: Incoming) -> bool:
 
     A NAT chain sees only the first packet of a flow.
     """
-    return chain.drops and not incoming.replies if chain.type == "nat" else True
+    return chain.drops and not incoming.established if chain.type == "nat" else True
 
 
 def _drops(rule: Rule) -> bool:
