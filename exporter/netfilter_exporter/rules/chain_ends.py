@@ -160,11 +160,8 @@ class ChainEnds:
     def writes(self, rule: Rule) -> frozenset[Field] | None:
         """Return the fields that a rule, and what it leads to, may change; None: any."""
         written = rule.form.writes
-        for target in rule.targets:
+        for target in self._table.leads(rule):
             written = _union(written, self._written_in(target))
-        for name in rule.maps:
-            for target in self._table.maps.get(name, ()):
-                written = _union(written, self._written_in(target))
         return written
 
     def _written_in(self, chain: str) -> frozenset[Field] | None:

@@ -283,22 +283,18 @@ class _Scan:
             return False
         if rule.action:
             return duplicates.translation(rule, detail) == by
-        maps = self._covers.table.maps
-        targets = [*rule.targets, *(target for name in rule.maps for target in maps.get(name, ()))]
-        return self._translate_alike(targets, by)
+        return self._translate_alike(self._covers.table.leads(rule), by)
 
     def _translate_alike(self, chains: Iterable[str], by: Translated) -> bool:
         """Return whether all translating rules of some chains, and behind them, do the same."""
         table = self._covers.table
-        todo = list(dict.fromkeys(chains))
-        for chain in todo:  # grows while it is walked
+        for number, chain in enumerate(table.behind(chains)):
             rules = table.rules(chain)
-            if len(todo) > MOST_RULES or len(rules) > MOST_RULES or any(r.maps for r in rules):
+            if number >= MOST_RULES or len(rules) > MOST_RULES or any(r.maps for r in rules):
                 return False
             for rule, detail in zip(rules, table.details(chain)):
                 if rule.action and duplicates.translation(rule, detail) != by:
                     return False
-                todo += [target for target in rule.targets if target not in todo]
         return True
 
 

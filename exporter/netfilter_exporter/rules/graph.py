@@ -87,9 +87,8 @@ class Graph:
         start = 1 << (reach.FAMILY_BITS[self.table.families] | reach.LOOPBACK | reach.LIVE)
         coming = {name: start << reach.WIDTH * number for number, name in enumerate(bases)}
         reached: Reached = {}
-        one_of: dict[
-            int, int
-        ] = {}  #: ways that are the same are one object, of which there are few
+        #: Ways that are the same are one object, of which there are few.
+        one_of: dict[int, int] = {}
         while coming:
             arriving, coming = coming, {}
             for name, ways in arriving.items():
@@ -190,8 +189,7 @@ class Graph:
     def _hider_of_jump(self, chain: str, target: str) -> ShadowingRule | None:
         """Return what takes the packets of a jump from `chain` to `target` before it."""
         for position, rule in enumerate(self.table.rules(chain), 1):
-            leads = (t for name in rule.maps for t in self.table.maps.get(name, ()))
-            if target in rule.targets or target in leads:
+            if target in self.table.leads(rule):
                 found = self._shadowing_rule_of(chain, position)
                 if found:
                     return found

@@ -145,3 +145,24 @@ class Table(NamedTuple):
         """Yield the rules of a chain in full, in the order of `rules`."""
         found = self.chains.get(chain)
         return found.details() if found else iter(())
+
+    def leads(self, rule: Rule) -> Sequence[str]:
+        """Return the chains to which a rule sends packets: by a jump, a goto, or verdict maps."""
+        if not rule.maps:
+            return rule.targets
+        return (*rule.targets, *(chain for name in rule.maps for chain in self.maps.get(name, ())))
+
+    def behind(self, chains: Iterable[str], *, maps: bool = True) -> Iterator[str]:
+        """Yield these chains and those to which their rules lead, each once, the nearest first.
+
+        Without `maps`, verdict maps are not followed.
+        """
+        todo = list(dict.fromkeys(chains))
+        seen = set(todo)
+        for chain in todo:  # grows while it is walked
+            yield chain
+            for rule in self.rules(chain):
+                for target in self.leads(rule) if maps else rule.targets:
+                    if target not in seen:
+                        seen.add(target)
+                        todo.append(target)

@@ -328,18 +328,18 @@ def _compares_status(match: Match) -> bool:
 
 
 def _drops_by_source(table: Table) -> bool:
-    """Return whether some rule may: by the first rule of each form, from the base chains on."""
-    todo = [name for name, chain in table.chains.items() if chain.sees_forwarded]
-    seen, forms = set(todo), set()
-    for name in todo:  # grows while it is walked
+    """Return whether some rule may: by the first rule of each form, from the base chains on.
+
+    Not behind verdict maps, where nothing is proven to drop all.
+    """
+    bases = (name for name, chain in table.chains.items() if chain.sees_forwarded)
+    forms: set[int] = set()
+    for name in table.behind(bases, maps=False):
         for rule, detail in zip(table.rules(name), table.details(name)):
             if rule.verdict in _DROPPING and id(rule.form) not in forms:
                 forms.add(id(rule.form))
                 if any(map(_compares_source, detail.matches)):
                     return True
-            new = [target for target in rule.targets if target not in seen]
-            seen.update(new)
-            todo += new
     return False
 
 

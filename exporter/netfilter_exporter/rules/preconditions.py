@@ -287,6 +287,5 @@ def _ways(graph: Graph) -> list[Way]:
         for rule, detail in zip(graph.table.rules(name), details):
             needs = NOTHING if rule.maps else _of_matches(rule, detail) if rule.targets else None
             if needs is not None:
-                targets = (t for m in rule.maps for t in graph.table.maps.get(m, ()))
-                found += [Way(name, target, needs) for target in (*rule.targets, *targets)]
+                found += [Way(name, target, needs) for target in graph.table.leads(rule)]
     return found if any(way.needs != NOTHING for way in found) else []

@@ -10,14 +10,11 @@ def rewritten(table: Table) -> frozenset[Family]:
     """Return the families of which a rule that forwarded packets may come to writes addresses."""
     if not any(rule.rewrites for rules in table.lists() for rule in rules):
         return frozenset()
-    found: frozenset[Family] = frozenset()
-    pending = [name for name, chain in table.chains.items() if chain.sees_forwarded]
-    reached = set(pending)
-    while pending:
-        for rule in table.rules(pending.pop()):
-            if rule.rewrites:
-                found |= rule.families & table.families
-            leads = {*rule.targets, *(t for name in rule.maps for t in table.maps.get(name, ()))}
-            pending += leads - reached
-            reached |= leads
-    return found
+    bases = (name for name, chain in table.chains.items() if chain.sees_forwarded)
+    return frozenset(
+        family
+        for chain in table.behind(bases)
+        for rule in table.rules(chain)
+        if rule.rewrites
+        for family in rule.families & table.families
+    )
