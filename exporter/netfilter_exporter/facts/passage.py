@@ -27,6 +27,7 @@ from netfilter_exporter.kernel.queue_listeners import read_queue_listeners
 from netfilter_exporter.rules.families import Backend, Family, Hook
 from netfilter_exporter.rules.incoming import Incoming
 from netfilter_exporter.rules.match import (
+    SOURCES,
     Field,
     InSet,
     Intervals,
@@ -44,7 +45,6 @@ _ANYWHERE = {
     Family.IPV4: (bytes((9, 9, 9, 9)), bytes((193, 0, 6, 139))),
     Family.IPV6: (bytes.fromhex("2600" + 27 * "0" + "1"), bytes.fromhex("2a00" + 27 * "0" + "1")),
 }
-_SOURCE = {Family.IPV4: Field.SOURCE_IPV4, Family.IPV6: Field.SOURCE_IPV6}
 #: Interfaces of a family that are judged: with more of them, none is.
 _MOST = 512
 _ANONYMOUS = "__set"  #: how libnftnl and libnftables name sets that stand in a rule
@@ -265,11 +265,11 @@ def _forwarding(snapshot: Snapshot, family: Family) -> list[str]:
 
 def _content(sets: SetReader, incoming: Incoming, table: Table, match: InSet) -> Match:
     """Return a match on what a set holds, as far as these flows go: networks, or states."""
-    if match.fields == (_SOURCE[incoming.family],) and incoming.sources:
-        size = _SOURCE[incoming.family].size
+    if match.fields == (SOURCES[incoming.family],) and incoming.sources:
+        size = SOURCES[incoming.family].size
         networks = [tuple(n.to_bytes(size, "big") for n in pair) for pair in incoming.sources]
         if all(sets.covers(table.families, table.name, match.name, (a, b)) for a, b in networks):
-            return ranged(_SOURCE[incoming.family], incoming.sources, negated=match.negated)
+            return ranged(SOURCES[incoming.family], incoming.sources, negated=match.negated)
         return match
     return _states(sets, table, match)
 
@@ -350,7 +350,7 @@ def _served(
         match.intervals
         for scope in scopes
         for match in scope or ()
-        if isinstance(match, Range) and match.field is _SOURCE[family] and not match.negated
+        if isinstance(match, Range) and match.field is SOURCES[family] and not match.negated
     ]
     served = set(_named(scopes, Field.INPUT_INTERFACE))
     if sources:
@@ -408,4 +408,4 @@ def _lets_any(match: Match) -> bool:
         return all(field in _ANY_SOURCE for field in match.fields)
     if not isinstance(match, Range):
         return False
-    return match.field in _ANY_SOURCE or (match.field in _SOURCE.values() and match.negated)
+    return match.field in _ANY_SOURCE or (match.field in SOURCES.values() and match.negated)

@@ -25,6 +25,7 @@ from netfilter_exporter.rules.match import (
     InSet,
     Range,
     contains,
+    interface_number,
     intersection,
     named,
     ranged,
@@ -200,9 +201,8 @@ class AtEgress(World):
     def __init__(self, world: World, name: str) -> None:
         vars(self).update(vars(world))
         self._egress = name
-        padded = names.encode(name).ljust(INTERFACE_BYTES, b"\0")
         self._numbers = {
-            Field.OUTPUT_INTERFACE: int.from_bytes(padded, "big"),
+            Field.OUTPUT_INTERFACE: interface_number(names.encode(name)),
             Field.OUTPUT_INDEX: interfaces(self._snapshot)[name],
         }
         self._another = Cause(Reason.ANOTHER_EGRESS, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from netfilter_exporter.rules.families import Family
+from netfilter_exporter.rules.families import ETHERTYPES, Family
 from netfilter_exporter.rules.match import (
     Bits,
     Field,
@@ -17,8 +17,6 @@ from netfilter_exporter.rules.match import (
     Range,
     intersection,
 )
-
-_ETHERTYPES = {Family.IPV4: 0x0800, Family.IPV6: 0x86DD}
 
 #: Matches that some packets fail, whatever they compare: it is no question what they let pass.
 _MAY_FAIL = frozenset(
@@ -95,7 +93,7 @@ def _says_family(match: Range, families: frozenset[Family]) -> bool:
     if match.field is Field.FAMILY:
         numbers = [family.nfproto for family in families]
     elif match.field is Field.ETHERTYPE:
-        numbers = [_ETHERTYPES[family] for family in families]
+        numbers = [ETHERTYPES[family] for family in families]
     else:
         return False
     return all(any(a <= n <= b for a, b in match.intervals) for n in numbers)

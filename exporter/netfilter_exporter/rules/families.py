@@ -25,6 +25,9 @@ NFPROTO_INET = 1
 NFPROTO_IPV4 = 2
 NFPROTO_IPV6 = 10
 
+#: ETH_P_IP and ETH_P_IPV6 (include/uapi/linux/if_ether.h).
+ETHERTYPES = {Family.IPV4: 0x0800, Family.IPV6: 0x86DD}
+
 IPV4 = frozenset({Family.IPV4})
 IPV6 = frozenset({Family.IPV6})
 BOTH = frozenset(Family)

@@ -11,9 +11,9 @@ from collections.abc import Collection
 from typing import Callable, NamedTuple
 
 from netfilter_exporter.rules.detail import RuleDetail
-from netfilter_exporter.rules.families import Family, Hook
+from netfilter_exporter.rules.families import ETHERTYPES, Family, Hook
 from netfilter_exporter.rules.match import (
-    INTERFACE_BYTES,
+    SOURCES,
     Bits,
     Field,
     InSet,
@@ -21,6 +21,7 @@ from netfilter_exporter.rules.match import (
     Match,
     Range,
     contains,
+    interface_number,
     intersection,
 )
 from netfilter_exporter.rules.model import NF_IP_PRI_CONNTRACK, Chain, Rule
@@ -29,8 +30,6 @@ ESTABLISHED, NEW = 2, 8  #: bits of NF_CT_STATE
 _IPS_DST_NAT = 1 << 5  # include/uapi/linux/netfilter/nf_conntrack_common.h (v6.18)
 _TCP, _UDP = 6, 17
 _RTN_UNICAST = 1
-_SOURCE = {Family.IPV4: Field.SOURCE_IPV4, Family.IPV6: Field.SOURCE_IPV6}
-_ETHERTYPES = {Family.IPV4: 0x0800, Family.IPV6: 0x86DD}
 
 
 class Incoming(NamedTuple):
@@ -110,14 +109,12 @@ class Flows:
 
 def _known(incoming: Incoming, base: Chain) -> dict[Field, Intervals]:
     """Return what is known of them at a base chain."""
-    name = int.from_bytes(
-        incoming.interface.encode("utf-8", "surrogateescape").ljust(INTERFACE_BYTES, b"\0"), "big"
-    )
+    name = interface_number(incoming.interface.encode("utf-8", "surrogateescape"))
     numbers: dict[Field, Collection[int]] = {
         Field.INPUT_INTERFACE: (name,),
         Field.INPUT_INDEX: (incoming.number,),
         Field.FAMILY: (incoming.family.nfproto,),
-        Field.ETHERTYPE: (_ETHERTYPES[incoming.family],),
+        Field.ETHERTYPE: (ETHERTYPES[incoming.family],),
         Field.PROTOCOL: (_TCP, _UDP),
         Field.SOURCE_TYPE: (_RTN_UNICAST,),
         Field.DESTINATION_TYPE: (_RTN_UNICAST,),
@@ -126,5 +123,5 @@ def _known(incoming: Incoming, base: Chain) -> dict[Field, Intervals]:
         numbers[Field.CT_STATE] = (ESTABLISHED if incoming.established else NEW,)
     known = {field: tuple((n, n) for n in found) for field, found in numbers.items()}
     if incoming.sources is not None:
-        known[_SOURCE[incoming.family]] = incoming.sources
+        known[SOURCES[incoming.family]] = incoming.sources
     return known

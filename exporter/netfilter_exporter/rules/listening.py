@@ -6,14 +6,17 @@ from typing import NamedTuple
 
 from netfilter_exporter.rules.detail import NatTarget, RuleDetail
 from netfilter_exporter.rules.families import Family, Hook
-from netfilter_exporter.rules.match import Field, Intervals, Range, contains, narrowed
+from netfilter_exporter.rules.match import (
+    LOOPBACK,
+    Field,
+    Intervals,
+    Range,
+    contains,
+    narrowed,
+)
 from netfilter_exporter.rules.model import Action
 
 _TCP: Intervals = ((6, 6),)  # IPPROTO_TCP
-_LOOPBACK: dict[Family, Intervals] = {
-    Family.IPV4: ((127 << 24, (128 << 24) - 1),),
-    Family.IPV6: ((1, 1),),
-}
 _ANY = 0  #: the address of a socket that takes connections to each address of the host
 
 
@@ -50,7 +53,7 @@ class Listening(NamedTuple):
             return False
         if self.address is not None:
             return address in {_ANY, self.address}
-        return not (self.received and contains(_LOOPBACK[family], ((address, address),)))
+        return not (self.received and contains(LOOPBACK[family], ((address, address),)))
 
 
 def listening(

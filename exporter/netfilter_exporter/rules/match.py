@@ -15,6 +15,8 @@ import enum
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Union
 
+from netfilter_exporter.rules.families import Family
+
 #: Sorted, disjoint and not adjacent: first and last number of each.
 Intervals = tuple[tuple[int, int], ...]
 
@@ -56,6 +58,15 @@ class Field(enum.Enum):
 
 
 INTERFACES = frozenset({Field.INPUT_INTERFACE, Field.OUTPUT_INTERFACE})
+SOURCES = {Family.IPV4: Field.SOURCE_IPV4, Family.IPV6: Field.SOURCE_IPV6}
+DESTINATIONS = {Family.IPV4: Field.DESTINATION_IPV4, Family.IPV6: Field.DESTINATION_IPV6}
+#: The family of a field that holds a source, or a destination.
+FAMILY_OF_SOURCE = {field: family for family, field in SOURCES.items()}
+FAMILY_OF_DESTINATION = {field: family for family, field in DESTINATIONS.items()}
+LOOPBACK: dict[Family, Intervals] = {
+    Family.IPV4: ((127 << 24, (128 << 24) - 1),),
+    Family.IPV6: ((1, 1),),
+}
 #: In these exactly one bit is set, so that "any of these bits" is a set of numbers.
 ONE_BIT = frozenset({Field.CT_STATE})
 
@@ -142,9 +153,14 @@ def masked(field: Field, mask: int, value: int, *, negated: bool = False) -> Ran
 def named(field: Field, content: bytes, *, negated: bool = False) -> Range:
     """Return the match of an interface name; `content` without a NUL is the beginning of one."""
     name, whole, _ = content.partition(b"\0")
-    first = int.from_bytes(name.ljust(INTERFACE_BYTES, b"\0"), "big")
+    first = interface_number(name)
     rest = 0 if whole else (1 << 8 * (INTERFACE_BYTES - len(name))) - 1
     return ranged(field, [(first, first | rest)], negated=negated)
+
+
+def interface_number(name: bytes) -> int:
+    """Return an interface name as the number that matches compare."""
+    return int.from_bytes(name.ljust(INTERFACE_BYTES, b"\0"), "big")
 
 
 def _complement(field: Field, intervals: Intervals) -> Intervals:

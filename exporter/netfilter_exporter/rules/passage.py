@@ -19,6 +19,7 @@ from netfilter_exporter.rules.detail import Queue, RuleDetail
 from netfilter_exporter.rules.families import Family, Hook
 from netfilter_exporter.rules.incoming import NEW, Flows, Incoming, Meets
 from netfilter_exporter.rules.match import (
+    FAMILY_OF_SOURCE,
     Bits,
     Field,
     InSet,
@@ -36,7 +37,6 @@ _MOST_KEPT = 2048
 
 
 _DROPPING = frozenset({Verdict.DROP, Verdict.JUMP, Verdict.GOTO})
-_SOURCES = frozenset({Field.SOURCE_IPV4, Field.SOURCE_IPV6})
 
 #: Returns a match on what a set of a table holds, where that is known, or the match on the set.
 Contents = Callable[[Table, InSet], Match]
@@ -345,7 +345,7 @@ def _drops_by_source(table: Table) -> bool:
 
 def _compares_source(match: Match) -> bool:
     fields = match.fields if isinstance(match, InSet) else (getattr(match, "field", None),)
-    return any(field in _SOURCES for field in fields)
+    return any(field in FAMILY_OF_SOURCE for field in fields)
 
 
 def _is_judged(chain: Chain, incoming: Incoming) -> bool:

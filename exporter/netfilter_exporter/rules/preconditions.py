@@ -17,6 +17,9 @@ from netfilter_exporter.rules.families import Family, Hook
 from netfilter_exporter.rules.graph import ChainClass, Graph, is_of_interest
 from netfilter_exporter.rules.listening import Listening, listening
 from netfilter_exporter.rules.match import (
+    FAMILY_OF_DESTINATION,
+    FAMILY_OF_SOURCE,
+    LOOPBACK,
     Field,
     InIpset,
     InSet,
@@ -38,17 +41,15 @@ _MOST_PORTS = 32
 #: Addresses of one match that are compared with those of the host.
 _MOST_ADDRESSES = 8
 
-_DESTINATION = {Field.DESTINATION_IPV4: Family.IPV4, Field.DESTINATION_IPV6: Family.IPV6}
 _LEAVES = frozenset({Field.OUTPUT_INTERFACE, Field.OUTPUT_INDEX})
 _INPUTS = frozenset({Field.INPUT_INTERFACE, Field.INPUT_INDEX})
-_SOURCE = {Field.SOURCE_IPV4: Family.IPV4, Field.SOURCE_IPV6: Family.IPV6}
 #: What a rule for forwarded packets compares. A mark, or a user, may be of what this host sends.
 _OF_FORWARDED = frozenset(
     {
         *_LEAVES,
         *_INPUTS,
-        *_SOURCE,
-        *_DESTINATION,
+        *FAMILY_OF_SOURCE,
+        *FAMILY_OF_DESTINATION,
         Field.FAMILY,
         Field.ETHERTYPE,
         Field.PROTOCOL,
@@ -56,7 +57,6 @@ _OF_FORWARDED = frozenset(
         Field.CT_STATE,
     }
 )
-_LOOPBACK: Intervals = ((127 << 24, (128 << 24) - 1),)
 _AT_SOURCE = frozenset({Action.MASQUERADE, Action.SNAT, Action.NETMAP})
 _AT_DESTINATION = frozenset({Action.DNAT, Action.REDIRECT})
 
@@ -227,10 +227,11 @@ def _arriving(families: frozenset[Family], detail: RuleDetail) -> Arriving | Non
             return None
         if match.field in _INPUTS:
             found = found._replace(inputs=(*found.inputs, match))
-        elif match.field in _SOURCE:
+        elif match.field in FAMILY_OF_SOURCE:
             if found.sources is not None or _is_one(match.intervals):
                 return None
-            found = Arriving(families & {_SOURCE[match.field]}, match.intervals, found.inputs)
+            family = FAMILY_OF_SOURCE[match.field]
+            found = Arriving(families & {family}, match.intervals, found.inputs)
     return found if found.families else None
 
 
@@ -242,7 +243,7 @@ def _is_one(intervals: Intervals) -> bool:
 def _destinations(ranges: Iterable[Range]) -> Destinations | None:
     """Return the single addresses that a rule compares the destination with."""
     for match in ranges:
-        family = _DESTINATION.get(match.field)
+        family = FAMILY_OF_DESTINATION.get(match.field)
         single = all(first == last for first, last in match.intervals)
         if family and single and 0 < len(match.intervals) <= _MOST_ADDRESSES:
             return Destinations(family, tuple(first for first, _ in match.intervals))
@@ -260,7 +261,7 @@ def _single(target: NatTarget | None) -> Destinations | None:
 def _to_loopback(target: NatTarget | None) -> bool:
     if target is None or target.family is not Family.IPV4 or target.addresses is None:
         return False
-    return contains(_LOOPBACK, (target.addresses,))
+    return contains(LOOPBACK[Family.IPV4], (target.addresses,))
 
 
 def _incoming(ranges: Iterable[Range]) -> tuple[str, ...] | None:

@@ -13,12 +13,15 @@ from typing import NamedTuple, Union
 from netfilter_exporter.rules.detail import NatTarget, RuleDetail
 from netfilter_exporter.rules.families import Family, Hook
 from netfilter_exporter.rules.match import (
-    INTERFACE_BYTES,
+    FAMILY_OF_DESTINATION,
+    FAMILY_OF_SOURCE,
+    LOOPBACK,
     Field,
     InSet,
     Intervals,
     Range,
     contains,
+    interface_number,
     narrowed,
 )
 from netfilter_exporter.rules.model import Action
@@ -32,13 +35,7 @@ FORWARDED = {
 RTN_LOCAL = 2  # include/uapi/linux/rtnetlink.h
 _LOCAL: Intervals = ((RTN_LOCAL, RTN_LOCAL),)
 _OWNER = frozenset({Field.USER, Field.GROUP})
-_LO = int.from_bytes(b"lo".ljust(INTERFACE_BYTES, b"\0"), "big")
-_LOOPBACK: dict[Family, Intervals] = {
-    Family.IPV4: ((127 << 24, (128 << 24) - 1),),
-    Family.IPV6: ((1, 1),),
-}
-_SOURCE = {Field.SOURCE_IPV4: Family.IPV4, Field.SOURCE_IPV6: Family.IPV6}
-_DESTINATION = {Field.DESTINATION_IPV4: Family.IPV4, Field.DESTINATION_IPV6: Family.IPV6}
+_LO = interface_number(b"lo")
 _MOST = 8  #: addresses of one rule that are compared with the host's
 
 
@@ -76,8 +73,8 @@ def _of_source(ranges: Iterable[Range]) -> Role:
             return False
         if match.field is Field.OUTPUT_INTERFACE and match.intervals == ((_LO, _LO),):
             return False
-        if match.field in _SOURCE:
-            found = _of_addresses(_SOURCE[match.field], match.intervals)
+        if match.field in FAMILY_OF_SOURCE:
+            found = _of_addresses(FAMILY_OF_SOURCE[match.field], match.intervals)
             if found is False:
                 return False
     return found
@@ -101,8 +98,8 @@ def _of_destination(ranges: Iterable[Range]) -> Role:
     for match in ranges:
         if _is_local(match, Field.DESTINATION_TYPE):
             return False
-        if match.field in _DESTINATION:
-            return _of_addresses(_DESTINATION[match.field], match.intervals)
+        if match.field in FAMILY_OF_DESTINATION:
+            return _of_addresses(FAMILY_OF_DESTINATION[match.field], match.intervals)
     return True
 
 
@@ -113,7 +110,7 @@ def _of_target(target: NatTarget) -> Role:
 
 
 def _of_addresses(family: Family, intervals: Intervals) -> Role:
-    if contains(_LOOPBACK[family], intervals):
+    if contains(LOOPBACK[family], intervals):
         return False
     single = all(first == last for first, last in intervals)
     if single and len(intervals) <= _MOST:
