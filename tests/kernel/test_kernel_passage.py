@@ -50,6 +50,39 @@ CASES = {
         True,
         {"wan0"},
     ),
+    "drop for the uplink of UDP": (
+        base("forward", 0, "iifname wan0 meta l4proto udp drop"),
+        True,
+        {"wan0"},
+    ),
+    "policy drop, established accepted of TCP alone": (
+        base("forward", 0, "iifname lan0 accept", f"meta l4proto tcp {REPLIES}", policy="drop"),
+        True,
+        {"wan0"},
+    ),
+    "policy drop, established accepted of TCP, and of DNS": (
+        base(
+            "forward",
+            0,
+            "iifname lan0 accept",
+            f"meta l4proto tcp {REPLIES}",
+            "udp sport { 53, 7007 } accept",
+            policy="drop",
+        ),
+        True,
+    ),
+    "policy drop, UDP for another interface": (
+        base(
+            "forward",
+            0,
+            "iifname lan0 meta l4proto tcp accept",
+            "iifname lan0 oifname dmz accept",
+            f"meta l4proto tcp {REPLIES}",
+            policy="drop",
+        ),
+        False,
+        set(),
+    ),
     "policy drop, what is established accepted of the uplink alone": (
         base("forward", 0, "ct state new accept", f"iifname wan0 {REPLIES}", policy="drop"),
         True,

@@ -48,6 +48,19 @@ def test_rules_that_drop_replies(gateway, filters):
     assert gateway.check(TIMES) == WORKS
 
 
+def test_rules_that_drop_replies_of_one_protocol(gateway):
+    """A reply of UDP is tracked before it is dropped, and the client acknowledges none."""
+    lan, established = 'iifname "lan0" accept', "ct state established accept"
+    for one in "tcp", "udp":
+        gateway.load(MASQUERADE, f"policy drop; {lan}; meta l4proto {one} {established}")
+        code, found, verdict = gateway.check(TIMES)
+        assert code
+        assert found["ForwardBlocked"] == "warning"
+        assert "works" not in verdict
+        assert gateway.client.call(delivers, SERVER) is (one == "tcp")
+        assert gateway.answers() == (one == "udp")
+
+
 def test_rules_that_drop_what_follows(gateway):
     """The client's third packet is tracked before it is dropped: its entry looks established."""
     new, established = "ct state new accept", "ct state established accept"

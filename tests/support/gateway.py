@@ -34,8 +34,12 @@ def connect(sources: Sequence[str], times: int) -> None:
 
 
 def delivers(address: str) -> bool:
-    """Open a connection; return whether what is sent on it is acknowledged."""
-    with socket.create_connection((address, 7), timeout=2) as opened:
+    """Return whether a connection comes about, and what is sent on it is acknowledged."""
+    try:
+        opened = socket.create_connection((address, 7), timeout=2)
+    except OSError:
+        return False
+    with opened:
         opened.sendall(b"x")
         for _ in range(10):
             time.sleep(0.05)
@@ -49,6 +53,7 @@ class Gateway:
 
     def __init__(self, router: Router, gateway: Namespace, sources: Sequence[str]) -> None:
         self.client, self.gateway, self._sources = router.client, gateway, sources
+        self.answers = router.answers  #: of UDP
         router.server.sh("; ".join(f"ip address add {a}/24 dev eth0" for a in DESTINATIONS[1:]))
         router.server.call(serve)
 

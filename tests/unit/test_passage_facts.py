@@ -106,6 +106,8 @@ def test_a_network_that_another_chain_accepts(blocked):
         (matching(ACCEPT, coming("wan0")), []),
         (matching(ACCEPT, coming("wan0"), ranged(Field.CT_STATE, [(8, 8)])), ["wan0"]),
         (matching(ACCEPT, ranged(Field.DESTINATION_IPV4, [(1, 2)])), []),  # of some of them
+        (matching(ACCEPT, ranged(Field.PROTOCOL, [(6, 6)])), ["wan0"]),  # none of UDP
+        (matching(ACCEPT, ranged(Field.PROTOCOL, [(6, 6), (17, 17)])), []),
     ],
 )
 def test_an_uplink_from_which_no_reply_passes(blocked, replies, expected):
@@ -114,6 +116,15 @@ def test_an_uplink_from_which_no_reply_passes(blocked, replies, expected):
     assert blocked([masquerade(OUT)], lan, replies=replies) == expected
     closed = matching(ACCEPT, ranged(Field.CT_STATE, [(4, 4)]))
     assert "wan0" not in blocked([masquerade(OUT)], replies=closed)
+
+
+def test_a_protocol_that_is_closed(blocked):
+    """Nobody waits for its replies, whether none of its flows may leave or none by the uplink."""
+    tcp, vms = ranged(Field.PROTOCOL, [(6, 6)]), named(Field.OUTPUT_INTERFACE, b"vms\0")
+    lan, replies = coming("lan0"), matching(ACCEPT, tcp, ranged(Field.CT_STATE, [(2, 2)]))
+    for accepted in [], [matching(ACCEPT, lan, vms)]:
+        accepted.append(matching(ACCEPT, lan, tcp))
+        assert "wan0" not in blocked([masquerade(OUT)], *accepted, replies=replies)
 
 
 def test_a_network_whose_new_flows_alone_pass(blocked):

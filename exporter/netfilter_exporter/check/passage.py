@@ -10,6 +10,7 @@ from netfilter_exporter.check.findings import Found, Value
 from netfilter_exporter.check.rules import every_ruleset_read
 from netfilter_exporter.check.shell import Line, comment
 from netfilter_exporter.facts.passage import Blocked, Packets, blocked_interfaces
+from netfilter_exporter.kernel.conntrack.flow import PROTOCOLS
 
 _WHAT = {
     Packets.NEW: "new connection",
@@ -24,14 +25,21 @@ def forward_blocked(context: Context) -> Iterator[Found]:
         block = blocked.block
         place = commands.where(blocked.backend, block.families, block.table)
         yield Found(
-            f"{FAMILY[blocked.family]}: no {_WHAT[blocked.packets]} from {blocked.interface} is"
-            f" forwarded: {place}: {_cause(blocked)}.",
+            f"{FAMILY[blocked.family]}: no {_what(blocked)} from {blocked.interface} is forwarded:"
+            f" {place}: {_cause(blocked)}.",
             f"The kernel drops them at the {block.hook.label} hook. Packets pass the base chains of"
             " all tables there: an accept in another table does not help.",
             _evidence(blocked),
             _remedy(context, blocked),
         )
     every_ruleset_read(context)
+
+
+def _what(blocked: Blocked) -> str:
+    words = [_WHAT[blocked.packets]]
+    if len(blocked.protocols) == 1:
+        words = [PROTOCOLS[blocked.protocols[0]].upper(), *words]
+    return " ".join(words)
 
 
 def _cause(blocked: Blocked) -> str:

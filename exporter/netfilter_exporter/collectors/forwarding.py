@@ -137,8 +137,9 @@ COLLECTOR = Collector(
             "1 for an incoming interface whose new TCP and UDP flows are all dropped by a base"
             " chain, although a rule elsewhere accepts or translates them; for one whose new flows"
             " may pass, and whose later packets are all dropped; and for an uplink whose replies"
-            " all are, although new flows may leave by it. They are dropped by policy, by a rule,"
-            " or by a queue that no program reads. Absent otherwise.",
+            " all are, or those of TCP or of UDP, although new flows of that protocol may leave by"
+            " it. They are dropped by policy, by a rule, or by a queue that no program reads."
+            " Absent otherwise.",
             source="NFT_MSG_GETRULE; IPT_SO_GET_ENTRIES; /proc/net/netfilter/nfnetlink_queue;"
             " RTM_GETROUTE; RTM_GETADDR",
             samples=_blocked,

@@ -25,7 +25,7 @@ from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
 from netfilter_exporter.kernel.ports import is_bridge_port
 from netfilter_exporter.kernel.queue_listeners import read_queue_listeners
 from netfilter_exporter.rules.families import Backend, Family, Hook
-from netfilter_exporter.rules.incoming import Incoming
+from netfilter_exporter.rules.incoming import TCP, UDP, Incoming
 from netfilter_exporter.rules.match import (
     SOURCES,
     Field,
@@ -50,6 +50,8 @@ _MOST = 512
 _ANONYMOUS = "__set"  #: how libnftnl and libnftables name sets that stand in a rule
 _PUBLISHING = (Action.DNAT, Action.REDIRECT, Action.NETMAP)
 _DOWN = frozenset({"down", "lowerlayerdown", "notpresent"})
+#: Of which replies are judged: what drops those of both is said once.
+_PROTOCOLS = (TCP, UDP), (TCP,), (UDP,)
 
 
 class Packets(enum.Enum):
@@ -68,6 +70,7 @@ class Blocked(NamedTuple):
     backend: Backend
     block: Block
     packets: Packets = Packets.NEW
+    protocols: tuple[int, ...] = (TCP, UDP)
 
 
 @fact
@@ -86,7 +89,8 @@ def blocked_interfaces(snapshot: Snapshot) -> tuple[Blocked, ...]:
     A firewall that lets nothing in from some network on purpose is not a fault. New flows of an
     interface should pass only if another base chain accepts what it names, if a rule translates its
     network, or if rules that translate any network are left without an interface that can use them.
-    Where new flows may pass, later packets should, and if they may leave by an uplink, its replies.
+    Where new flows may pass, later packets should, and if they may leave by an uplink, its replies:
+    those of TCP as well as those of UDP.
     """
     found = rulesets(snapshot)
     if not any(each.facts and each.facts.passage.tables for each in found):
@@ -152,26 +156,43 @@ def _of_family(snapshot: Snapshot, judge: _Judge) -> Iterator[Blocked]:
     blocks = {name: judge.block(each) for name, each in arriving.items()}
     named = frozenset(_named(scopes, Field.OUTPUT_INTERFACE))
     uplinks = blocks.keys() & (named or _UPLINKS[family](snapshot))
-    if not all(block for name, block in blocks.items() if name not in uplinks):
-        yield from _established(snapshot, judge, uplinks, Packets.REPLIES)
+    others = [each for name, each in arriving.items() if name not in uplinks]
+    yield from _replies(snapshot, judge, uplinks, others)
     inside = [each for each in arriving.values() if each.interface not in named]
     open_ = [each.interface for each in inside if not blocks[each.interface]]
-    later = _established(snapshot, judge, open_, Packets.LATER)
-    yield from (each for each in later if _is_inside(snapshot, family, each.interface))
+    yield from _later(snapshot, judge, open_)
     closed: list[Blocked] = []
     if len(open_) < len(inside):  # not so on most gateways
         closed += _closed(snapshot, judge, inside, blocks, scopes)
     yield from closed or _by_source(snapshot, judge, inside, scopes)
 
 
-def _established(
-    snapshot: Snapshot, judge: _Judge, names: Collection[str], packets: Packets
+def _replies(
+    snapshot: Snapshot, judge: _Judge, uplinks: Collection[str], others: Sequence[Incoming]
 ) -> Iterator[Blocked]:
-    """Yield the interfaces from which no packet of an established flow passes."""
+    """Yield the uplinks from which no reply passes, or none of a protocol, though flows may leave.
+
+    One protocol may be closed on purpose: then its new flows are dropped, too.
+    """
+    for name in sorted(uplinks):
+        leaving = name, interfaces(snapshot).get(name, 0)
+        for protocols in _PROTOCOLS:
+            replies = judge.arriving(name, established=True)._replace(protocols=protocols)
+            block = judge.block(replies)
+            if not block:
+                continue
+            new = (each._replace(protocols=protocols, leaving=leaving) for each in others)
+            if not all(map(judge.block, new)) and _is_running(snapshot, name):
+                yield Blocked(judge.family, name, *block, Packets.REPLIES, protocols)
+                break
+
+
+def _later(snapshot: Snapshot, judge: _Judge, names: Sequence[str]) -> Iterator[Blocked]:
+    """Yield the interfaces of networks behind this host from which no later packet passes."""
     for name in sorted(names):
         block = judge.block(judge.arriving(name, established=True))
-        if block and _is_running(snapshot, name):
-            yield Blocked(judge.family, name, *block, packets)
+        if block and _is_inside(snapshot, judge.family, name):
+            yield Blocked(judge.family, name, *block, Packets.LATER)
 
 
 def _closed(

@@ -28,7 +28,7 @@ from netfilter_exporter.rules.model import NF_IP_PRI_CONNTRACK, Chain, Rule
 
 ESTABLISHED, NEW = 2, 8  #: bits of NF_CT_STATE
 _IPS_DST_NAT = 1 << 5  # include/uapi/linux/netfilter/nf_conntrack_common.h (v6.18)
-_TCP, _UDP = 6, 17
+TCP, UDP = 6, 17  #: IPPROTO_*
 _RTN_UNICAST = 1
 
 
@@ -39,7 +39,9 @@ class Incoming(NamedTuple):
     interface: str
     number: int  #: of the interface
     sources: Intervals | None = None  #: their addresses; None: any
-    established: bool = False  #: of TCP and UDP flows in either direction, not new ones
+    established: bool = False  #: of flows in either direction, not new ones
+    protocols: tuple[int, ...] = (TCP, UDP)
+    leaving: tuple[str, int] | None = None  #: by this interface, its name and number; None: any
 
 
 class Meets(enum.Enum):
@@ -55,7 +57,7 @@ Contents = Callable[[InSet], Match]
 
 
 class Flows:
-    """Packets of all new or established TCP and UDP flows from an interface, in a base chain.
+    """Packets of all new or established flows from an interface, in a base chain.
 
     They are for other hosts. `published`: rules may translate the destinations of some of them.
     `arriving`: they have not met those rules, and some are for this host until then.
@@ -109,19 +111,26 @@ class Flows:
 
 def _known(incoming: Incoming, base: Chain) -> dict[Field, Intervals]:
     """Return what is known of them at a base chain."""
-    name = interface_number(incoming.interface.encode("utf-8", "surrogateescape"))
     numbers: dict[Field, Collection[int]] = {
-        Field.INPUT_INTERFACE: (name,),
+        Field.INPUT_INTERFACE: (_number(incoming.interface),),
         Field.INPUT_INDEX: (incoming.number,),
         Field.FAMILY: (incoming.family.nfproto,),
         Field.ETHERTYPE: (ETHERTYPES[incoming.family],),
-        Field.PROTOCOL: (_TCP, _UDP),
+        Field.PROTOCOL: incoming.protocols,
         Field.SOURCE_TYPE: (_RTN_UNICAST,),
         Field.DESTINATION_TYPE: (_RTN_UNICAST,),
     }
     if base.hook is not Hook.PREROUTING or base.priority > NF_IP_PRI_CONNTRACK:
         numbers[Field.CT_STATE] = (ESTABLISHED if incoming.established else NEW,)
+    if incoming.leaving and base.hook is not Hook.PREROUTING:
+        name, index = incoming.leaving
+        numbers |= {Field.OUTPUT_INTERFACE: (_number(name),), Field.OUTPUT_INDEX: (index,)}
     known = {field: tuple((n, n) for n in found) for field, found in numbers.items()}
     if incoming.sources is not None:
         known[SOURCES[incoming.family]] = incoming.sources
     return known
+
+
+def _number(name: str) -> int:
+    """Return the number of an interface's name, as matches have it."""
+    return interface_number(name.encode("utf-8", "surrogateescape"))
