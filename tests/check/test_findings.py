@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from netfilter_exporter.check import report
+from netfilter_exporter.check import forwarding, report
 from netfilter_exporter.check.commands import MODULES_FILE
 from netfilter_exporter.check.context import NEEDS_HISTORY, NEEDS_ROLE, Counters, counters
 from netfilter_exporter.check.findings import Severity
@@ -238,6 +238,17 @@ def test_who_switched_forwarding_off(fake_host):
         remedy[1] == r"printf '%s\n' 'net.ipv4.ip_forward = 1' >> /etc/sysctl.d/zz-netfilter.conf"
     )
     assert "/etc/sysctl.d/99-hardening.conf:2" in remedy[2]
+
+
+def test_forwarding_is_judged_without_sysctl_d(fake_host, monkeypatch):
+    """Who disables it again at the next boot is a comment."""
+
+    def late(_):
+        raise TimedOut("sysctl.d: out of time")
+
+    monkeypatch.setattr(forwarding, "sysctl_comparisons", late)
+    report = checks.check(fake_host("6.1/forward-off"), "nat: required")
+    assert checks.one(report, "NatForwardingDisabled").remedy[0].startswith("sysctl -w")
 
 
 def test_a_rule_is_no_role(fake_host):
@@ -490,6 +501,18 @@ def test_a_larger_table(healthy):
     assert remedy[0] == "sysctl -w net.netfilter.nf_conntrack_max=524288"
     assert "sysctl -w net.netfilter.nf_conntrack_buckets=131072" in remedy
     assert f"printf '%s\\n' nf_conntrack >> {MODULES_FILE}" in remedy
+
+
+def test_a_table_whose_buckets_are_unknown(healthy):
+    """Some kernels show them only in the initial namespace: the finding stays, without them."""
+    write(healthy, f"{NETFILTER}/nf_conntrack_count", "262000\n")
+    write(healthy, f"{NETFILTER}/nf_conntrack_max", "262144\n")
+    healthy.path(f"{NETFILTER}/nf_conntrack_buckets").unlink()
+    shutil.rmtree(healthy.path("proc/sys/net/core"))
+    healthy.path("proc/sys/net/nf_conntrack_max").unlink()
+    remedy = checks.one(checks.check(healthy), "ConntrackTableFilling").remedy
+    assert remedy[0] == "sysctl -w net.netfilter.nf_conntrack_max=524288"
+    assert not any("buckets" in line for line in remedy)
 
 
 def test_a_limit_of_none(healthy):

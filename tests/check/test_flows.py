@@ -304,6 +304,17 @@ def test_interfaces_that_do_not_forward_are_named(runs, monkeypatch, interfaces,
     assert enabled == [f"sysctl -w net.ipv4.conf.{name}.forwarding=1" for name in named]
 
 
+def test_where_interfaces_cannot_be_read_the_finding_stays(runs, monkeypatch):
+    """That no reply comes is known without them."""
+
+    def late(_):
+        raise TimedOut("RTM_GETNETCONF: out of time")
+
+    monkeypatch.setattr(flows, "closed_interfaces", late)
+    report = checks.report_on(runs[REQUIRED], flows=checks.new_flows(unanswered=60))
+    assert checks.names(report)["NatUnanswered"] == "warning"
+
+
 def test_no_report_has_an_address_of_a_flow(runs):
     """Neither its text nor its JSON: a finding has counts."""
     report = checks.report_on(runs[REQUIRED], flows=checks.new_flows(lost=30))

@@ -16,7 +16,7 @@ from netfilter_exporter.facts.flows import ports_in_use
 from netfilter_exporter.facts.forwarding import closed_interfaces
 from netfilter_exporter.flows.births import Replied
 from netfilter_exporter.kernel.conntrack.flow import PROTOCOLS
-from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.errors import ReadError, or_none
 from netfilter_exporter.kernel.sysctl import names as sysctl_names
 from netfilter_exporter.rules.families import Family
 
@@ -146,7 +146,7 @@ def _closed(context: Context, family: Family) -> Iterator[shell.Line]:
     """Yield how interfaces that drop replies would forward them, if they are few."""
     if family is not Family.IPV4:
         return
-    closed = closed_interfaces(context.snapshot)
+    closed = or_none(lambda: closed_interfaces(context.snapshot)) or ()
     if len(closed) <= _MOST_CLOSED:
         for name in closed:
             yield shell.comment(

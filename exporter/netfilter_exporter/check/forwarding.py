@@ -10,7 +10,7 @@ from netfilter_exporter.check.findings import Found, count, unknown
 from netfilter_exporter.facts.forwarding import closed_interfaces
 from netfilter_exporter.facts.sysctl_comparisons import sysctl_comparisons
 from netfilter_exporter.facts.sysctls import sysctls
-from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.errors import ReadError, or_none
 from netfilter_exporter.kernel.sysctl import names as sysctl_names
 from netfilter_exporter.rules.families import Family
 
@@ -116,9 +116,10 @@ def _switches(context: Context, summary: str, evidence: dict[str, str | int]) ->
 
 
 def _blame(context: Context, keys: set[str]) -> tuple[shell.Line, ...]:
-    """Return comments on what disables forwarding again at the next boot."""
+    """Return comments on what disables forwarding again at the next boot, as far as is known."""
+    found = or_none(lambda: sysctl_comparisons(context.snapshot))
     return tuple(
         shell.comment(f"{one.desired.origin} sets {one.desired.value}: change that")
-        for one in sysctl_comparisons(context.snapshot).comparisons
+        for one in (found.comparisons if found else ())
         if one.desired.key in keys and one.desired.value == 0
     )

@@ -17,7 +17,7 @@ from netfilter_exporter.facts.conntrack import (
 )
 from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.facts.namespace import host_network_namespace
-from netfilter_exporter.kernel.errors import NoData
+from netfilter_exporter.kernel.errors import NoData, or_none
 from netfilter_exporter.kernel.sysctl.names import MAX, to_name
 
 #: Of the limit.
@@ -67,15 +67,19 @@ def raise_limit(context: Context, limit: int) -> tuple[Line, ...]:
     """Return what sets the limit, which all namespaces share, and resizes the hash table."""
     modules = kernel_modules(context.snapshot)
     lines = commands.set_sysctl(_MAX, limit, modules) + _resize(context, limit // 4)
-    if not host_network_namespace(context.snapshot):
+    if or_none(lambda: host_network_namespace(context.snapshot)) is False:
         note = shell.comment("one value for all: set it in the initial network namespace")
         return (note, *lines)
     return lines
 
 
 def _resize(context: Context, buckets: int) -> tuple[Line, ...]:
-    """Return what makes the hash table as large as `buckets`, if it is smaller."""
-    if conntrack_buckets(context.snapshot) >= buckets:
+    """Return what makes the hash table as large as `buckets`, if it is smaller.
+
+    Some kernels show its size only in the initial network namespace.
+    """
+    present = or_none(lambda: conntrack_buckets(context.snapshot))
+    if present is None or present >= buckets:
         return ()
     return commands.set_sysctl(
         "net.netfilter.nf_conntrack_buckets", buckets, kernel_modules(context.snapshot)
