@@ -18,19 +18,18 @@ from netfilter_exporter.facts.capabilities import (
     capabilities_needed,
     capability_obstacles,
 )
-from netfilter_exporter.facts.conntrack import statistics
+from netfilter_exporter.facts.conntrack import statistics_total
 from netfilter_exporter.facts.engines import stateless_nat
 from netfilter_exporter.facts.forwarding import ipv4_forwarding, ipv6_forwarding, ipvs_nat
 from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.facts.roles import forwarded_rules
-from netfilter_exporter.facts.rulesets import rulesets
+from netfilter_exporter.facts.rulesets import Readable, rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.facts.tracking import is_only_implied, tracks
-from netfilter_exporter.kernel.errors import NoData, ReadError
+from netfilter_exporter.kernel.errors import NoData, ReadError, or_none
 from netfilter_exporter.kernel.modules.capabilities import OF_RULES, Obstacle
 from netfilter_exporter.rules.families import Backend, Family
 from netfilter_exporter.rules.model import Action
-from netfilter_exporter.rules.reachability import RulesetFacts
 
 #: How a person calls them.
 FAMILY = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
@@ -54,21 +53,8 @@ class Counters(NamedTuple):
 
 def counters(snapshot: Snapshot) -> Counters | None:
     """Read the counters of a snapshot; None where they cannot be."""
-    try:
-        totals: Counter[str] = Counter()
-        for cpu in statistics(snapshot):
-            totals.update(cpu)
-    except ReadError:
-        return None
-    return Counters(snapshot.system.clock(), totals)
-
-
-class Readable(NamedTuple):
-    """A ruleset that was read."""
-
-    backend: Backend
-    families: tuple[Family, ...]
-    facts: RulesetFacts
+    totals = or_none(lambda: statistics_total(snapshot))
+    return None if totals is None else Counters(snapshot.system.clock(), totals)
 
 
 class Context:

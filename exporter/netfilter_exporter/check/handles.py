@@ -12,7 +12,7 @@ from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.nft.handles import read_chain_handles, read_handles
 from netfilter_exporter.kernel.nft.maps import TableKey
 from netfilter_exporter.kernel.nft.tables import read_generation
-from netfilter_exporter.rules.families import FAMILIES_OF, Family
+from netfilter_exporter.rules.families import NFPROTO_OF, Family
 
 
 def read(
@@ -22,8 +22,7 @@ def read(
 
     All are 0 where the ruleset has changed since it was read.
     """
-    protocols = {of: number for number, of in FAMILIES_OF.items()}
-    key = protocols[families], table
+    key = NFPROTO_OF[families], table
     try:
         generation = nftables(snapshot).generation
         connection = netfilter(snapshot, "nf_tables")

@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from netfilter_exporter.check import commands, nft_commands, places
-from netfilter_exporter.check.context import Context, Readable
+from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.findings import Found, Value, count
 from netfilter_exporter.check.rules import every_ruleset_read
 from netfilter_exporter.check.shell import Line, comment
+from netfilter_exporter.facts.rulesets import Readable
 from netfilter_exporter.rules.families import Backend, Family
 from netfilter_exporter.rules.model import Rule, Verdict
 from netfilter_exporter.rules.shadows import Shadow, ShadowingRule

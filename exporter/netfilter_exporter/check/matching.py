@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from netfilter_exporter.check import commands, handles, iptables_commands, nft_commands, shell
+from netfilter_exporter.check import commands, nft_commands, places, shell
 from netfilter_exporter.check.context import FAMILY, NEEDS_HISTORY, Context
 from netfilter_exporter.check.findings import Found, Severity, Value, count, unknown
 from netfilter_exporter.check.flow_watch import NewFlows
@@ -100,9 +101,7 @@ def _is_unanswered(context: Context, family: Family) -> bool:
 def _found(where: str, rules: Sequence[Unmatchable], remedy: tuple[Line, ...]) -> Found:
     """Return the finding of rules of one table that fail for the same cause."""
     cause = rules[0].cause
-    number = count(len(rules), "translating rule matches", "translating rules match")
-    if cause.reason is Reason.NO_LISTENER:
-        number = count(len(rules), "rule sends connections to", "rules send connections to")
+    sentence = _SENTENCES[cause.reason]
     listed = [
         f"{each.rule.chain} rule {each.rule.position} ({each.rule.action.value})" for each in rules
     ]
@@ -115,43 +114,59 @@ def _found(where: str, rules: Sequence[Unmatchable], remedy: tuple[Line, ...]) -
     if rules[0].jump:
         evidence["jump_from"] = rules[0].jump
     return Found(
-        f"{where}: {number} {_SHORT[cause.reason].format(cause.what)}.",
-        _WHY[cause.reason],
+        f"{where}: {count(len(rules), *sentence.rules)} {sentence.rest.format(cause.what)}.",
+        sentence.why,
         evidence,
         remedy,
     )
 
 
-_SHORT = {
-    Reason.EMPTY_SET: "no packet: the set {} is empty",
-    Reason.BRIDGE_PORT: "no packet: {} is a port of a bridge or bond",
-    Reason.MISSING_ADDRESS: "no packet: this host no longer has {}",
-    Reason.ROUTE_LOCALNET: "no packet: route_localnet is 0 on the incoming interface ({})",
-    Reason.UNTRACKED: "no packet: notrack rules exempt what arrives at {}",
-    Reason.NO_LISTENER: "{}, where no program listens",
-}
-_WHY = {
-    Reason.EMPTY_SET: "A rule that looks into a set matches only what the set holds, and no other"
-    " rule translates the source of outgoing packets.",
-    Reason.BRIDGE_PORT: "Packets of a port arrive and leave at its bridge or bond: rules only"
-    " see that name.",
-    Reason.MISSING_ADDRESS: "The rule matches packets to an address that this host had within"
-    " the last day. Its clients connect to another address, or to none.",
-    Reason.ROUTE_LOCALNET: "The rule sends received packets to 127.0.0.0/8. The kernel drops"
-    " them unless route_localnet is 1 on the incoming interface.",
-    Reason.UNTRACKED: "Packets that a notrack rule matches are not tracked, and leave with their"
-    " private source address.",
-    Reason.NO_LISTENER: "This host refuses the connections. The program stopped, or listens at"
-    " another port or address: what a REDIRECT rule receives does not go to 127.0.0.1.",
+class _Sentence(NamedTuple):
+    """What is said of rules that fail for one reason."""
+
+    rest: str  #: behind the number of rules; {} is the set, interface or address
+    why: str
+    #: of one rule, and of several
+    rules: tuple[str, str] = ("translating rule matches", "translating rules match")
+
+
+_SENTENCES = {
+    Reason.EMPTY_SET: _Sentence(
+        "no packet: the set {} is empty",
+        "A rule that looks into a set matches only what the set holds, and no other rule"
+        " translates the source of outgoing packets.",
+    ),
+    Reason.BRIDGE_PORT: _Sentence(
+        "no packet: {} is a port of a bridge or bond",
+        "Packets of a port arrive and leave at its bridge or bond: rules only see that name.",
+    ),
+    Reason.MISSING_ADDRESS: _Sentence(
+        "no packet: this host no longer has {}",
+        "The rule matches packets to an address that this host had within the last day. Its"
+        " clients connect to another address, or to none.",
+    ),
+    Reason.ROUTE_LOCALNET: _Sentence(
+        "no packet: route_localnet is 0 on the incoming interface ({})",
+        "The rule sends received packets to 127.0.0.0/8. The kernel drops them unless"
+        " route_localnet is 1 on the incoming interface.",
+    ),
+    Reason.UNTRACKED: _Sentence(
+        "no packet: notrack rules exempt what arrives at {}",
+        "Packets that a notrack rule matches are not tracked, and leave with their private source"
+        " address.",
+    ),
+    Reason.NO_LISTENER: _Sentence(
+        "{}, where no program listens",
+        "This host refuses the connections. The program stopped, or listens at another port or"
+        " address: what a REDIRECT rule receives does not go to 127.0.0.1.",
+        ("rule sends connections to", "rules send connections to"),
+    ),
 }
 
 
 def _list(context: Context, backend: Backend, rule: Unmatchable) -> tuple[Line, ...]:
-    families, table, chain = rule.table_families, rule.table, rule.rule.chain
-    if backend is Backend.LEGACY:
-        return iptables_commands.Target(families, table, chain).list_rules()
-    found = handles.read(context.snapshot, families, table, chain, rule.rule.position)
-    return nft_commands.Target(families, table, chain, found).list_rules()
+    table = rule.table_families, rule.table
+    return places.of(context, backend, table, rule.rule.chain, rule.rule.position).list_rules()
 
 
 def _remedy(backend: Backend, rule: Unmatchable) -> tuple[Line, ...]:

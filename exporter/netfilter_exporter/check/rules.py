@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from netfilter_exporter.check import (
-    commands,
-    iptables_commands,
-)
+from netfilter_exporter.check import commands, iptables_commands
 from netfilter_exporter.check.context import FAMILY, Context
 from netfilter_exporter.check.findings import Found, Severity, Value, count, unknown
 from netfilter_exporter.check.shell import Line, comment

@@ -9,7 +9,12 @@ from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept, source
 from netfilter_exporter.kernel import files, kept_files
 from netfilter_exporter.kernel.conntrack import ctnetlink
 from netfilter_exporter.kernel.conntrack.counters import CounterMemory
-from netfilter_exporter.kernel.conntrack.statistics import SYSCTL, Statistics, read_statistics
+from netfilter_exporter.kernel.conntrack.statistics import (
+    SYSCTL,
+    Statistics,
+    read_statistics,
+    total,
+)
 from netfilter_exporter.kernel.errors import NoData
 
 
@@ -69,8 +74,4 @@ def statistics(snapshot: Snapshot) -> Statistics:
 @fact
 def statistics_total(snapshot: Snapshot) -> Mapping[str, int]:
     """The counters of all CPUs together."""
-    total: dict[str, int] = {}
-    for cpu in statistics(snapshot):
-        for name, number in cpu.items():
-            total[name] = total.get(name, 0) + number
-    return total
+    return total(statistics(snapshot))

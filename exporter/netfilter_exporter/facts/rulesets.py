@@ -105,8 +105,12 @@ def _ruleset(
         return Ruleset(backend, families, None, bare(error))
 
 
-#: Backend, families, and facts of a ruleset that was read.
-Readable = tuple[Backend, tuple[Family, ...], RulesetFacts]
+class Readable(NamedTuple):
+    """A ruleset that was read."""
+
+    backend: Backend
+    families: tuple[Family, ...]
+    facts: RulesetFacts
 
 
 def readable(snapshot: Snapshot) -> Iterator[Readable]:
@@ -114,7 +118,7 @@ def readable(snapshot: Snapshot) -> Iterator[Readable]:
     errors: list[ReadError] = []
     for ruleset in rulesets(snapshot):
         if ruleset.facts is not None:
-            yield ruleset.backend, ruleset.families, ruleset.facts
+            yield Readable(ruleset.backend, ruleset.families, ruleset.facts)
         elif ruleset.error is not None:
             errors.append(ruleset.error)
     raise_worst(errors)

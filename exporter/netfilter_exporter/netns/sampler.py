@@ -13,6 +13,7 @@ from typing import Callable, NamedTuple
 
 from netfilter_exporter.kernel import names
 from netfilter_exporter.kernel.conntrack.counters import CounterMemory
+from netfilter_exporter.kernel.conntrack.statistics import total
 from netfilter_exporter.kernel.errors import Denied, ReadError, bare
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.netlink.connection import Connection
@@ -150,10 +151,7 @@ class NamespaceSampler(Sampler[Sample]):
         if found.conntrack is None:
             self._counters[found.inode].forget()
             return Namespace(name, found.owner, None, {}, found.inside)
-        totals: dict[str, int] = {}
-        for cpu in self._counters[found.inode].absorb(found.conntrack.statistics):
-            for column, value in cpu.items():
-                totals[column] = totals.get(column, 0) + value
+        totals = total(self._counters[found.inode].absorb(found.conntrack.statistics))
         return Namespace(name, found.owner, found.conntrack.entries, totals, found.inside)
 
 

@@ -55,6 +55,15 @@ CpuStatistics = Mapping[str, int]
 Statistics = tuple[CpuStatistics, ...]
 
 
+def total(statistics: Statistics) -> dict[str, int]:
+    """Return the counters of all CPUs together."""
+    found: dict[str, int] = {}
+    for cpu in statistics:
+        for name, number in cpu.items():
+            found[name] = found.get(name, 0) + number
+    return found
+
+
 def read_statistics(paths: Paths) -> Statistics:
     """Return the raw u32 counters of each possible CPU.
 
