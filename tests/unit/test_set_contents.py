@@ -8,13 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netfilter_exporter.facts import set_contents
+from netfilter_exporter.facts.snapshot import Host
 from netfilter_exporter.kernel import ipset, neighbors, vrrp
-from netfilter_exporter.kernel.errors import ReadError, Unsupported
+from netfilter_exporter.kernel.errors import ReadError, TimedOut, Unsupported
 from netfilter_exporter.kernel.netlink.attributes import nest, pack, pack_name
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import HEADER, nfgenmsg
 from netfilter_exporter.kernel.nft import uapi
 from netfilter_exporter.kernel.nft.sets import SetContents, read_contents
+from netfilter_exporter.rules.families import IPV4
 from support import wire
 
 KEY = ((2, "nat"), "clients")
@@ -90,6 +93,27 @@ def test_a_large_set_is_not_read_to_its_end():
     many = [element() for _ in range(600)]
     found = contents(*many)
     assert (found.empty, found.keys) == (False, None)
+
+
+def test_a_set_that_was_late_is_read_again(fake_host, monkeypatch):
+    """In the next scrape, though the ruleset is the same."""
+    contents_of = iter([TimedOut("late"), SetContents(empty=True, changes=False, keys=())])
+
+    def read(*_):
+        found = next(contents_of)
+        if isinstance(found, ReadError):
+            raise found
+        return found
+
+    monkeypatch.setattr(set_contents, "read_contents", read)
+    host = Host(fake_host("6.18/nat-nft").system)
+
+    def scrape():
+        with contextlib.closing(host.snapshot(5.0)) as snapshot:
+            return set_contents.SetReader(snapshot).read(IPV4, "nat", "clients")
+
+    assert scrape() is None
+    assert scrape().empty
 
 
 @given(st.lists(st.binary(max_size=64), max_size=3), st.binary(max_size=64))

@@ -63,18 +63,17 @@ def unmatched(snapshot: Snapshot) -> Unmatched:
 
 
 def _judge(snapshot: Snapshot) -> Unmatched:
-    world = World(snapshot)
-    found = [
-        (ruleset.backend, rule)
-        for ruleset in rulesets(snapshot)
-        for conditions in (ruleset.facts.preconditions if ruleset.facts else ())
-        if conditions.is_in_question
-        for rule in matchability.judge(conditions, world)
-    ]
-    missing = tuple(dict.fromkeys(_missing(snapshot)))
-    sources = _sources(rulesets(snapshot), (rule for _, rule in found))
-    ways = _egresses(snapshot, world, dict(sources))
-    world.close()
+    with contextlib.closing(World(snapshot)) as world:
+        found = [
+            (ruleset.backend, rule)
+            for ruleset in rulesets(snapshot)
+            for conditions in (ruleset.facts.preconditions if ruleset.facts else ())
+            if conditions.is_in_question
+            for rule in matchability.judge(conditions, world)
+        ]
+        missing = tuple(dict.fromkeys(_missing(snapshot)))
+        sources = _sources(rulesets(snapshot), (rule for _, rule in found))
+        ways = _egresses(snapshot, world, dict(sources))
     return Unmatched(tuple(found), missing, sources, ways)
 
 
@@ -115,11 +114,8 @@ def _for_internet(
 
 def translates_at(snapshot: Snapshot, family: Family, interface: str) -> bool:
     """Return whether a rule may translate the source of packets that leave by an interface."""
-    world = World(snapshot)
-    try:
+    with contextlib.closing(World(snapshot)) as world:
         return _is_covered(snapshot, AtEgress(world, interface), family)
-    finally:
-        world.close()
 
 
 def _is_covered(snapshot: Snapshot, world: AtEgress, family: Family) -> bool:

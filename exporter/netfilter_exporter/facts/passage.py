@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import functools
 import sys
@@ -95,15 +96,12 @@ def blocked_interfaces(snapshot: Snapshot) -> tuple[Blocked, ...]:
     found = rulesets(snapshot)
     if not any(each.facts and each.facts.passage.tables for each in found):
         return ()
-    sets = SetReader(snapshot)
-    try:
+    with contextlib.closing(SetReader(snapshot)) as sets:
         return tuple(
             each
             for family in Family
             for each in _of_family(snapshot, _Judge(snapshot, family, found, sets))
         )
-    finally:
-        sets.close()
 
 
 class _Judge:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from netfilter_exporter.facts.rulesets import generation
 from netfilter_exporter.facts.snapshot import Host, Snapshot, kept
 from netfilter_exporter.kernel import ipset
-from netfilter_exporter.kernel.errors import ReadError
+from netfilter_exporter.kernel.errors import ReadError, TimedOut
 from netfilter_exporter.kernel.ipset import Ipset
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import NETLINK_NETFILTER
@@ -63,9 +63,12 @@ class SetReader:
             return None
         try:
             found = read_contents(self._connection(), key)
+        except TimedOut:  # the next scrape may have the time
+            return None
         except ReadError:  # it went with its rule, or may not be read
             found = None
-        self.close()  # a dump may be under way
+        finally:
+            self.close()  # a dump may be under way
         known[key] = self._now, found
         return found
 
@@ -84,6 +87,8 @@ class SetReader:
         if (key, network) not in known:
             try:
                 known[key, network] = sets.covers(self._connection(), key, *network)
+            except TimedOut:
+                return False
             except ReadError:
                 known[key, network] = False
         return known[key, network]
@@ -99,6 +104,8 @@ class SetReader:
         try:
             present = ipset.is_present(self._snapshot.paths)
             found = ipset.read_ipset(self._connection(), number) if present else None
+        except TimedOut:
+            return None
         except ReadError:
             found = None
         known[number] = self._now, found
