@@ -50,6 +50,7 @@ class Outcome:
     omitted: dict[str, int] = dataclasses.field(default_factory=dict)  #: by full metric name
     errors: list[ReadError] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
+    left_behind: bool = False  #: it hangs in a thread that may go on to use the snapshot
 
     @property
     def status(self) -> Status:
@@ -67,6 +68,11 @@ class Run:
 
     snapshot: Snapshot
     outcomes: dict[str, Outcome]
+
+    def close(self) -> None:
+        """Close what was opened, unless a thread that was left behind may still use it."""
+        if not any(outcome.left_behind for outcome in self.outcomes.values()):
+            self.snapshot.close()
 
 
 class Gatherer:
@@ -96,7 +102,6 @@ class Gatherer:
         end = time.monotonic() + READING_TIMEOUT
         run = self.gather(collectors)
         while run.snapshot.is_early() and time.monotonic() < end:
-            run.snapshot.close()
             run = self.gather(collectors)
         return run
 
@@ -129,8 +134,7 @@ class Gatherer:
 
     def end(self, run: Run) -> None:
         """Let go of what a collection has opened, and log what is new."""
-        if not self._hung:
-            run.snapshot.close()
+        run.close()
         self._error_log.update(run.outcomes)
 
     def close(self) -> None:
@@ -263,7 +267,8 @@ class ErrorLog:
 
 
 def _timed_out(name: str, seconds: float) -> Outcome:
-    return Outcome(errors=[TimedOut(f"{name}: no end in time, or still not back")], seconds=seconds)
+    error = TimedOut(f"{name}: no end in time, or still not back")
+    return Outcome(errors=[error], seconds=seconds, left_behind=True)
 
 
 def collect(collector: Collector, snapshot: Snapshot, options: Collection[str] = ()) -> Outcome:

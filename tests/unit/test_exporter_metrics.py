@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from netfilter_exporter import collectors
-from netfilter_exporter.collection import Gatherer
+from netfilter_exporter.collection import Gatherer, Outcome, Run
 from netfilter_exporter.collectors.base import Collector, Metric, value
 from netfilter_exporter.exporter_metrics import ROWS, page_families
-from netfilter_exporter.facts.snapshot import Host
-from netfilter_exporter.kernel.errors import Denied, Unsupported
+from netfilter_exporter.facts.conntrack import statistics
+from netfilter_exporter.facts.snapshot import Host, fact
+from netfilter_exporter.kernel.errors import Denied, ReadError, Status, Unsupported
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.namespace import read_host_network_namespace
 from netfilter_exporter.kernel.system import System
@@ -95,6 +96,30 @@ def test_the_status_of_sources_that_were_asked(paths):
     """A source has a status only where a collector asked it, and only one."""
     made, _ = page(paths, FOUND["conntrack"])
     assert made["source_status"] == ((("statistics", "no_data"), 1),)
+
+
+def test_a_thread_that_was_left_behind_hides_no_status(paths):
+    """It may read another fact while the page is made."""
+    snapshot = Host(System(paths)).snapshot(1.0)
+
+    class Meanwhile(ReadError):
+        @property
+        def status(self):
+            snapshot.errors[fact(lambda _: None)] = ReadError("")
+            return Status.DENIED
+
+    snapshot.errors[statistics] = Meanwhile("")
+    assert snapshot.source_status() == {"statistics": Status.DENIED}
+
+
+@pytest.mark.parametrize("left_behind", [False, True])
+def test_what_a_thread_may_still_use_stays_open(paths, monkeypatch, left_behind):
+    """Another socket could get the number of one that is closed under it."""
+    snapshot = Host(System(paths)).snapshot(1.0)
+    closed = []
+    monkeypatch.setattr(snapshot, "close", lambda: closed.append(True))
+    Run(snapshot, {"a": Outcome(), "b": Outcome(left_behind=left_behind)}).close()
+    assert bool(closed) is not left_behind
 
 
 @pytest.mark.parametrize("options", [(), tuple(o for c in FOUND.values() for o in c.options)])

@@ -78,7 +78,7 @@ class Checker:
             made = report.evaluate(context, require_proof=require_proof)
             self._before = context.now
         finally:
-            run.snapshot.close()
+            run.close()
         return made
 
     def close(self) -> None:

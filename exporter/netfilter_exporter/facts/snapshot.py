@@ -184,6 +184,7 @@ class Snapshot:
     def source_status(self) -> dict[str, Status]:
         """Return the status of each source that was read, by name."""
         found = dict.fromkeys(self.values, Status.OK)
-        found.update({fact: error.status for fact, error in self.errors.items()})
+        # A thread that was left behind may go on to add errors.
+        found.update({fact: error.status for fact, error in list(self.errors.items())})
         ranked = [(f.source_rank, f.name, s) for f, s in found.items() if f.source_rank is not None]
         return {name: status for _, name, status in sorted(ranked, key=lambda each: each[0])}

@@ -13,7 +13,6 @@ from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.report import evaluate
 from netfilter_exporter.collection import Run
 from netfilter_exporter.collectors.base import Collector
-from netfilter_exporter.kernel.errors import Status
 from netfilter_exporter.web.http import HTML, Response
 
 _HEADERS = (("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),)
@@ -24,7 +23,6 @@ def response(run: Run, collectors: Mapping[str, Collector], telemetry_path: str)
     try:
         report = evaluate(Context(run))
     finally:
-        if not any(o.status is Status.TIMEOUT for o in run.outcomes.values()):
-            run.snapshot.close()  # a fact that no collector has read may have opened it again
+        run.close()  # a fact that no collector has read may have opened it again
     rows = [(name, collectors[name].help, outcome) for name, outcome in run.outcomes.items()]
     return Response(200, page.render(report, rows, telemetry_path), HTML, _HEADERS)
