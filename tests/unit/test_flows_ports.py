@@ -9,7 +9,7 @@ from netfilter_exporter.flows.look import Look
 from netfilter_exporter.flows.ports import ADDRESSES, PortWatch
 from netfilter_exporter.kernel.conntrack.flow import PortUse, Reading, Towards
 from netfilter_exporter.kernel.conntrack.port_count import count_listed_ports, count_ports
-from netfilter_exporter.kernel.errors import Malformed, NoData, TimedOut, Unsupported
+from netfilter_exporter.kernel.errors import NoData, TimedOut, Unsupported
 from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.netlink.attributes import nest, pack
 from netfilter_exporter.kernel.netlink.connection import Connection
@@ -53,8 +53,8 @@ def watch(count=None, ranges=RANGE, clock=lambda: 0.0):
 
 
 def listing(count):
-    """Return what counts in a list as `count` counts in a dump."""
-    return lambda wanted: {towards: count(towards, ports) for towards, ports in wanted.items()}
+    """Return what counts in a list as `count` counts in a dump; all go to one destination."""
+    return lambda wanted: {source: (towards(address=source.address), count()) for source in wanted}
 
 
 def used(found):
@@ -105,7 +105,7 @@ def test_a_dump_that_would_delay_packets_is_not_made(entries, buckets, listed):
     ports = PortWatch(
         lambda _: RANGE,
         lambda *_: how.append(False) or 777,
-        lambda wanted: how.append(True) or dict.fromkeys(wanted, 777),
+        listing(lambda: how.append(True) or 777),
         lambda: 0.0,
     )
     asked = look(use(60), entries=entries, sampled=1700 * entries // 17000, buckets=buckets)
@@ -120,13 +120,20 @@ def test_what_takes_the_whole_budget_is_not_listed():
 
 
 def test_what_was_listed_is_served_until_the_next_count():
-    """Two flows say that ports may be scarce; later looks may have none of them, or more."""
+    """Some flows say that ports may be scarce; later looks may have none of them, or more."""
     ports = Cpu(0.05).watch(700)
     seen = [
-        used(ports.take(look(use(sampled), entries=140_000, sampled=1700), now))
-        for sampled, now in ((1, 0.0), (4, 15.0), (12, 30.0), (0, 45.0))
+        used(ports.take(look(use(n), entries=34_000, sampled=1700, buckets=1 << 20), now))
+        for n, now in ((1, 0.0), (20, 15.0), (30, 30.0), (0, 45.0))
     ]
     assert seen == [[], *[[(443, 700)]] * 3]
+
+
+def test_a_sample_that_would_not_show_it():
+    """One flow of the source is enough, where half of its range would be four in the sample."""
+    asked = look(use(1), entries=200_000, sampled=1700)
+    assert used(watch(700).take(asked, 0.0)) == [(443, 700)]
+    assert used(watch(700, ranges=(1024, 65535)).take(asked, 0.0)) == []
 
 
 def test_what_was_scarce_is_listed_again_and_then_forgotten():
@@ -135,7 +142,7 @@ def test_what_was_scarce_is_listed_again_and_then_forgotten():
 
     def count_listed(wanted):
         asked.append(len(wanted))
-        return dict.fromkeys(wanted, next(counts))
+        return {source: (towards(), number) for source in wanted for number in [next(counts)]}
 
     ports = PortWatch(lambda _: RANGE, lambda *_: 0, count_listed, lambda: 0.0)
     seen = [
@@ -161,16 +168,16 @@ def test_a_count_ends_with_its_range_and_with_a_reading_of_the_whole_table():
 
 
 def test_the_most_used_of_many_destinations_is_found():
-    """All that may be scarce are counted in one reading, not those with the most samples."""
-    counts = dict.fromkeys(range(1, 100), 200) | {50: 800}
+    """That of the list, not one with more samples; another address has its estimate."""
     ports = PortWatch(
-        lambda _: RANGE,
+        lambda source: RANGE if source.address == ADDRESS else UNRESTRICTED,
         lambda *_: 0,
-        lambda wanted: {towards: counts[towards.port] for towards in wanted},
+        lambda wanted: {source: (towards(50), 800) for source in wanted},
         lambda: 0.0,
     )
-    uses = [use(3 if port == 50 else 4, port) for port in counts]
-    assert used(ports.take(look(*uses, entries=140_000, sampled=1400), 0.0)) == [(50, 800)]
+    uses = [use(90, 2, bytes(4), 2000), *(use(4, port) for port in range(100, 200))]
+    found = used(ports.take(look(*uses, entries=140_000, sampled=1400), 0.0))
+    assert found == [(50, 800), (2, 9000.0)]
 
 
 class Cpu:
@@ -188,7 +195,8 @@ class Cpu:
             return number
 
         def count_listed(wanted):
-            return dict.fromkeys(wanted, count())
+            found = count()
+            return {source: (towards(address=source.address), found) for source in wanted}
 
         return PortWatch(lambda _: ranges(), count, count_listed, lambda: self.now)
 
@@ -267,8 +275,11 @@ def _listed(tmp_path):
 
     def count(content, to=None, **more):
         file.write_text(content)
-        to = to or towards()
-        return count_listed_ports(Paths(procfs=str(tmp_path)), {to: RANGE}, **more)[to]
+        source = (to or towards()).source
+        counts = count_listed_ports(Paths(procfs=str(tmp_path)), {source: RANGE}, **more)
+        found, number = counts.get(source, (to, 0))
+        assert found == to or not to
+        return number
 
     return count
 
@@ -280,13 +291,12 @@ def test_listed_flows_are_counted(listed):
         LISTED.format("ESTABLISHED", 2000, ""),
         LISTED.format("TIME_WAIT", 1001, ""),
         LISTED.format("ESTABLISHED", 1002, "zone=7 "),
-        one.replace("sport=443", "sport=80"),
         # It came from there.
         HEAD.format("ESTABLISHED")
         + "src=198.51.100.2 dst=203.0.113.1 sport=443 dport=1003 "
         + "src=203.0.113.1 dst=198.51.100.2 sport=1003 dport=443 [ASSURED] mark=0 use=2\n",
     )
-    assert listed(one + "".join(others)) == 1
+    assert listed(one + "".join(others), towards()) == 1
     assert listed("".join(others)) == 0
     assert listed(one * 2000 + others[0] * 2000) == 2000
     v6 = [bytes.fromhex("20010db8" + "00" * 11 + last) for last in ("01", "02")]
@@ -294,15 +304,22 @@ def test_listed_flows_are_counted(listed):
 
 
 def test_what_is_not_listed_in_time_is_not_counted(listed, tmp_path):
-    """Nor where a line is not understood, or there is no such file."""
+    """Nor where there is no such file."""
     times = iter((0.0, 9.0))
     with pytest.raises(TimedOut):
         listed(LISTED.format("ESTABLISHED", 1000, ""), clock=lambda: next(times))
-    for malformed in (LISTED.format("ESTABLISHED", "x", ""), LISTED[LISTED.rindex("src=") :]):
-        with pytest.raises(Malformed):
-            listed(malformed)
     with pytest.raises(NoData):
-        count_listed_ports(Paths(procfs=str(tmp_path / "none")), {towards(): RANGE})
+        count_listed_ports(Paths(procfs=str(tmp_path / "none")), {towards().source: RANGE})
+
+
+def test_the_destination_with_the_most_flows_is_counted(listed):
+    """Of few, and of more than are counted at a time, when it may lack one or two."""
+    one = LISTED.format("ESTABLISHED", 1000, "")
+    many = "".join(
+        one.replace("198.51.100.2", f"198.{number >> 8}.{number & 255}.9") for number in range(9999)
+    )
+    assert listed(one * 3 + one.replace("sport=443", "sport=80") * 2, towards()) == 3
+    assert 600 - 3 <= listed((one * 100 + many) * 6, towards()) <= 600
 
 
 # -- the filtered dump -----------------------------------------------------------------------------

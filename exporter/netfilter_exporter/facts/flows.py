@@ -16,7 +16,7 @@ from netfilter_exporter.flows.ports import PortsInUse, PortWatch
 from netfilter_exporter.flows.sampler import FlowSampler
 from netfilter_exporter.flows.scope import Routes
 from netfilter_exporter.kernel import bridges, route
-from netfilter_exporter.kernel.conntrack.flow import Towards
+from netfilter_exporter.kernel.conntrack.flow import Source, Towards
 from netfilter_exporter.kernel.conntrack.port_count import (
     Range,
     count_listed_ports,
@@ -44,11 +44,11 @@ def make_port_watch(host: Host) -> PortWatch:
     nftables, legacy = nftables_reader(host), legacy_readers(host)
     gate = _Gate(host.system)
 
-    def ports_of(towards: Towards) -> Range | None:
-        last = (nftables.last, legacy[towards.family].last)
+    def ports_of(source: Source) -> Range | None:
+        last = (nftables.last, legacy[source.family].last)
         facts = [each.facts.in_full for each in last if each]
-        address = int.from_bytes(towards.address, "big")
-        return source_ports.ports_of(facts, towards.family, towards.protocol, address)
+        address = int.from_bytes(source.address, "big")
+        return source_ports.ports_of(facts, source.family, source.protocol, address)
 
     def count(towards: Towards, ports: Range) -> int:
         return count_ports(gate.ctnetlink(), towards, ports)

@@ -3,9 +3,9 @@
 The kernel needs each (protocol, translated address, port, destination, its port) to be unique, so
 ports run out for single destinations. A sample shows which. Where it does not hold the whole
 table, and ports may be getting scarce, they are counted: by a dump that the kernel filters, or
-where that would delay packets, in /proc/net/nf_conntrack, of all such destinations at once. A
-sample of a large table has two or three flows of a small range, so such a count holds until the
-next one.
+where that would delay packets, in /proc/net/nf_conntrack. So they are where the sample is too small
+to show that a small range is half in use. Such a count is of all destinations of a source, and
+holds until the next one.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from collections.abc import Iterator, Mapping
 from typing import Callable, NamedTuple
 
 from netfilter_exporter.flows.look import Look
-from netfilter_exporter.kernel.conntrack.flow import PortUse, Towards
+from netfilter_exporter.kernel.conntrack.flow import PortUse, Source, Towards
 from netfilter_exporter.kernel.conntrack.port_count import Range
 from netfilter_exporter.kernel.errors import ReadError, Unsupported
 
 #: Destinations that are looked at in a sample, and so addresses that are reported, at most.
 ADDRESSES = 32
-#: Destinations that are counted in one look, by a dump each or listed, and from which part of the
-#: range on.
-_COUNTED, _LISTED, _SCARCE = 4, 512, 0.5
+#: Destinations that are counted in one look by a dump each, and from which part of the range on.
+_COUNTED, _SCARCE = 4, 0.5
+#: Destinations of a sample whose sources may be counted in a list.
+_LISTED = 512
+#: Flows that a sample should have of a destination that uses that part: it has more than one of
+#: them in 999 of 1 000 samples, and of fewer the sample may lack the most used destination.
+_SHOWS = 10
 #: Seconds of CPU that counting takes in so many seconds, whenever they begin. With what looks cost
 #: that count nothing, that is less than 100 ms a minute.
 _BUDGET, _WINDOW = 0.75, 600.0
@@ -49,13 +53,17 @@ class PortsInUse(NamedTuple):
         """The number of ports in the range."""
         return _size(self.range)
 
+    @property
+    def is_scarce(self) -> bool:
+        return self.used >= _SCARCE * self.size
 
-#: Returns the ports that rules leave to a translated address, None where that is unknown.
-PortsOf = Callable[[Towards], "Range | None"]
+
+#: Returns the ports that rules leave to a source, None where that is unknown.
+PortsOf = Callable[[Source], "Range | None"]
 #: Counts the ports in use in a range by a filtered dump; raises `ReadError`.
 CountPorts = Callable[[Towards, Range], int]
-#: Counts those of several destinations in what is listed; raises `ReadError`.
-CountListed = Callable[[Mapping[Towards, Range]], Mapping[Towards, int]]
+#: Counts those of the most used destination of each source in what is listed; raises `ReadError`.
+CountListed = Callable[[Mapping[Source, Range]], Mapping[Source, "tuple[Towards, int]"]]
 
 
 class _Count(NamedTuple):
@@ -78,7 +86,7 @@ class PortWatch:
         self._count_listed = count_listed
         self._clock = clock
         self._known: dict[Towards, _Count] = {}
-        self._listed: dict[Towards, tuple[_Count, Range]] = {}
+        self._listed: dict[Source, PortsInUse] = {}
         self._next = 0.0  #: when counting may go on, on a monotonic clock
         self._supported = True
         self._left = 0
@@ -90,31 +98,33 @@ class PortWatch:
         self._began, self._dearest = self._clock(), 0.0
         if self._left or look.reading.complete:
             self._listed = self._list(look)
-        found: dict[tuple[int, bytes], PortsInUse] = {}
+        found: dict[Source, PortsInUse] = {}
         for each in self._uses(look):
-            key = each.towards.protocol, each.towards.address
-            if key not in found or each.used > found[key].used:
-                found[key] = each
+            source = each.towards.source
+            if source not in found or each.used > found[source].used:
+                found[source] = each
         if self._dearest:
             self._next = now + _rest(self._clock() - self._began)
-        return sorted(found.values(), key=lambda each: -each.used / each.size)
+        return sorted(found.values(), key=lambda each: -each.used / each.size)[:ADDRESSES]
 
     def _uses(self, look: Look) -> Iterator[PortsInUse]:
         counted: dict[Towards, _Count] = {}
+        listed = {
+            source: each
+            for source, each in self._listed.items()
+            if each.range == self._ports_of(source)
+        }
+        yield from listed.values()
         fewest = 1 if look.reading.complete else _LEAST
-        listed = dict(self._listed)
         for use in look.reading.port_use(ADDRESSES, fewest):
-            ports = self._ports_of(use.towards)
-            if ports is None:
+            source = use.towards.source
+            ports = self._ports_of(source)
+            if ports is None or source in listed:
                 continue
-            listed.pop(use.towards, None)
             used = self._used(look, use, ports, counted)
             if used is not None:
                 yield PortsInUse(use.towards, used, ports)
         self._known = counted
-        for towards, (known, ports) in listed.items():
-            if self._ports_of(towards) == ports:
-                yield PortsInUse(towards, known.ports, ports)
 
     def _used(
         self, look: Look, use: PortUse, ports: Range, counted: dict[Towards, _Count]
@@ -124,14 +134,11 @@ class PortWatch:
             return sampled
         estimate = sampled * _scale(look)
         known = None
-        if use.towards in self._listed:
-            known = self._listed[use.towards][0]
-        elif _may_be_scarce(look, sampled, ports) and not self._is_to_be_listed(look, estimate):
+        if _may_be_scarce(look, sampled, ports) and not self._is_to_be_listed(look, estimate):
             known = self._count_once(look, use.towards, ports, estimate)
-            if known:
-                counted[use.towards] = known
         if known:
-            follows = estimate / known.estimate if known.estimate and sampled >= _FEW else 1.0
+            counted[use.towards] = known
+            follows = estimate / known.estimate if sampled >= _FEW else 1.0
             return min(known.ports * follows, _size(ports))
         enough = _FEW if estimate < _SCARCE * _size(ports) else _MANY
         return estimate if sampled >= enough else None
@@ -154,18 +161,11 @@ class PortWatch:
             self._dearest = max(self._dearest, self._clock() - began)
         return None
 
-    def _list(self, look: Look) -> dict[Towards, tuple[_Count, Range]]:
+    def _list(self, look: Look) -> dict[Source, PortsInUse]:
         """Return counts of now of what may be scarce, or was by the last count."""
         if look.reading.complete or not self._may_count(look, listed=True):
             return {}
-        estimates = {
-            towards: 0.0
-            for towards, (known, ports) in self._listed.items()
-            if known.ports >= _SCARCE * _size(ports)
-        }
-        estimates.update(self._uncertain(look))
-        ranges = {towards: self._ports_of(towards) for towards in estimates}
-        wanted = {towards: ports for towards, ports in ranges.items() if ports}
+        wanted = dict(self._uncertain(look))
         if not wanted:
             return {}
         began = self._clock()
@@ -175,26 +175,28 @@ class PortWatch:
             return {}
         finally:
             self._dearest = max(self._dearest, self._clock() - began)
-        most: dict[tuple[int, bytes], int] = {}
-        for towards, number in counts.items():
-            key = towards.protocol, towards.address
-            most[key] = max(most.get(key, 0), number)
         return {
-            towards: (_Count(number, estimates[towards]), wanted[towards])
-            for towards, number in counts.items()
-            if number >= most[towards.protocol, towards.address]
-            or number >= _SCARCE * _size(wanted[towards])
+            source: PortsInUse(towards, number, wanted[source])
+            for source, (towards, number) in counts.items()
         }
 
-    def _uncertain(self, look: Look) -> Iterator[tuple[Towards, float]]:
-        """Yield what may be scarce and cannot be counted by a dump, and its estimate."""
-        for use in look.reading.port_use(_LISTED, _LEAST):
-            ports = self._ports_of(use.towards)
-            sampled = _sampled(use, ports) if ports else 0
-            estimate = sampled * _scale(look)
-            scarce = ports and _may_be_scarce(look, sampled, ports)
-            if scarce and self._is_to_be_listed(look, estimate):
-                yield use.towards, estimate
+    def _uncertain(self, look: Look) -> Iterator[tuple[Source, Range]]:
+        """Yield what may be scarce, or was, and cannot be counted by a dump."""
+        for source, each in self._listed.items():
+            ports = self._ports_of(source)
+            if ports and each.is_scarce:
+                yield source, ports
+        for use in look.reading.port_use(_LISTED, 1):
+            source = use.towards.source
+            ports = self._ports_of(source)
+            if ports and self._needs_a_list(look, _sampled(use, ports), ports):
+                yield source, ports
+
+    def _needs_a_list(self, look: Look, sampled: int, ports: Range) -> bool:
+        if _SCARCE * _size(ports) < _SHOWS * _scale(look):
+            return True
+        estimate = sampled * _scale(look)
+        return _may_be_scarce(look, sampled, ports) and self._is_to_be_listed(look, estimate)
 
     def _is_to_be_listed(self, look: Look, estimate: float) -> bool:
         return not self._supported or _delays(look, estimate)

@@ -102,6 +102,14 @@ class Flow(NamedTuple):
 CLOSING = frozenset({"time_wait", "close"})
 
 
+class Source(NamedTuple):
+    """A translated source address, and the protocol of the ports that rules leave to it."""
+
+    family: Family
+    protocol: int
+    address: bytes
+
+
 class Towards(NamedTuple):
     """Flows with one translated source address and one destination, which share its ports."""
 
@@ -110,6 +118,10 @@ class Towards(NamedTuple):
     address: bytes  #: the translated source
     destination: bytes
     port: int  #: of the destination
+
+    @property
+    def source(self) -> Source:
+        return Source(self.family, self.protocol, self.address)
 
 
 class PortUse(NamedTuple):

@@ -24,7 +24,7 @@ from netfilter_exporter.kernel.conntrack.ctnetlink import (
     CTA_TUPLE_PROTO,
     IPCTNL_MSG_CT_GET,
 )
-from netfilter_exporter.kernel.conntrack.flow import Towards
+from netfilter_exporter.kernel.conntrack.flow import Source, Towards
 from netfilter_exporter.kernel.conntrack.flow_lines import ListedPorts
 from netfilter_exporter.kernel.conntrack.flow_messages import (
     CTA_TUPLE_REPLY,
@@ -48,7 +48,7 @@ _IP_SRC, _IP_DST, _PROTO_NUM, _PROTO_SRC_PORT = 1 << 0, 1 << 1, 1 << 3, 1 << 4
 _ADDRESSES = {Family.IPV4: (1, 2), Family.IPV6: (3, 4)}  # CTA_IP_V4_SRC, CTA_IP_V4_DST, ...
 
 #: Bytes in one read of the file, and seconds of CPU for all of it.
-_CHUNK, _MOST_CPU = 1 << 16, 0.75
+_CHUNK, _MOST_CPU = 1 << 16, 1.0
 
 #: Ports, first and last.
 Range = tuple[int, int]
@@ -71,12 +71,13 @@ def count_ports(connection: Connection, towards: Towards, ports: Range) -> int:
 
 
 def count_listed_ports(
-    paths: Paths, wanted: Mapping[Towards, Range], clock: Callable[[], float] = time.thread_time
-) -> dict[Towards, int]:
-    """Return the same of several destinations, of all entries in /proc/net/nf_conntrack.
+    paths: Paths, wanted: Mapping[Source, Range], clock: Callable[[], float] = time.thread_time
+) -> dict[Source, tuple[Towards, int]]:
+    """Return the same of the most used destination of each source, of all that is listed.
 
-    Raises `NoData` where it is absent, `Denied` for users who are not of group 0, and `TimedOut`
-    where it takes too much CPU: kernels may walk from the start of the table at each read.
+    Reads /proc/net/nf_conntrack. Raises `NoData` where it is absent, `Denied` for users who are not
+    of group 0, and `TimedOut` where it takes too much CPU: kernels may walk from the start of the
+    table at each read.
     """
     path = paths.proc(FILE)
     end = clock() + _MOST_CPU
@@ -85,14 +86,13 @@ def count_listed_ports(
     try:
         with open(path, "rb", buffering=0) as file:
             while chunk := file.read(_CHUNK):
-                lines = (rest + chunk).splitlines(keepends=True)
-                rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
-                listed.take(lines)
+                lines, end_of_line, rest = (rest + chunk).rpartition(b"\n")
+                listed.take(lines + end_of_line)
                 if clock() > end:
                     raise TimedOut(f"{path}: not read within {_MOST_CPU} s of CPU")
     except OSError as error:
         raise from_oserror(error, path) from None
-    return listed.found
+    return listed.most_used()
 
 
 class _Counter:
