@@ -1,4 +1,4 @@
-"""Rules that send TCP connections to this host, and programs that listen for them or do not."""
+"""Rules that send connections to this host, and programs that listen for them or do not."""
 
 import contextlib
 import socket
@@ -23,6 +23,29 @@ def listen(address, port=PORT):
     opened.bind((address, port))
     opened.listen()
     _LISTENING.append(opened)
+
+
+def take(address, port=PORT):
+    """Take datagrams at a port."""
+    opened = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    opened.settimeout(0.5)
+    opened.bind((address, port))
+    _LISTENING.append(opened)
+
+
+def echo():
+    """Send back the next datagram at each of these ports."""
+    for opened in _LISTENING:
+        with contextlib.suppress(socket.timeout):
+            if opened.type == socket.SOCK_DGRAM:
+                opened.sendto(*opened.recvfrom(64))
+
+
+def take_from(address, port=PORT):
+    """Take datagrams of one peer alone."""
+    take("0.0.0.0", port)
+    _LISTENING[-1].connect((address, 9))
 
 
 def fall_silent():
@@ -109,9 +132,41 @@ def test_a_program_that_is_missing(router, rule, program, another):
     assert (router.client.call(connects), lost(router)) == (True, 0)
 
 
-#: UDP, other hosts, and ports that are not known.
+#: The same of UDP, as for a resolver.
+DATAGRAMS = {
+    "redirect": (f"udp dport 53 redirect to :{PORT}", "0.0.0.0", ("0.0.0.0", PORT + 1)),
+    "redirect-to-loopback-only": (f"udp dport 53 redirect to :{PORT}", LAN, ("127.0.0.1", PORT)),
+    "a-socket-of-both-families": (f"udp dport 53 redirect to :{PORT}", "::", ("::", PORT + 1)),
+    "dnat-to-this-host": (f"udp dport 53 dnat to {LAN}:{PORT}", LAN, (WAN, PORT)),
+}
+
+
+def is_answered(router):
+    """Return whether a program of the router answers what the client asks another host."""
+    router.client.call(inside.ask, SERVER, 53, 0)
+    router.router.call(echo)
+    return router.client.call(inside.answered, 0)
+
+
+@pytest.mark.parametrize(("rule", "program", "another"), DATAGRAMS.values(), ids=DATAGRAMS)
+def test_a_resolver_that_is_missing(router, rule, program, another):
+    """Of UDP likewise, where TCP is taken, or a socket that hears one peer alone."""
+    load(router, rule)
+    router.router.call(take, *another)
+    router.router.call(listen, "0.0.0.0")
+    router.router.call(take_from, SERVER)
+    assert (is_answered(router), lost(router), checked(router)) == (False, 0, REFUSED)
+    router.router.call(fall_silent)
+    router.router.call(take, program)
+    assert (is_answered(router), lost(router), checked(router)) == (True, 0, {})
+    router.router.call(fall_silent)
+    assert (is_answered(router), lost(router), checked(router)) == (False, 1, REFUSED)
+    router.router.call(take, program)
+    assert (is_answered(router), lost(router)) == (True, 0)
+
+
+#: Several protocols, other hosts, and ports that are not known.
 NOT_JUDGED = {
-    "udp": f"udp dport 80 redirect to :{PORT}",
     "both": f"meta l4proto {{ tcp, udp }} th dport 80 redirect to :{PORT}",
     "another-host": f"tcp dport 80 dnat to {CLIENT}:{PORT}",
     "some-hosts": f"tcp dport 80 dnat to {LAN}-{CLIENT}:{PORT}",

@@ -28,6 +28,7 @@ QUESTIONS: Mapping[tuple[int, int], int] = {
 FILES: Mapping[str, str] = {
     "proc/config.gz": "it is in static.ttar as text, and packed where a host is made of it",
     "proc/net/ip_vs": "IPVS had no service: tests/unit/test_ipvs.py writes the file",
+    "proc/net/udp": "tests/unit/test_listeners.py writes it",
     "sys/module/module/parameters/sig_enforce": "no kernel with signatures was recorded",
 }
 

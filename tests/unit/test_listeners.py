@@ -10,7 +10,7 @@ from netfilter_exporter.facts.listeners import Heard, HeardPorts
 from netfilter_exporter.kernel.errors import Malformed, ReadError
 from netfilter_exporter.kernel.listeners import parse_listener, read_listeners
 from netfilter_exporter.rules.detail import NO_FORM, NatTarget, RuleDetail
-from netfilter_exporter.rules.families import BOTH, IPV4, Family, Hook
+from netfilter_exporter.rules.families import BOTH, IPV4, TCP, UDP, Family, Hook
 from netfilter_exporter.rules.listening import Listener, Listening, listening
 from netfilter_exporter.rules.match import Field, ranged
 from netfilter_exporter.rules.model import Action
@@ -25,7 +25,12 @@ def row(address, port, state="0A"):
     return f"   0: {address}:{port:04X} {'0' * len(address)}:0000 {state} 00000000:00000000 00:0000"
 
 
-TCP = [row("0100007F", 8080), row("00000000", 22), row("0100007F", 40000, "01"), row("00000000", 1)]
+TCP4 = [
+    row("0100007F", 8080),
+    row("00000000", 22),
+    row("0100007F", 40000, "01"),
+    row("00000000", 1),
+]
 TCP6 = [
     row("0" * 32, 80),
     row("0000000000000000FFFF00000100007F", 81),
@@ -37,19 +42,19 @@ TCP6 = [
 def host(fake_host):
     """A host with sockets of both families."""
     made = fake_host("6.18/nat-nft")
-    write(made, TCP, TCP6)
+    write(made, TCP4, TCP6)
     return made
 
 
-def write(host, *rows):
+def write(host, *rows, names=("tcp", "tcp6")):
     """Write the rows of both files."""
-    for name, of_family in zip(("tcp", "tcp6"), rows):
+    for name, of_family in zip(names, rows):
         host.path(f"proc/net/{name}").write_text("\n".join((TITLE, *of_family, "")))
 
 
 def test_sockets_that_listen_are_read(host):
     """Up to the first that does not; those of IPv6 may take IPv4 too."""
-    assert list(read_listeners(host.paths)) == [
+    assert list(read_listeners(host.paths, TCP)) == [
         Listener(V4, LOOPBACK, 8080),
         Listener(V4, 0, 22),
         Listener(V6, 0, 80),
@@ -63,7 +68,31 @@ def test_sockets_that_listen_are_read(host):
 def test_a_kernel_without_a_family_has_none(host):
     """A kernel without IPv6 has no file."""
     host.path("proc/net/tcp6").unlink()
-    assert len(list(read_listeners(host.paths))) == 2
+    assert len(list(read_listeners(host.paths, TCP))) == 2
+
+
+def test_sockets_that_take_datagrams_are_read(host):
+    """Of anybody: a connected one hears its peer alone. With too many nothing is known."""
+    connected, taking = row("0100007F", 53, "01"), row("0100007F", 54, "07")
+    write(host, [connected, taking], [row("0" * 32, 55, "07")], names=("udp", "udp6"))
+    found = [Listener(V4, LOOPBACK, 54), Listener(V6, 0, 55), Listener(V4, 0, 55)]
+    assert list(read_listeners(host.paths, UDP)) == found
+    write(host, [taking] * 4097, [], names=("udp", "udp6"))
+    with pytest.raises(ReadError, match="more than 4096 sockets"):
+        list(read_listeners(host.paths, UDP))
+
+
+def test_too_many_sockets_are_not_read_again(host):
+    """Not in each scrape."""
+    snapshot, ports = Clock(host.paths), HeardPorts()
+    wanted = AT_80._replace(protocol=UDP)
+    write(host, [row("00000000", 1, "07")] * 4097, [], names=("udp", "udp6"))
+    for _ in range(2):
+        with pytest.raises(ReadError):
+            ports.of(snapshot, wanted)
+        write(host, [], [], names=("udp", "udp6"))
+    snapshot.now += 300
+    assert ports.of(snapshot, wanted) is Heard.NEVER
 
 
 @given(st.binary())
@@ -104,7 +133,13 @@ RULES = {
     "any port": (REDIRECT, TCP_80[:1], None, None),
     "any protocol": (REDIRECT, TCP_80[1:], None, None),
     "two protocols": (REDIRECT, (is_(Field.PROTOCOL, 6, 17), TCP_80[1]), None, None),
-    "udp": (REDIRECT, (is_(Field.PROTOCOL, 17), TCP_80[1]), None, None),
+    "udp": (
+        REDIRECT,
+        (is_(Field.PROTOCOL, 17), TCP_80[1]),
+        None,
+        AT_80._replace(protocol=UDP),
+    ),
+    "another protocol": (REDIRECT, (is_(Field.PROTOCOL, 132), TCP_80[1]), None, None),
     "ports of a map": (REDIRECT, TCP_80, NatTarget(map="m", known=False), None),
     "one address": (DNAT, TCP_80, NatTarget(V4, ONE), Listening(IPV4, ((80, 80),), LOOPBACK, True)),
     "some addresses": (DNAT, TCP_80, NatTarget(V4, (LOOPBACK, LOOPBACK + 1)), None),
@@ -115,7 +150,7 @@ RULES = {
 
 @pytest.mark.parametrize(("action", "matches", "to", "expected"), RULES.values(), ids=RULES)
 def test_what_a_rule_needs(action, matches, to, expected):
-    """TCP alone, at ports that are known, and at one address or at any of this host."""
+    """TCP or UDP, at ports that are known, and at one address or at any of this host."""
     assert wanted(action, *matches, to=to) == expected
 
 
@@ -157,10 +192,10 @@ def test_a_lost_program_is_known_for_a_day(host):
         return ports.of(snapshot, ssh), ports.of(snapshot, other)
 
     assert heard(0) == (Heard.NOW, Heard.NEVER)
-    write(host, TCP[:1], TCP6)
+    write(host, TCP4[:1], TCP6)
     assert heard(290) == (Heard.NOW, Heard.NEVER)
     assert heard(20) == (Heard.LOST, Heard.NEVER)
-    write(host, TCP, TCP6)
+    write(host, TCP4, TCP6)
     assert heard(290) == (Heard.LOST, Heard.NEVER)
     assert heard(20) == (Heard.NOW, Heard.NEVER)
     write(host, [], [])

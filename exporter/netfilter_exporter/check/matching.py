@@ -181,7 +181,7 @@ def _remedy(backend: Backend, rule: Unmatchable) -> tuple[Line, ...]:
         note = "if only trusted hosts use that interface: net/ipv4/conf/NAME/route_localnet=1"
         return (comment(note), comment("otherwise translate to another address of this host"))
     if cause.reason is Reason.NO_LISTENER:
-        return (shell.fixed("ss -Htln"), comment("start the program, or correct port or address"))
+        return (shell.fixed("ss -Htuln"), comment("start the program, or correct port or address"))
     if cause.reason is Reason.UNTRACKED:
         notrack = (commands.list_notrack(Backend.NFTABLES, f) for f in rule.rule.families)
         return (*dict.fromkeys(notrack), comment("delete the notrack rule, or narrow its match"))

@@ -401,10 +401,11 @@ COLLECTOR = Collector(
             " port of a bridge or bond), missing_address (a rule for incoming traffic matches a"
             " destination that the host does not have), route_localnet (the rule sends packets to"
             " 127.0.0.0/8 and the kernel drops them), untracked (notrack rules exempt all that"
-            " arrives and that the rule may match), no_listener (the rule sends TCP connections to"
-            " a port of this host where nothing listens and something did within the last day,"
+            " arrives and that the rule may match), no_listener (the rule sends TCP or UDP to a"
+            " port of this host where nothing listens and something did within the last day,"
             " since the exporter started). Covers the first 256 rules of each table.",
-            source=f"{_RULES}; NFT_MSG_GETSETELEM; IPSET_CMD_LIST; RTM_GETROUTE; /proc/net/tcp",
+            source=f"{_RULES}; NFT_MSG_GETSETELEM; IPSET_CMD_LIST; RTM_GETROUTE; /proc/net/tcp,"
+            " udp",
             samples=_unmatchable,
             of=(rulesets, unmatched),
             labels=("backend", "family", "table", "reason"),

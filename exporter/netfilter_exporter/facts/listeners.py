@@ -7,6 +7,7 @@ import enum
 import math
 
 from netfilter_exporter.facts.snapshot import Host, Snapshot, kept
+from netfilter_exporter.kernel.errors import NoData
 from netfilter_exporter.kernel.listeners import read_listeners
 from netfilter_exporter.rules.listening import Listener, Listening
 
@@ -28,8 +29,8 @@ class HeardPorts:
     """When a program was last seen to listen where a rule needs one, on the system's clock."""
 
     def __init__(self) -> None:
-        self._all: list[Listener] = []
-        self._read_at = -math.inf  #: when these were all
+        #: By protocol: when all were read, and these; None where they cannot be read.
+        self._all: dict[int, tuple[float, list[Listener] | None]] = {}
         self._heard: dict[Listening, float] = {}
 
     def of(self, snapshot: Snapshot, wanted: Listening) -> Heard:
@@ -44,16 +45,21 @@ class HeardPorts:
         return Heard.LOST if wanted in self._heard else Heard.NEVER
 
     def _is_heard(self, snapshot: Snapshot, wanted: Listening, now: float) -> bool:
-        if now - self._read_at < _AGE:
-            return any(map(wanted.is_heard_by, self._all))
-        found = []
-        with contextlib.closing(read_listeners(snapshot.paths)) as listeners:
-            for listener in listeners:
-                if wanted.is_heard_by(listener):
-                    return True
-                found.append(listener)
-        self._all, self._read_at = found, now
-        return False
+        protocol = wanted.protocol
+        read_at, known = self._all.get(protocol, (-math.inf, None))
+        if now - read_at >= _AGE:
+            self._all[protocol] = now, None
+            known = []
+            with contextlib.closing(read_listeners(snapshot.paths, protocol)) as listeners:
+                for listener in listeners:
+                    if wanted.is_heard_by(listener):
+                        del self._all[protocol]  # the others may be there, too
+                        return True
+                    known.append(listener)
+            self._all[protocol] = now, known
+        if known is None:
+            raise NoData("sockets could not be read")
+        return any(map(wanted.is_heard_by, known))
 
 
 @kept

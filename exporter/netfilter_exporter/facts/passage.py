@@ -25,8 +25,8 @@ from netfilter_exporter.kernel.errors import NoData, ReadError
 from netfilter_exporter.kernel.netlink.messages import NETLINK_ROUTE
 from netfilter_exporter.kernel.ports import is_bridge_port
 from netfilter_exporter.kernel.queue_listeners import read_queue_listeners
-from netfilter_exporter.rules.families import Backend, Family, Hook
-from netfilter_exporter.rules.incoming import TCP, UDP, Incoming
+from netfilter_exporter.rules.families import TCP, UDP, Backend, Family, Hook
+from netfilter_exporter.rules.incoming import Incoming
 from netfilter_exporter.rules.match import (
     SOURCES,
     Field,

@@ -25,6 +25,8 @@ NFPROTO_INET = 1
 NFPROTO_IPV4 = 2
 NFPROTO_IPV6 = 10
 
+TCP, UDP = 6, 17  #: IPPROTO_* (include/uapi/linux/in.h)
+
 #: ETH_P_IP and ETH_P_IPV6 (include/uapi/linux/if_ether.h).
 ETHERTYPES = {Family.IPV4: 0x0800, Family.IPV6: 0x86DD}
 

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import Callable, NamedTuple
 
 from netfilter_exporter.rules.detail import RuleDetail
-from netfilter_exporter.rules.families import ETHERTYPES, Family, Hook
+from netfilter_exporter.rules.families import ETHERTYPES, TCP, UDP, Family, Hook
 from netfilter_exporter.rules.match import (
     SOURCES,
     Bits,
@@ -28,7 +28,6 @@ from netfilter_exporter.rules.model import NF_IP_PRI_CONNTRACK, Chain, Rule
 
 ESTABLISHED, NEW = 2, 8  #: bits of NF_CT_STATE
 _IPS_DST_NAT = 1 << 5  # include/uapi/linux/netfilter/nf_conntrack_common.h (v6.18)
-TCP, UDP = 6, 17  #: IPPROTO_*
 _RTN_UNICAST = 1
 
 
