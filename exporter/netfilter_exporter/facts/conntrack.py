@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from netfilter_exporter.facts.modules import netfilter
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept, source
+from netfilter_exporter.facts.sysctls import sysctls
 from netfilter_exporter.kernel import files, kept_files
 from netfilter_exporter.kernel.conntrack import ctnetlink
 from netfilter_exporter.kernel.conntrack.counters import CounterMemory
@@ -16,10 +17,13 @@ from netfilter_exporter.kernel.conntrack.statistics import (
     total,
 )
 from netfilter_exporter.kernel.errors import NoData
+from netfilter_exporter.kernel.sysctl.names import CONNTRACK
 
 
 def _number(snapshot: Snapshot, name: str) -> int:
-    return kept_files.read_int(snapshot.paths.proc(SYSCTL + name))
+    """Return what was read with the other sysctls, or raise why it was not."""
+    found = sysctls(snapshot).values.get(CONNTRACK + name)
+    return kept_files.read_int(snapshot.paths.proc(SYSCTL + name)) if found is None else found
 
 
 @fact
