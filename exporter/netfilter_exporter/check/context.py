@@ -20,7 +20,7 @@ from netfilter_exporter.facts.capabilities import (
 )
 from netfilter_exporter.facts.conntrack import statistics_total
 from netfilter_exporter.facts.engines import stateless_nat
-from netfilter_exporter.facts.forwarding import ipv4_forwarding, ipv6_forwarding, ipvs_nat
+from netfilter_exporter.facts.forwarding import forwards, ipvs_nat
 from netfilter_exporter.facts.modules import kernel_modules
 from netfilter_exporter.facts.roles import forwarded_rules
 from netfilter_exporter.facts.rulesets import Readable, rulesets
@@ -169,9 +169,7 @@ class Context:
 
     def forwards(self, family: Family) -> bool:
         """Return whether an interface other than lo forwards."""
-        if family is Family.IPV4:
-            return any(ipv4_forwarding(self.snapshot).values())
-        return ipv6_forwarding(self.snapshot)
+        return forwards(self.snapshot, family)
 
     def forward_drops(self, family: Family) -> bool:
         """Return whether a forward chain has the policy drop."""

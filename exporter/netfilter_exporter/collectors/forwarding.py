@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Callable
 
@@ -9,11 +10,10 @@ from netfilter_exporter.collectors.base import Collector, Metric, Sample, each, 
 from netfilter_exporter.facts.bridges import bridge_netfilter, bypassing_bridges
 from netfilter_exporter.facts.forwarding import (
     closed_interfaces,
+    forwards,
     ignored_advertisements,
     ipv4_counters,
-    ipv4_forwarding,
     ipv6_counters,
-    ipv6_forwarding,
     strict_interfaces,
 )
 from netfilter_exporter.facts.passage import blocked_interfaces
@@ -59,17 +59,12 @@ def _counter(name: str) -> Callable[[Snapshot], Iterable[Sample]]:
 
 
 def _enabled(snapshot: Snapshot) -> Iterable[Sample]:
-    return each(
-        (
-            ((Family.IPV4.value,), lambda: any(ipv4_forwarding(snapshot).values())),
-            ((Family.IPV6.value,), lambda: ipv6_forwarding(snapshot)),
-        )
-    )
+    return each(((f.value,), functools.partial(forwards, snapshot, f)) for f in Family)
 
 
 def _interfaces_disabled(snapshot: Snapshot) -> Iterable[Sample]:
     # NetworkManager's shared mode leaves ip_forward at 0 and enables single interfaces.
-    if any(ipv4_forwarding(snapshot).values()) or forwarding.read_ipv4_switch(snapshot.paths):
+    if forwards(snapshot, Family.IPV4) or forwarding.read_ipv4_switch(snapshot.paths):
         for name in closed_interfaces(snapshot):
             yield (name,), 1
 

@@ -10,7 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from netfilter_exporter.facts.forwarding import interfaces, ipv4_forwarding, ipv6_forwarding
+from netfilter_exporter.facts.forwarding import (
+    forwarding_interfaces,
+    interfaces,
+    interfaces_by_index,
+)
+from netfilter_exporter.facts.networks import IPV6_ANYWHERE
 from netfilter_exporter.facts.snapshot import Host, Snapshot, kept
 from netfilter_exporter.flows.networks import PRIVATE_PREFIXES, SPECIAL_PREFIXES
 from netfilter_exporter.kernel import addresses, files, route
@@ -21,10 +26,7 @@ from netfilter_exporter.rules.families import Family
 #: Global addresses, one in each half of the space. Nothing is sent to them.
 _ANYWHERE = {
     Family.IPV4: (bytes((20, 0, 0, 1)), bytes((200, 0, 0, 1))),
-    Family.IPV6: (
-        bytes.fromhex("2600" + 27 * "0" + "1"),
-        bytes.fromhex("2a00" + 27 * "0" + "1"),
-    ),
+    Family.IPV6: IPV6_ANYWHERE,
 }
 #: Private networks whose routes are read, and global ones to which, of a family.
 _MOST = 8
@@ -90,7 +92,7 @@ def _ways(
     families: Collection[Family],
     destinations: Mapping[Family, Collection[bytes]],
 ) -> Iterator[Way]:
-    names = {index: name for name, index in interfaces(snapshot).items()}
+    names = interfaces_by_index(snapshot)
     connection = snapshot.connection(NETLINK_ROUTE)
     for family, source, arriving in _read_again(snapshot).networks:
         for destination in destinations[family] if family in families else ():
@@ -152,14 +154,11 @@ def _read(snapshot: Snapshot, family: Family) -> tuple[list[Behind], list[bytes]
 
 def _forwarding(snapshot: Snapshot, family: Family) -> frozenset[int]:
     """Return the interfaces that forward, but for those of a VRF: its routes are apart."""
-    if family is Family.IPV4:
-        on = {name for name, forwards in ipv4_forwarding(snapshot).items() if forwards}
-    else:
-        on = set(interfaces(snapshot)) - {"lo"} if ipv6_forwarding(snapshot) else set()
+    present = interfaces(snapshot)
     return frozenset(
-        index
-        for name, index in interfaces(snapshot).items()
-        if name in on and not _has_master(snapshot, name)
+        present[name]
+        for name in forwarding_interfaces(snapshot, family)
+        if not _has_master(snapshot, name)
     )
 
 

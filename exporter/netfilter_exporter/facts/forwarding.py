@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from netfilter_exporter.facts.networks import IPV6_ANYWHERE
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
 from netfilter_exporter.kernel import addresses, forwarding, ipvs, route, snmp
 from netfilter_exporter.kernel.errors import NoData
@@ -16,6 +17,12 @@ from netfilter_exporter.rules.families import Family
 def interfaces(snapshot: Snapshot) -> Mapping[str, int]:
     """The index of each interface of this namespace, by name."""
     return snapshot.system.interfaces()
+
+
+@fact
+def interfaces_by_index(snapshot: Snapshot) -> Mapping[int, str]:
+    """The name of each interface of this namespace, by index."""
+    return {index: name for name, index in interfaces(snapshot).items()}
 
 
 @fact
@@ -52,6 +59,22 @@ def ipv6_forwarding(snapshot: Snapshot) -> bool:
     return forwarding.read_ipv6(snapshot.paths)
 
 
+def forwards(snapshot: Snapshot, family: Family) -> bool:
+    """Return whether an interface other than lo forwards."""
+    if family is Family.IPV4:
+        return any(ipv4_forwarding(snapshot).values())
+    return ipv6_forwarding(snapshot)
+
+
+def forwarding_interfaces(snapshot: Snapshot, family: Family) -> list[str]:
+    """Return the interfaces other than lo that forward what they receive."""
+    if family is Family.IPV4:
+        return [name for name, enabled in ipv4_forwarding(snapshot).items() if enabled]
+    if not ipv6_forwarding(snapshot):
+        return []
+    return [name for name in interfaces(snapshot) if name != "lo"]
+
+
 @fact
 def strict_interfaces(snapshot: Snapshot) -> tuple[str, ...]:
     """The interfaces of which rp_filter is strict."""
@@ -76,10 +99,6 @@ def ipvs_nat(snapshot: Snapshot) -> frozenset[Family]:
     return ipvs.read_families(snapshot.paths)
 
 
-#: Global addresses of two regions: a default route leads to both.
-_ANYWHERE = (bytes.fromhex("2600" + 27 * "0" + "1"), bytes.fromhex("2a00" + 27 * "0" + "1"))
-
-
 @kept
 def _advertised(_: Host) -> set[str]:
     """The interfaces that had a default route by advertisement while they ignored these."""
@@ -97,8 +116,8 @@ def ignored_advertisements(snapshot: Snapshot) -> tuple[str, ...]:
         known.clear()
         return ()
     connection = snapshot.connection(NETLINK_ROUTE)
-    names = {index: name for name, index in interfaces(snapshot).items()}
-    for address in _ANYWHERE:
+    names = interfaces_by_index(snapshot)
+    for address in IPV6_ANYWHERE:
         found = route.ask(connection, address)
         if found and found.advertised and found.interface in names:
             known.add(names[found.interface])

@@ -7,7 +7,7 @@ an address counts as lost only if it was local while this process ran, within th
 
 from __future__ import annotations
 
-from netfilter_exporter.facts.forwarding import interfaces
+from netfilter_exporter.facts.forwarding import interfaces_by_index
 from netfilter_exporter.facts.snapshot import Host, Snapshot, kept
 from netfilter_exporter.kernel import files, neighbors, route, vrrp
 from netfilter_exporter.kernel.addresses import packed, written
@@ -95,15 +95,15 @@ def _is_elsewhere(snapshot: Snapshot, key: tuple[Family, int]) -> bool:
 
 def _answers_for(snapshot: Snapshot, family: Family, interface: int) -> bool:
     """Return whether an interface answers for addresses of others, or needs no answer."""
-    names = [name for name, index in interfaces(snapshot).items() if index == interface]
-    if not names:
+    own = interfaces_by_index(snapshot).get(interface)
+    if own is None:
         return True
     paths = snapshot.paths
     try:
-        flags = int(files.read_bytes(paths.sys(f"class/net/{names[0]}/flags")), 16)
+        flags = int(files.read_bytes(paths.sys(f"class/net/{own}/flags")), 16)
         proxies = [
             files.read_int(paths.proc(f"sys/net/{family.value}/conf/{name}/{_PROXY[family]}"))
-            for name in ("all", names[0])
+            for name in ("all", own)
         ]
     except (ReadError, ValueError):
         return True

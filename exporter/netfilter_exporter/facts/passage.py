@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from netfilter_exporter.facts.engines import other_engines
 from netfilter_exporter.facts.forwarding import (
+    forwarding_interfaces,
     interfaces,
-    ipv4_forwarding,
-    ipv6_forwarding,
+    interfaces_by_index,
 )
-from netfilter_exporter.facts.networks import interface_networks
+from netfilter_exporter.facts.networks import IPV6_ANYWHERE, interface_networks
 from netfilter_exporter.facts.rulesets import Ruleset, generation, rulesets
 from netfilter_exporter.facts.set_contents import SetReader
 from netfilter_exporter.facts.snapshot import Snapshot, fact
@@ -44,7 +44,7 @@ from netfilter_exporter.rules.passage import Block
 #: Global addresses of two regions: a default route leads to both.
 _ANYWHERE = {
     Family.IPV4: (bytes((9, 9, 9, 9)), bytes((193, 0, 6, 139))),
-    Family.IPV6: (bytes.fromhex("2600" + 27 * "0" + "1"), bytes.fromhex("2a00" + 27 * "0" + "1")),
+    Family.IPV6: IPV6_ANYWHERE,
 }
 #: Interfaces of a family that are judged: with more of them, none is.
 _MOST = 512
@@ -147,7 +147,7 @@ def _of_family(snapshot: Snapshot, judge: _Judge) -> Iterator[Blocked]:
     scopes = list(_scopes(judge.found, family))
     if not scopes:
         return
-    names = _forwarding(snapshot, family)
+    names = forwarding_interfaces(snapshot, family)
     if not names or len(names) > _MOST:
         return
     arriving = {name: judge.arriving(name) for name in names}
@@ -273,15 +273,6 @@ def _scopes(found: Sequence[Ruleset], family: Family) -> Iterator[Sequence[Match
             yield from (None,) if known is None else known
 
 
-def _forwarding(snapshot: Snapshot, family: Family) -> list[str]:
-    """Return the interfaces that forward what they receive."""
-    if family is Family.IPV4:
-        return [name for name, enabled in ipv4_forwarding(snapshot).items() if enabled]
-    if not ipv6_forwarding(snapshot):
-        return []
-    return [name for name in interfaces(snapshot) if name != "lo"]
-
-
 def _content(sets: SetReader, incoming: Incoming, table: Table, match: InSet) -> Match:
     """Return a match on what a set holds, as far as these flows go: networks, or states."""
     if match.fields == (SOURCES[incoming.family],) and incoming.sources:
@@ -344,7 +335,7 @@ _UPLINKS = {Family.IPV4: _ipv4_uplinks, Family.IPV6: _ipv6_uplinks}
 
 
 def _read_uplinks(snapshot: Snapshot, family: Family) -> frozenset[str]:
-    by_index = {index: name for name, index in interfaces(snapshot).items()}
+    by_index = interfaces_by_index(snapshot)
     answers = (route.ask(snapshot.connection(NETLINK_ROUTE), a) for a in _ANYWHERE[family])
     return frozenset(by_index.get(answer.interface, "") for answer in answers if answer)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netfilter_exporter.facts.egress import ways_out
-from netfilter_exporter.facts.forwarding import interfaces, own_addresses
+from netfilter_exporter.facts.forwarding import interfaces, interfaces_by_index, own_addresses
 from netfilter_exporter.facts.listeners import Heard, heard_ports
 from netfilter_exporter.facts.ownership import ownership
 from netfilter_exporter.facts.rulesets import rulesets
@@ -44,7 +44,6 @@ class World:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._sets = SetReader(snapshot)
-        self._names = {index: name for name, index in interfaces(snapshot).items()}
         self._interfaces: dict[str, Cause | None] = {}
         self._destinations: dict[Destinations, Cause | None] = {}
         self._arriving: dict[Arriving, Cause | None] = {}
@@ -68,7 +67,7 @@ class World:
         if not is_among(name, interfaces(self._snapshot)):
             return Cause(Reason.MISSING_INTERFACE, name, missing=(name,))
         if name.startswith(INDEX):
-            name = self._names[int(name[len(INDEX) :])]
+            name = interfaces_by_index(self._snapshot)[int(name[len(INDEX) :])]
         port = is_port(self._snapshot.paths, name)
         return Cause(Reason.BRIDGE_PORT, name) if port else None
 
