@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import pwd
 import re
 
 from netfilter_exporter.kernel.netns.helper import Helper
+from netfilter_exporter.kernel.netns.users import uid_of
 from netfilter_exporter.netns.selection import Selection
 
 
@@ -60,7 +60,7 @@ def helper(args: argparse.Namespace) -> Helper | None:
 
 def _uid(text: str) -> int:
     try:
-        return int(text) if text.isdigit() else pwd.getpwnam(text).pw_uid
+        return uid_of(text)
     except KeyError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a user") from None
 

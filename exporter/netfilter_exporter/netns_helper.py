@@ -15,13 +15,13 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-import pwd
 import select
 import struct
 import sys
 import time
 
 from netfilter_exporter.kernel.netns import wire
+from netfilter_exporter.kernel.netns.users import uid_of
 
 DIRECTORY = b"/run/netns"
 
@@ -58,7 +58,7 @@ def main() -> int:
         sys.stderr.write(f"{_USAGE}\n")
         return 2
     try:
-        uid = int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
+        uid = uid_of(user)
         listener = _activated() if path is None else _bind(path)
         serve(listener, uid)
     except (OSError, KeyError) as error:
@@ -198,8 +198,8 @@ def _open(kinds: str, name: bytes, own: int, opened: list[int]) -> bytes:
     finally:
         _return(own)
     microseconds = time.process_time_ns() // 1000
-    told = (str(microseconds), *(f"{kind}{number}" for kind, number in errors))
-    return b" ".join([wire.OPENED, *(part.encode() for part in told)])
+    parts = (str(microseconds), *(f"{kind}{number}" for kind, number in errors))
+    return b" ".join([wire.OPENED, *(part.encode() for part in parts)])
 
 
 def _open_kind(kind: str, opened: list[int]) -> int:

@@ -309,6 +309,14 @@ def test_a_pattern_that_is_none_is_wrong_usage(capsys):
     assert "'(' is not a pattern" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("user", ["nobody-of-this-name", "²", ""])
+def test_a_user_that_is_none_is_wrong_usage(capsys, user):
+    """A digit that is not ASCII is not a number."""
+    with pytest.raises(SystemExit):
+        parsed(f"--netns.helper-user={user}")
+    assert f"{user!r} is not a user" in capsys.readouterr().err
+
+
 # -- check ---------------------------------------------------------------------------------------
 
 

@@ -158,6 +158,20 @@ def test_it_imports_little():
     assert not imported & {"argparse", "collections", "ctypes", "enum", "re", "socket", "typing"}
 
 
+def test_a_user_that_is_none_ends_the_helper_in_a_line():
+    """As the flag of the exporter takes users: by name, or by number."""
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    found = subprocess.run(
+        [sys.executable, SCRIPT, "--socket", "/nowhere/socket", "²"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 1
+    assert len(found.stderr.splitlines()) == 1
+
+
 def test_a_namespace_that_both_ways_find_is_one():
     """It has the name and the rules of one, and the owner of the other."""
     conntrack, inside = Conntrack(1, ()), Inside({Family.IPV4: 1})
