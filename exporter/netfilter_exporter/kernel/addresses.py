@@ -20,14 +20,14 @@ IFA_ADDRESS = 1  #: of the other end, on a point-to-point interface
 IFA_LOCAL = 2  #: IPv4, and IPv6 addresses with a peer
 _HEAD = struct.Struct("=4BI")  # struct ifaddrmsg: family, prefixlen, flags, scope, index
 _IFADDRMSG = _HEAD.size
-_SIZES = {Family.IPV4: 4, Family.IPV6: 16}
+SIZES = {Family.IPV4: 4, Family.IPV6: 16}  #: bytes of a packed address
 
 
 def read_addresses(connection: Connection, family: Family) -> frozenset[int]:
     """Return the addresses of all interfaces as numbers, the first byte the most significant."""
     request = struct.pack("=B7x", family.nfproto)
     found = connection.dump("RTM_GETADDR", RTM_GETADDR, request, parse_address)
-    return frozenset(int.from_bytes(each, "big") for each in found if len(each) == _SIZES[family])
+    return frozenset(int.from_bytes(each, "big") for each in found if len(each) == SIZES[family])
 
 
 class Network(NamedTuple):
@@ -62,7 +62,7 @@ def parse_network(payload: memoryview) -> Network | None:
 
 def packed(family: Family, number: int) -> bytes:
     """Return an address as bytes."""
-    return number.to_bytes(_SIZES[family], "big")
+    return number.to_bytes(SIZES[family], "big")
 
 
 def written(family: Family, number: int) -> str:

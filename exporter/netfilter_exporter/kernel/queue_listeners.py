@@ -23,4 +23,5 @@ def read_queue_listeners(paths: Paths) -> frozenset[int]:
 
 def parse_queue_listeners(content: bytes, what: str) -> frozenset[int]:
     """Return the number at the beginning of each line."""
-    return frozenset(parse_int(line.split()[0], what) for line in content.splitlines() if line)
+    lines = (line.split() for line in content.splitlines())
+    return frozenset(parse_int(columns[0], what) for columns in lines if columns)

@@ -49,12 +49,8 @@ def ask(connection: Connection, address: bytes) -> Route | None:
 
     None where there is none, and where it is not for unicast. Raises `ReadError`.
     """
-    head = _RTMSG.pack(_FAMILY[len(address)], 8 * len(address), 0, 0, 0, 0, 0, 0, 0)
-    try:
-        answer = connection.ask("RTM_GETROUTE", RTM_GETROUTE, head + pack(RTA_DST, address))
-    except NetlinkError:  # ENETUNREACH, EHOSTUNREACH, EACCES (prohibit), EINVAL (blackhole)
-        return None
-    return parse_route(answer)
+    answer = _ask(connection, address)
+    return None if answer is None else parse_route(answer)
 
 
 def ways_out(
@@ -65,14 +61,9 @@ def ways_out(
     All of a route with several ways, from v4.13 on. None where there is no such route. Raises
     `ReadError`.
     """
-    host = 8 * len(destination)
-    head = _RTMSG.pack(_FAMILY[len(destination)], host, host, 0, 0, 0, 0, 0, RTM_F_FIB_MATCH)
-    found = pack(RTA_DST, destination) + pack(RTA_SRC, source) + pack(RTA_IIF, _U32.pack(arriving))
-    try:
-        answer = connection.ask("RTM_GETROUTE", RTM_GETROUTE, head + found)
-    except NetlinkError:
-        return ()
-    return parse_ways(answer)
+    interface = pack(RTA_IIF, _U32.pack(arriving))
+    answer = _ask(connection, destination, RTM_F_FIB_MATCH, interface, source)
+    return () if answer is None else parse_ways(answer)
 
 
 def leads(connection: Connection, destination: bytes, leaving: int) -> bool:
@@ -80,14 +71,25 @@ def leads(connection: Connection, destination: bytes, leaving: int) -> bool:
 
     Before v4.13 the answer is always yes. Raises `ReadError`.
     """
-    host = 8 * len(destination)
-    head = _RTMSG.pack(_FAMILY[len(destination)], host, 0, 0, 0, 0, 0, 0, RTM_F_FIB_MATCH)
-    found = pack(RTA_DST, destination) + pack(RTA_OIF, _U32.pack(leaving))
+    answer = _ask(connection, destination, RTM_F_FIB_MATCH, pack(RTA_OIF, _U32.pack(leaving)))
+    return answer is not None and leaving in parse_ways(answer)
+
+
+def _ask(
+    connection: Connection,
+    destination: bytes,
+    flags: int = 0,
+    interface: bytes = b"",
+    source: bytes = b"",
+) -> memoryview | None:
+    """Return the answer of the kernel for packed addresses; None where there is no such route."""
+    family, host = _FAMILY[len(destination)], 8 * len(destination)
+    head = _RTMSG.pack(family, host, 8 * len(source), 0, 0, 0, 0, 0, flags)
+    ends = pack(RTA_DST, destination) + (pack(RTA_SRC, source) if source else b"")
     try:
-        answer = connection.ask("RTM_GETROUTE", RTM_GETROUTE, head + found)
-    except NetlinkError:
-        return False
-    return leaving in parse_ways(answer)
+        return connection.ask("RTM_GETROUTE", RTM_GETROUTE, head + ends + interface)
+    except NetlinkError:  # ENETUNREACH, EHOSTUNREACH, EACCES (prohibit), EINVAL (blackhole)
+        return None
 
 
 def parse_ways(payload: memoryview) -> tuple[int, ...]:
@@ -121,12 +123,8 @@ def is_connected(connection: Connection, address: bytes) -> int | None:
     None for an address of this host, one behind a gateway or a route that somebody made, and where
     the kernel does not say which entry matches. Raises `ReadError`.
     """
-    head = _RTMSG.pack(_FAMILY[len(address)], 8 * len(address), 0, 0, 0, 0, 0, 0, RTM_F_FIB_MATCH)
-    try:
-        answer = connection.ask("RTM_GETROUTE", RTM_GETROUTE, head + pack(RTA_DST, address))
-    except NetlinkError:
-        return None
-    return parse_connected(answer, 8 * len(address))
+    answer = _ask(connection, address, RTM_F_FIB_MATCH)
+    return None if answer is None else parse_connected(answer, 8 * len(address))
 
 
 def parse_connected(payload: memoryview, host: int) -> int | None:

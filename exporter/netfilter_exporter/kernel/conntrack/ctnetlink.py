@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import ipaddress
 import socket
 from typing import NamedTuple
 
@@ -24,15 +25,20 @@ IPCTNL_MSG_CT_DELETE = _SUBSYSTEM | 2
 IPCTNL_MSG_CT_GET_STATS_CPU = _SUBSYSTEM | 4
 
 CTA_TUPLE_ORIG = 1
+CTA_TUPLE_REPLY = 2
 CTA_ID = 12
 CTA_TUPLE_IP = 1
 CTA_TUPLE_PROTO = 2
+CTA_IP_V4_SRC, CTA_IP_V4_DST, CTA_IP_V6_SRC, CTA_IP_V6_DST = 1, 2, 3, 4
 CTA_PROTO_NUM = 1
 CTA_PROTO_SRC_PORT = 2
 CTA_PROTO_DST_PORT = 3
 
-#: With CTA_IP_V4_SRC and CTA_IP_V4_DST, CTA_IP_V6_SRC and CTA_IP_V6_DST.
-_CTA_IP = {Family.IPV4: (socket.AF_INET, 1, 2), Family.IPV6: (socket.AF_INET6, 3, 4)}
+#: The types of a source and a destination in CTA_TUPLE_IP.
+CTA_IP = {
+    Family.IPV4: (CTA_IP_V4_SRC, CTA_IP_V4_DST),
+    Family.IPV6: (CTA_IP_V6_SRC, CTA_IP_V6_DST),
+}
 
 
 class Tuple(NamedTuple):
@@ -47,8 +53,8 @@ class Tuple(NamedTuple):
 @functools.lru_cache(maxsize=1)  # a probe asks three times for the same
 def message(flow: Tuple) -> bytes:
     """Return a message about `flow`: nfgenmsg and CTA_TUPLE_ORIG."""
-    address_family, source, destination = _CTA_IP[flow.family]
-    address = socket.inet_pton(address_family, flow.address)
+    source, destination = CTA_IP[flow.family]
+    address = ipaddress.ip_address(flow.address).packed
     return nfgenmsg(flow.family.nfproto) + nest(
         CTA_TUPLE_ORIG,
         nest(

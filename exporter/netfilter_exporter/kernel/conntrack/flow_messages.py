@@ -15,7 +15,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from netfilter_exporter.kernel.conntrack.ctnetlink import CTA_ID, CTA_TUPLE_IP, CTA_TUPLE_ORIG
+from netfilter_exporter.kernel.addresses import SIZES
+from netfilter_exporter.kernel.conntrack.ctnetlink import (
+    CTA_ID,
+    CTA_IP,
+    CTA_PROTO_DST_PORT,
+    CTA_PROTO_NUM,
+    CTA_PROTO_SRC_PORT,
+    CTA_TUPLE_IP,
+    CTA_TUPLE_ORIG,
+    CTA_TUPLE_PROTO,
+    CTA_TUPLE_REPLY,
+)
 from netfilter_exporter.kernel.conntrack.flow import (
     CLOSING,
     NUMBERS_WITH_PORTS,
@@ -42,18 +53,13 @@ from netfilter_exporter.kernel.netlink.messages import NFGENMSG, nfnetlink_map
 from netfilter_exporter.rules.families import Family
 
 # include/uapi/linux/netfilter/nfnetlink_conntrack.h (v6.18)
-CTA_TUPLE_REPLY = 2
 CTA_STATUS = 3
 CTA_PROTOINFO = 4
 CTA_TIMEOUT = 7
 CTA_MARK = 8
 CTA_USE = 11
 CTA_ZONE = 18
-CTA_TUPLE_PROTO = 2
 CTA_TUPLE_ZONE = 3
-CTA_IP_V4_SRC, CTA_IP_V4_DST, CTA_IP_V6_SRC, CTA_IP_V6_DST = 1, 2, 3, 4
-CTA_PROTO_NUM = 1
-CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT = 2, 3
 CTA_PROTO_ICMP_ID, CTA_PROTO_ICMPV6_ID = 4, 7
 CTA_PROTOINFO_TCP = 1
 CTA_PROTOINFO_TCP_STATE = 1
@@ -64,14 +70,11 @@ IPS_ASSURED = 1 << 2
 IPS_OFFLOAD = 1 << 14
 
 #: By nfgen_family: the types of a source and a destination in CTA_TUPLE_IP.
-_ADDRESSES = {
-    bytes([Family.IPV4.nfproto]): (Family.IPV4, CTA_IP_V4_SRC, CTA_IP_V4_DST),
-    bytes([Family.IPV6.nfproto]): (Family.IPV6, CTA_IP_V6_SRC, CTA_IP_V6_DST),
-}
+_ADDRESSES = {bytes([family.nfproto]): (family, *types) for family, types in CTA_IP.items()}
 #: Where CTA_PROTO_NUM is in CTA_TUPLE_ORIG: behind CTA_TUPLE_IP, as all kernels write it.
 _NUMBER = dict(zip(_ADDRESSES, (slice(32, 33), slice(56, 57))))
 _NOTHING = slice(0)
-_SIZES = ((CTA_IP_V4_SRC, CTA_IP_V4_DST, 4), (CTA_IP_V6_SRC, CTA_IP_V6_DST, 16))
+_SIZES = tuple((*CTA_IP[family], size) for family, size in SIZES.items())
 
 
 class Entry(NamedTuple):

@@ -19,7 +19,7 @@ from netfilter_exporter.kernel.conntrack import flow_lines, flow_messages
 from netfilter_exporter.kernel.conntrack.ctnetlink import IPCTNL_MSG_CT_GET
 from netfilter_exporter.kernel.conntrack.flow import Reading
 from netfilter_exporter.kernel.errors import from_oserror
-from netfilter_exporter.kernel.files import Paths
+from netfilter_exporter.kernel.files import Paths, open_file
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import nfgenmsg
 from netfilter_exporter.rules.families import NFPROTO_UNSPEC
@@ -99,10 +99,7 @@ def read_procfs(paths: Paths, size: int, clock: Clock = time.thread_time) -> Rea
     Raises `NoData` where it is absent, and `Denied` for users who are not of group 0.
     """
     path = paths.proc(FILE)
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise from_oserror(error, path) from None
+    descriptor = open_file(path)
     try:
         content, complete = _head(descriptor, size, clock)
     except OSError as error:

@@ -17,17 +17,18 @@ from collections.abc import Mapping
 from typing import Callable
 
 from netfilter_exporter.kernel.conntrack.ctnetlink import (
+    CTA_IP,
     CTA_PROTO_DST_PORT,
     CTA_PROTO_NUM,
     CTA_PROTO_SRC_PORT,
     CTA_TUPLE_IP,
     CTA_TUPLE_PROTO,
+    CTA_TUPLE_REPLY,
     IPCTNL_MSG_CT_GET,
 )
 from netfilter_exporter.kernel.conntrack.flow import Source, Towards
 from netfilter_exporter.kernel.conntrack.flow_lines import ListedPorts
 from netfilter_exporter.kernel.conntrack.flow_messages import (
-    CTA_TUPLE_REPLY,
     is_closing,
     parse_entry,
     parse_port,
@@ -40,12 +41,10 @@ from netfilter_exporter.kernel.files import Paths
 from netfilter_exporter.kernel.netlink.attributes import nest, pack
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import nfgenmsg
-from netfilter_exporter.rules.families import Family
 
 CTA_FILTER = 25
 CTA_FILTER_ORIG_FLAGS, CTA_FILTER_REPLY_FLAGS = 1, 2
 _IP_SRC, _IP_DST, _PROTO_NUM, _PROTO_SRC_PORT = 1 << 0, 1 << 1, 1 << 3, 1 << 4
-_ADDRESSES = {Family.IPV4: (1, 2), Family.IPV6: (3, 4)}  # CTA_IP_V4_SRC, CTA_IP_V4_DST, ...
 
 #: Bytes in one read of the file, and seconds of CPU for all of it.
 _CHUNK, _MOST_CPU = 1 << 16, 1.0
@@ -118,7 +117,7 @@ class _Counter:
 
 
 def _request(towards: Towards) -> bytes:
-    source, destination = _ADDRESSES[towards.family]
+    source, destination = CTA_IP[towards.family]
     flags = _IP_SRC | _IP_DST | _PROTO_NUM | _PROTO_SRC_PORT
     return (
         nfgenmsg(towards.family.nfproto)

@@ -12,8 +12,8 @@ import weakref
 from collections.abc import Collection
 
 from netfilter_exporter.kernel.errors import from_oserror
+from netfilter_exporter.kernel.files import open_file
 
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC
 _CHUNK = 1 << 18
 
 
@@ -31,10 +31,7 @@ class BuiltinSymbols:
         self._wanted = {name.encode(): name for name in wanted}
         self._path = path
         self._rest = b""
-        try:
-            self._descriptor = os.open(path, _FLAGS)
-        except OSError as error:
-            raise from_oserror(error, path) from None
+        self._descriptor = open_file(path)
         self._close = weakref.finalize(self, os.close, self._descriptor)
 
     @property

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from typing import Callable, NamedTuple
 
+from netfilter_exporter.kernel import files
 from netfilter_exporter.kernel.conntrack.statistics import (
     COLUMNS,
     Statistics,
@@ -93,10 +94,7 @@ def own_inode() -> int:
 
 def _inode(process: str) -> int:
     """Return the number of a process's namespace, 0 where the process has ended."""
-    try:
-        return os.stat(f"{process}/{_STAT}").st_ino
-    except OSError:
-        return 0
+    return files.inode(f"{process}/{_STAT}")
 
 
 def _read(

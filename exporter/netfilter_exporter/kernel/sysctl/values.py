@@ -54,10 +54,7 @@ class Comparisons(NamedTuple):
 
 
 def read_sysctls(paths: Paths) -> Reading:
-    """Read every numeric nf_conntrack_* that this kernel has, and those of FIXED that exist.
-
-    `read` reads one file.
-    """
+    """Read every numeric nf_conntrack_* that this kernel has, and those of FIXED that exist."""
     values: dict[str, int] = {}
     errors: list[ReadError] = []
     root = paths.proc("sys/")

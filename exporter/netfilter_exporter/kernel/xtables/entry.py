@@ -26,7 +26,16 @@ from netfilter_exporter.kernel.rule_parts import (
 from netfilter_exporter.kernel.xtables.matches import xt_match
 from netfilter_exporter.kernel.xtables.targets import xt_target
 from netfilter_exporter.rules.families import Family
-from netfilter_exporter.rules.match import Field, Match, Opaque, masked, named, ranged
+from netfilter_exporter.rules.match import (
+    DESTINATIONS,
+    SOURCES,
+    Field,
+    Match,
+    Opaque,
+    masked,
+    named,
+    ranged,
+)
 from netfilter_exporter.rules.model import Rule, Verdict
 
 TARGET = struct.Struct("=H29sB")  # struct xt_entry_target and xt_entry_match, up to their data
@@ -212,10 +221,7 @@ def _addresses(
     return tuple(found)
 
 
-_ADDRESSES = {
-    Family.IPV4: (Field.SOURCE_IPV4, Field.DESTINATION_IPV4),
-    Family.IPV6: (Field.SOURCE_IPV6, Field.DESTINATION_IPV6),
-}
+_ADDRESSES = {family: (SOURCES[family], DESTINATIONS[family]) for family in Family}
 _INTERFACES = (Field.INPUT_INTERFACE, Field.OUTPUT_INTERFACE)
 
 

@@ -19,6 +19,8 @@ from netfilter_exporter.kernel.rule_parts import (
 )
 from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.match import (
+    DESTINATIONS,
+    SOURCES,
     Field,
     InIpset,
     Match,
@@ -156,11 +158,7 @@ def _owner(info: bytes) -> Decoded:
 
 
 def _iprange(family: Family) -> Callable[[bytes], Decoded]:
-    fields = (
-        (Field.SOURCE_IPV4, Field.DESTINATION_IPV4)
-        if family is Family.IPV4
-        else (Field.SOURCE_IPV6, Field.DESTINATION_IPV6)
-    )
+    fields = SOURCES[family], DESTINATIONS[family]
 
     def decode(info: bytes) -> Decoded:
         """Decode struct xt_iprange_mtinfo: four addresses of 16 bytes, IPRANGE_*."""

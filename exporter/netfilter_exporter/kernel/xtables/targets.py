@@ -11,7 +11,7 @@ from netfilter_exporter.kernel import names
 from netfilter_exporter.kernel.rule_parts import NO_FIELDS, NOTHING, NatAt, Part
 from netfilter_exporter.rules.detail import NatTarget, Queue
 from netfilter_exporter.rules.families import Family
-from netfilter_exporter.rules.match import Field
+from netfilter_exporter.rules.match import SOURCES, Field
 from netfilter_exporter.rules.model import Action, Rule, Verdict
 
 XT_CT_NOTRACK = 1 << 0
@@ -108,7 +108,7 @@ def _range_ipv4(info: bytes) -> NatTarget:
 def _range(family: Family, info: bytes) -> NatTarget:
     """Read a struct nf_nat_range."""
     flags, *addresses, first, last = _NAT.unpack(info)
-    size = Field.SOURCE_IPV4.size if family is Family.IPV4 else Field.SOURCE_IPV6.size
+    size = SOURCES[family].size
     return _target(family, flags, [address[:size] for address in addresses], first, last)
 
 
