@@ -7,6 +7,7 @@ samples out of a `Snapshot`. A collector is a file of rows. METRICS.md is made o
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Callable, Generic, TypeVar, Union
 
@@ -82,6 +83,27 @@ def value(read: Callable[[T], float | None]) -> Callable[[T], Iterable[Sample]]:
             yield (), number
 
     return samples
+
+
+def by_label(
+    read: Callable[[T], Mapping[Any, int | None]],
+) -> Callable[[T], Iterable[Sample]]:
+    """Make the samples of a metric with one label: a number for each of its values.
+
+    A member of an enumeration stands for its value; None is no sample.
+    """
+
+    def samples(facts: T) -> Iterable[Sample]:
+        for label, number in read(facts).items():
+            if number is not None:
+                yield (label.value if isinstance(label, enum.Enum) else label,), int(number)
+
+    return samples
+
+
+def one_for(read: Callable[[T], Iterable[str]]) -> Callable[[T], Iterable[Sample]]:
+    """Make the samples of a metric that is 1 for each of some names, and otherwise absent."""
+    return lambda facts: (((name,), 1) for name in read(facts))
 
 
 def each(

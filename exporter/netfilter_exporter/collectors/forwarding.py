@@ -6,7 +6,15 @@ import functools
 from collections.abc import Iterable
 from typing import Callable
 
-from netfilter_exporter.collectors.base import Collector, Metric, Sample, each, value
+from netfilter_exporter.collectors.base import (
+    Collector,
+    Metric,
+    Sample,
+    by_label,
+    each,
+    one_for,
+    value,
+)
 from netfilter_exporter.facts.bridges import bridge_netfilter, bypassing_bridges
 from netfilter_exporter.facts.forwarding import (
     closed_interfaces,
@@ -62,11 +70,11 @@ def _enabled(snapshot: Snapshot) -> Iterable[Sample]:
     return each(((f.value,), functools.partial(forwards, snapshot, f)) for f in Family)
 
 
-def _interfaces_disabled(snapshot: Snapshot) -> Iterable[Sample]:
+def _disabled(snapshot: Snapshot) -> Iterable[str]:
     # NetworkManager's shared mode leaves ip_forward at 0 and enables single interfaces.
     if forwards(snapshot, Family.IPV4) or forwarding.read_ipv4_switch(snapshot.paths):
-        for name in closed_interfaces(snapshot):
-            yield (name,), 1
+        return closed_interfaces(snapshot)
+    return ()
 
 
 def _policy_drop(snapshot: Snapshot) -> Iterable[Sample]:
@@ -78,21 +86,6 @@ def _policy_drop(snapshot: Snapshot) -> Iterable[Sample]:
 def _blocked(snapshot: Snapshot) -> Iterable[Sample]:
     for found in blocked_interfaces(snapshot):
         yield (found.backend.value, found.family.value, found.interface), 1
-
-
-def _bypassed(snapshot: Snapshot) -> Iterable[Sample]:
-    for family, count in bypassing_bridges(snapshot).items():
-        yield (family.value,), count
-
-
-def _bridge_netfilter(snapshot: Snapshot) -> Iterable[Sample]:
-    for family, enabled in bridge_netfilter(snapshot).items():
-        yield (family.value,), int(enabled)
-
-
-def _ignored_advertisements(snapshot: Snapshot) -> Iterable[Sample]:
-    for name in ignored_advertisements(snapshot):
-        yield (name,), 1
 
 
 COLLECTOR = Collector(
@@ -115,7 +108,7 @@ COLLECTOR = Collector(
             "1 for an IPv4 interface with forwarding disabled while ip_forward is 1 or another"
             " interface forwards. Absent otherwise, and for lo and bridge ports.",
             source="RTM_GETNETCONF",
-            samples=_interfaces_disabled,
+            samples=one_for(_disabled),
             labels=("interface",),
             bounded=True,
         ),
@@ -146,7 +139,7 @@ COLLECTOR = Collector(
             "Whether all bridges pass bridged packets to the rules of the family (1) or not (0)."
             " 0 if br_netfilter is not loaded.",
             source="/proc/sys/net/bridge/bridge-nf-call-iptables, bridge-nf-call-ip6tables",
-            samples=_bridge_netfilter,
+            samples=by_label(bridge_netfilter),
             of=(bridge_netfilter,),
             labels=("family",),
         ),
@@ -155,7 +148,7 @@ COLLECTOR = Collector(
             "Number of bridges with two or more ports whose bridged packets never reach the rules"
             " of the family.",
             source="as bridge_netfilter; /sys/class/net/BRIDGE/bridge",
-            samples=_bypassed,
+            samples=by_label(bypassing_bridges),
             labels=("family",),
         ),
         Metric(
@@ -164,7 +157,7 @@ COLLECTOR = Collector(
             " will expire, because the interface forwards and accept_ra is 1 instead of 2. Absent"
             " otherwise.",
             source="RTM_GETROUTE; /proc/sys/net/ipv6/conf/INTERFACE/accept_ra",
-            samples=_ignored_advertisements,
+            samples=one_for(ignored_advertisements),
             labels=("interface",),
             bounded=True,
         ),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
+from netfilter_exporter.collectors.base import Collector, Metric, Sample, by_label, value
 from netfilter_exporter.facts.capabilities import (
     capabilities,
     capabilities_blocked,
@@ -30,29 +30,13 @@ def _module_info(snapshot: Snapshot) -> Iterable[Sample]:
         yield (module.name, module.state.value, module.provided_by), 1
 
 
-def _module_usable(snapshot: Snapshot) -> Iterable[Sample]:
+def _usable(snapshot: Snapshot) -> Mapping[str, bool | None]:
     modules = kernel_modules(snapshot)
-    for name in modules.reported:
-        usable = modules.usable(name)
-        if usable is not None:
-            yield (name,), int(usable)
+    return {name: modules.usable(name) for name in modules.reported}
 
 
-def _module_references(snapshot: Snapshot) -> Iterable[Sample]:
-    for module in kernel_modules(snapshot).info.values():
-        if module.references is not None:
-            yield (module.name,), module.references
-
-
-def _capability(snapshot: Snapshot) -> Iterable[Sample]:
-    for name, possible in capabilities(snapshot).items():
-        if possible is not None:
-            yield (name,), int(possible)
-
-
-def _capability_blocked(snapshot: Snapshot) -> Iterable[Sample]:
-    for name, blocked in capabilities_blocked(snapshot).items():
-        yield (name,), int(blocked)
+def _references(snapshot: Snapshot) -> Mapping[str, int | None]:
+    return {name: module.references for name, module in kernel_modules(snapshot).info.items()}
 
 
 def _missing_modules(snapshot: Snapshot) -> Iterable[Sample]:
@@ -118,7 +102,7 @@ COLLECTOR = Collector(
             "Whether the code of a module is in the kernel now (1) or not (0): loaded, built in,"
             " or merged into a module that is loaded or built in. Absent if unknown.",
             source="as module_info",
-            samples=_module_usable,
+            samples=by_label(_usable),
             of=(kernel_modules,),
             labels=("module",),
         ),
@@ -126,7 +110,7 @@ COLLECTOR = Collector(
             "module_references",
             "Reference count of a loaded module. Does not show that anything is tracked.",
             source="/proc/modules",
-            samples=_module_references,
+            samples=by_label(_references),
             of=(kernel_modules,),
             labels=("module",),
             option=REFERENCES,
@@ -136,7 +120,7 @@ COLLECTOR = Collector(
             "Whether the kernel has the capability now or can load its modules on demand (1), or"
             " neither (0). Absent if unknown.",
             source="as module_info",
-            samples=_capability,
+            samples=by_label(capabilities),
             of=(capabilities,),
             labels=("capability",),
         ),
@@ -145,7 +129,7 @@ COLLECTOR = Collector(
             "1 if modprobe.d or the kernel command line blocks a module that the capability"
             " requires and that is not loaded yet, else 0.",
             source="/etc/modprobe.d and its like, /proc/cmdline",
-            samples=_capability_blocked,
+            samples=by_label(capabilities_blocked),
             of=(capabilities_blocked,),
             labels=("capability",),
         ),

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Callable
 
-from netfilter_exporter.collectors.base import Collector, Metric, Sample, value
+from netfilter_exporter.collectors.base import (
+    Collector,
+    Metric,
+    Sample,
+    by_label,
+    one_for,
+    value,
+)
 from netfilter_exporter.config.model import Role
 from netfilter_exporter.facts import expected
 from netfilter_exporter.facts.capabilities import capabilities_needed
@@ -89,11 +96,6 @@ def _tables(
     return samples
 
 
-def _overlapping(snapshot: Snapshot) -> Iterable[Sample]:
-    for family, overlapping in overlapping_backends(snapshot).items():
-        yield (family.value,), int(overlapping)
-
-
 def _translating_rules(snapshot: Snapshot) -> Iterable[Sample]:
     for backend, _, facts in readable(snapshot):
         found: Counter[tuple[str, ...]] = Counter()
@@ -150,16 +152,6 @@ def _split_zone(snapshot: Snapshot) -> Iterable[Sample]:
         yield (family.value, interface), 1
 
 
-def _unassigned_helpers(snapshot: Snapshot) -> Iterable[Sample]:
-    for helper in unassigned_helpers(snapshot):
-        yield (helper,), 1
-
-
-def _matchable_sources(snapshot: Snapshot) -> Iterable[Sample]:
-    for family, count in unmatched(snapshot).sources:
-        yield (family.value,), count
-
-
 def _notrack_rules(snapshot: Snapshot) -> Iterable[Sample]:
     for backend, families, facts in readable(snapshot):
         for family in families:
@@ -205,16 +197,8 @@ def _expected(snapshot: Snapshot) -> Iterable[Sample]:
             yield (family.value,), int(role is Role.REQUIRED)
 
 
-def _ipvs(snapshot: Snapshot) -> Iterable[Sample]:
-    for family in Family:
-        if family in ipvs_nat(snapshot):
-            yield (family.value,), 1
-
-
-def _stateless(snapshot: Snapshot) -> Iterable[Sample]:
-    for family in Family:
-        if family in stateless_nat(snapshot):
-            yield (family.value,), 1
+def _in_order(families: Collection[Family]) -> list[str]:
+    return [family.value for family in Family if family in families]
 
 
 def _expected_present(snapshot: Snapshot) -> Iterable[Sample]:
@@ -222,17 +206,6 @@ def _expected_present(snapshot: Snapshot) -> Iterable[Sample]:
         if is_there is not None:
             yield (kind, name), int(is_there)
     raise_worst(expected.unread(snapshot))
-
-
-def _capability_needed(snapshot: Snapshot) -> Iterable[Sample]:
-    for name, needed in capabilities_needed(snapshot).items():
-        if needed is not None:
-            yield (name,), int(needed)
-
-
-def _other_engines(snapshot: Snapshot) -> Iterable[Sample]:
-    for engine, used in other_engines(snapshot).items():
-        yield (engine,), int(used)
 
 
 COLLECTOR = Collector(
@@ -321,7 +294,7 @@ COLLECTOR = Collector(
             "Whether a packet may match translating rules of both nftables and iptables-legacy at"
             " the same hook (1) or not (0). Absent if a ruleset could not be read.",
             source=_RULES,
-            samples=_overlapping,
+            samples=by_label(overlapping_backends),
             labels=("family",),
         ),
         Metric(
@@ -452,7 +425,7 @@ COLLECTOR = Collector(
             " that no rule assigns to connections. Only on hosts with translating rules. Absent"
             " otherwise.",
             source=f"/proc/modules; {_RULES}; NFT_MSG_GETOBJ",
-            samples=_unassigned_helpers,
+            samples=one_for(unassigned_helpers),
             of=(unassigned_helpers,),
             labels=("helper",),
         ),
@@ -462,7 +435,7 @@ COLLECTOR = Collector(
             " may match. A dynamic set (one that packets or timeouts change) counts as not empty."
             " Absent if there are no such rules, and if a ruleset could not be read.",
             source=f"{_RULES}; NFT_MSG_GETSETELEM",
-            samples=_matchable_sources,
+            samples=by_label(lambda s: dict(unmatched(s).sources)),
             of=(unmatched,),
             labels=("family",),
         ),
@@ -471,7 +444,7 @@ COLLECTOR = Collector(
             "Whether an engine that translates without rules is in use (1) or not (0): tc,"
             " openvswitch, ebpf. Its translations are out of scope. Absent if unknown.",
             source="/proc/modules; if_nameindex(3)",
-            samples=_other_engines,
+            samples=by_label(other_engines),
             of=(other_engines,),
             labels=("engine",),
         ),
@@ -487,7 +460,7 @@ COLLECTOR = Collector(
             "nat_ipvs",
             "1 for a family in which IPVS does NAT, which requires no rule. Absent otherwise.",
             source="/proc/net/ip_vs",
-            samples=_ipvs,
+            samples=one_for(lambda s: _in_order(ipvs_nat(s))),
             labels=("family",),
         ),
         Metric(
@@ -497,7 +470,7 @@ COLLECTOR = Collector(
             " NAT requires no translating rule, and its connections are not judged. Absent"
             " otherwise.",
             source=_RULES,
-            samples=_stateless,
+            samples=one_for(lambda s: _in_order(stateless_nat(s))),
             of=(stateless_nat,),
             labels=("family",),
         ),
@@ -528,7 +501,7 @@ COLLECTOR = Collector(
             "Whether a translating rule, or the configured role, requires the capability (1) or"
             " not (0).",
             source=f"{_RULES}; --config.file: nat",
-            samples=_capability_needed,
+            samples=by_label(capabilities_needed),
             of=(capabilities_needed,),
             labels=("capability",),
         ),
