@@ -20,7 +20,7 @@ STATES = {
     "nat-iptables-nft": ({}, "healthy"),
     "nat-nft": ({}, "healthy"),
     "nat-vmap": ({}, "healthy"),
-    "nat-set-empty": ({"NatRuleUnmatchable": "warning"}, "masquerade matches an emptied set"),
+    "nat-set-empty": ({}, "an emptied set, and no network was recorded that misses it"),
     "helper-unassigned": ({"NatHelperUnassigned": "info"}, "a ct helper that no rule refers to"),
     "both-backends": ({"NatBackendsMixed": "warning"}, "rules in nftables and in legacy tables"),
     "forward-off": ({}, "rules do not make a host a router: only the role or history tells"),

@@ -87,6 +87,18 @@ def test_a_set_that_is_emptied(router):
     assert (router.source(), reasons(router), checked(router)) == (WAN, {}, {})
 
 
+def test_the_last_network_that_goes(router):
+    """The last container stops: systemd-networkd empties its set, and nothing is behind."""
+    load(router, nat("ip saddr @clients masquerade", also=SET))
+    assert (router.source(), checked(router)) == (WAN, {})
+    router.router.run("nft", "flush", "set", "ip", "nat", "clients")
+    assert checked(router) == {"NatRuleUnmatchable": "warning"}
+    router.router.run("ip", "link", "del", "lan0")
+    assert (fresh(router), checked(router)) == ({}, {})
+    required = checked(router, "network_namespace: any\nnat: {ipv4: required, ipv6: none}")
+    assert required == {"NatRuleUnmatchable": "warning"}
+
+
 @pytest.mark.parametrize(
     ("also", "rule", "empty"),
     [
@@ -110,7 +122,7 @@ def test_a_family_that_was_prepared_and_not_filled(router):
     """IPv6 routed natively beside IPv4's NAT, as systemd-networkd leaves it: a role decides."""
     empty = nat("ip6 saddr @s masquerade", also="set s { type ipv6_addr; flags interval; }")
     load(router, nat('oifname "wan0" masquerade') + empty.replace("table ip nat", "table ip6 nat"))
-    assert (reasons(router), checked(router)) == ({"empty_set": 1}, {})
+    assert (reasons(router), checked(router)) == ({}, {})  # no IPv6 network leads anywhere
     required = "network_namespace: any\nnat: {ipv4: required, ipv6: required}"
     assert checked(router, required)["NatRuleUnmatchable"] == "warning"
 

@@ -376,7 +376,9 @@ COLLECTOR = Collector(
             " 127.0.0.0/8 and the kernel drops them), untracked (notrack rules exempt all that"
             " arrives and that the rule may match), no_listener (the rule sends TCP or UDP to a"
             " port of this host where nothing listens and something did within the last day,"
-            " since the exporter started). Covers the first 256 rules of each table.",
+            " since the exporter started). Unless NAT is required, source NAT with an empty set"
+            " counts only if a private network behind this host leads to the internet. Covers the"
+            " first 256 rules of each table.",
             source=f"{_RULES}; NFT_MSG_GETSETELEM; IPSET_CMD_LIST; RTM_GETROUTE; /proc/net/tcp,"
             " udp",
             samples=_unmatchable,
@@ -433,8 +435,10 @@ COLLECTOR = Collector(
             "nat_matchable_source_rules",
             "Number of rules that translate the source of outgoing packets and that some packet"
             " may match. A dynamic set (one that packets or timeouts change) counts as not empty."
-            " Absent if there are no such rules, and if a ruleset could not be read.",
-            source=f"{_RULES}; NFT_MSG_GETSETELEM",
+            " Absent if there are no such rules, and if a ruleset could not be read. Unless NAT is"
+            " required, absent in place of 0 if all sets are empty and no private network behind"
+            " this host leads to the internet.",
+            source=f"{_RULES}; NFT_MSG_GETSETELEM; RTM_GETROUTE; RTM_GETADDR; --config.file: nat",
             samples=by_label(lambda s: dict(unmatched(s).sources)),
             of=(unmatched,),
             labels=("family",),

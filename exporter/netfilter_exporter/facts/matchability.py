@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from netfilter_exporter.facts.egress import egresses, uplinks
+from netfilter_exporter.config.model import Role
+from netfilter_exporter.facts.egress import egresses, uplinks, ways_out, ways_to_neighbors
 from netfilter_exporter.facts.ownership import ownership
 from netfilter_exporter.facts.rulesets import Ruleset, rulesets
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
@@ -15,7 +16,7 @@ from netfilter_exporter.facts.world import AtEgress, World
 from netfilter_exporter.kernel.errors import ReadError
 from netfilter_exporter.rules import matchability
 from netfilter_exporter.rules.families import Backend, Family
-from netfilter_exporter.rules.matchability import Unmatchable
+from netfilter_exporter.rules.matchability import Reason, Unmatchable
 
 
 class Unmatched(NamedTuple):
@@ -24,7 +25,8 @@ class Unmatched(NamedTuple):
     rules: tuple[tuple[Backend, Unmatchable], ...] = ()
     #: Addresses that rules translate to and that no host has: backend, table, family and number.
     addresses: tuple[tuple[Backend, str, Family, int], ...] = ()
-    #: Source-translating rules that packets may match, of families that have such rules.
+    #: Source-translating rules that packets may match, of families that have such rules. Where no
+    #: packet matches any, only families in which one is missed.
     sources: tuple[tuple[Family, int], ...] = ()
     #: Interfaces by which packets leave for the internet, and whether none of those rules can
     #: match there; of families where such a rule can match anything.
@@ -72,9 +74,41 @@ def _judge(snapshot: Snapshot) -> Unmatched:
             for rule in matchability.judge(conditions, world)
         ]
         missing = tuple(dict.fromkeys(_missing(snapshot)))
-        sources = _sources(rulesets(snapshot), (rule for _, rule in found))
+        counts = _sources(rulesets(snapshot), (rule for _, rule in found))
+        idle = _idle(snapshot, found)
+        sources = tuple(each for each in counts if each[1] or each[0] not in idle)
         ways = _egresses(snapshot, world, dict(sources))
-    return Unmatched(tuple(found), missing, sources, ways)
+    missed = (each for each in found if not _is_idle(each[1], idle))
+    return Unmatched(tuple(missed), missing, sources, ways)
+
+
+def _idle(snapshot: Snapshot, found: Iterable[tuple[Backend, Unmatchable]]) -> frozenset[Family]:
+    """Return the families in which nobody needs source NAT whose sets are empty."""
+    empty = {f for _, each in found if _is_empty_source(each) for f in each.rule.families}
+    return frozenset(family for family in empty if not _is_missed(snapshot, family))
+
+
+def _is_idle(found: Unmatchable, families: Collection[Family]) -> bool:
+    return _is_empty_source(found) and all(family in families for family in found.rule.families)
+
+
+def _is_empty_source(found: Unmatchable) -> bool:
+    return found.rule.is_source and found.cause.reason is Reason.EMPTY_SET
+
+
+def _is_missed(snapshot: Snapshot, family: Family) -> bool:
+    """Return whether what rules with empty sets translated, or may translate, is missed.
+
+    Programs prepare such rules and leave them: systemd-networkd 249 to 255 on each host. Where no
+    private network is behind this host, or no longer is, nobody needs them.
+    """
+    if snapshot.host.config.nat.role(family) is Role.REQUIRED:
+        return True
+    try:
+        ways = (*ways_out(snapshot, (family,)), *ways_to_neighbors(snapshot, (family,)))
+    except ReadError:
+        return True
+    return bool(ways)
 
 
 def _egresses(
