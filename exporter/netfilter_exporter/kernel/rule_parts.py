@@ -149,10 +149,10 @@ def with_names(rule: Rule) -> Callable[[tuple[str, ...], tuple[str, ...], str], 
 
     By position, which takes a fifth of `_replace`: each jump of a large ruleset is a rule.
     """
-    targets, maps, comment = map(Rule._fields.index, ("targets", "maps", "comment"))
-    first, between, last = rule[:targets], rule[maps + 1 : comment], rule[comment + 1 :]
+    first, after = map(Rule._fields.index, ("targets", "comment"))  # the maps are in between
+    before, behind = rule[:first], rule[after + 1 :]
     make = functools.partial(tuple.__new__, Rule)  # what `_make` does, without a call of Python
-    return lambda targets, maps, comment: make((*first, targets, maps, *between, comment, *last))
+    return lambda targets, maps, comment: make((*before, targets, maps, comment, *behind))
 
 
 @functools.lru_cache(maxsize=1024)

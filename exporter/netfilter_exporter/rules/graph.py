@@ -98,9 +98,10 @@ class Graph:
                     continue
                 all_ = before | new
                 reached[name] = one_of.setdefault(all_, all_)
-                if name not in self.summaries:
-                    self.summaries[name] = self._summarize(name)
-                for target, passing in self.summaries[name].edges:
+                summary = self.summaries.get(name)
+                if summary is None:
+                    summary = self.summaries[name] = self._summarize(name)
+                for target, passing in summary.edges:
                     through = reach.passed(new, passing)
                     if through:
                         coming[target] = coming.get(target, 0) | through
@@ -224,11 +225,15 @@ class Graph:
         summary = self._of_list.get(id(rules))
         if summary is not None:
             return summary
-        same = array.array("Q", map(id, rules)).tobytes()  # a third of a tuple's memory
-        summary = self._of_rules.get(same)
-        if summary is not None:
-            return summary
-        in_question = duplicates.is_in_question(rules, self.termination)
+        same, in_question = b"", False
+        if any(
+            map(is_of_interest, rules)
+        ):  # one of jumps alone is like no other: they lead elsewhere
+            same = array.array("Q", map(id, rules)).tobytes()  # a third of a tuple's memory
+            summary = self._of_rules.get(same)
+            if summary is not None:
+                return summary
+            in_question = duplicates.is_in_question(rules, self.termination)
         covers = self._covers.of_chain(name)
         if covers.hidden or covers.exemptions or covers.undecided:
             self.covers[name] = covers
@@ -238,7 +243,7 @@ class Graph:
             )
             return self._summarize_rules(rules, harmless, covers.hidden)
         summary = self._summarize_rules(rules)
-        if summary.hits:  # one of jumps alone is like no other: they lead elsewhere
+        if same:
             self._of_rules[same] = self._of_list[id(rules)] = summary
         return summary
 
@@ -260,12 +265,13 @@ class Graph:
             reached = (live or number in harmless) and number not in covered
             passing = reach.ways_of(rule, live=reached)
             if rule.targets or rule.maps:
-                leads = [(target, passing) for target in rule.targets]
+                before = len(edges)
+                for target in rule.targets:
+                    edges.append((target, passing))  # noqa: PERF401 - most have one: half the time
                 if rule.maps:
-                    leads += self._edges_of_maps(rule, passing)
-                edges += leads
+                    edges += self._edges_of_maps(rule, passing)
                 if rule.interfaces:
-                    needing += [(rule, passes, target) for target, passes in leads]
+                    needing += [(rule, passes, target) for target, passes in edges[before:]]
             if is_of_interest(rule):
                 hits.append(RuleHit(rule, passing))
                 if rule.interfaces and rule.action:

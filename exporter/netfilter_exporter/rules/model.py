@@ -51,6 +51,7 @@ class Rule(NamedTuple):
     verdict: Verdict | None = None
     targets: tuple[str, ...] = ()  #: the chain of a jump or goto
     maps: tuple[str, ...] = ()  #: verdict maps it looks into, by name
+    comment: str = ""  #: of an unconditional rule
     action: Action | None = None
     families: frozenset[Family] = BOTH  #: fewer where it says ``meta nfproto``
     #: names, or INDEX and a number, that must be there for it to match anything
@@ -65,7 +66,6 @@ class Rule(NamedTuple):
     extension: bool = False  #: its action is an xt target, also where nftables carries it
     #: It translates, and has a counter of nothing but the packets that it translates.
     counted: bool = False
-    comment: str = ""  #: of an unconditional rule
     form: Form = NO_FORM  #: how its detail is decoded
 
 

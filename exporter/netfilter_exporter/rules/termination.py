@@ -16,6 +16,7 @@ class Termination:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._ends: dict[str, bool] = {}
+        self._of_list: dict[int, bool] = {}  #: by the identity of the rules: many chains share them
 
     def go_on(self, before: Termination, unchanged: Collection[str]) -> None:
         """Take over what is known of chains that are unchanged, with all that they lead to."""
@@ -35,13 +36,18 @@ class Termination:
 
     def ends(self, chain: str) -> bool:
         """Return whether no packet that comes to a user chain comes back to its caller."""
-        if chain not in self._ends:
-            self._ends[chain] = False  # while it is asked: the kernel allows no circle of jumps
-            self._ends[chain] = self._find_end(chain)
-        return self._ends[chain]
+        known = self._ends.get(chain)
+        if known is None:
+            rules = self._table.rules(chain)
+            known = self._of_list.get(id(rules))
+            if known is None:
+                self._ends[chain] = False  # while it is asked: the kernel allows no circle of jumps
+                known = self._of_list[id(rules)] = self._find_end(rules)
+            self._ends[chain] = known
+        return known
 
-    def _find_end(self, chain: str) -> bool:
-        for rule in self._table.rules(chain):
+    def _find_end(self, rules: Sequence[Rule]) -> bool:
+        for rule in rules:
             if rule.verdict is Verdict.RETURN or rule.maps:
                 return False
             # What is sent on returns to the caller from there.
@@ -52,4 +58,4 @@ class Termination:
         return False
 
     def _all_end(self, chains: Sequence[str]) -> bool:
-        return bool(chains) and all(self.ends(chain) for chain in chains)
+        return bool(chains) and all(map(self.ends, chains))

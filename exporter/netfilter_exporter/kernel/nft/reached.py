@@ -71,16 +71,18 @@ def read_reached(
             gate()
         name = pending.pop()
         found = reader.read(table, {name: bases[name]} if name in bases else {}, name)
-        if found.chains.keys() - {name}:  # this kernel has no filter
+        chain = found.chains.get(name)
+        if len(found.chains) > (chain is not None):  # this kernel has no filter
             whole = reader.read(table, bases)
             maps.follow(whole.uses)
             return whole
-        reached.chains.update(found.chains)
+        if chain is None:
+            continue
+        reached.chains[name] = chain
         reached.uses.extend(found.uses)
-        targets = maps.follow(found.uses) if found.uses else []
-        for rule in found.chains[name].rules if name in found.chains else ():
-            targets += rule.targets
-        new = [target for target in dict.fromkeys(targets) if target not in known]
-        known.update(new)
-        pending += new
+        leads = [rule.targets for rule in chain.rules if rule.targets]
+        for target in itertools.chain(maps.follow(found.uses), *leads):
+            if target not in known:
+                known.add(target)
+                pending.append(target)
     return reached
