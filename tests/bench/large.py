@@ -158,7 +158,9 @@ def _reloads(version: scale.Version) -> Iterable[Compared]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("against", type=Path, help="exporter/ of another checkout")
-    parser.add_argument("--readme", action="store_true", help="write it into README.md here")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--readme", action="store_true", help="write it into README.md here")
+    kinds.add_argument("--readings", action="store_true", help="only what readings take")
     chosen = parser.parse_args(argv)
     listening = scale.Version(scale.OWN, (f"--nft.listen-max-rules={10**6}",))
     other = scale.Version(chosen.against)
@@ -166,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     lines = [("what", "this version", "the other", "target", ""), ("---",) * 5]
     for head in lines:
         scale.say(*head)
-    for compared in rows(versions):
+    for compared in _changes(versions) if chosen.readings else rows(versions):
         lines.append(compared.cells())
         scale.say(*lines[-1])
     if chosen.readme:
