@@ -91,7 +91,6 @@ FILL = Limits(warning=0.8, critical=0.95)
 #: Alerts fire above these, and a panel turns red from them on: the next packet is the alert.
 DROPS_5M = Limits(critical=10)
 EVICTED_10M = Limits(warning=0)
-INSERT_FAILED = Limits(warning=0.1)
 PORTS = Limits(warning=0.05, critical=1)
 INVALID = Limits(warning=10)
 TRAFFIC_DROPPED = Limits(warning=0.9)

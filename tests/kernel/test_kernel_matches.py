@@ -15,12 +15,12 @@ from netfilter_exporter.rules.match import (
     Field,
     InSet,
     Opaque,
-    covers_all,
     named,
     narrowed,
     ranged,
 )
 from support import inside
+from support.rules import covers_all
 
 
 def addresses(first, last):
@@ -145,7 +145,7 @@ def details(backend):
     finally:
         snapshot.close()
     return [
-        (frozenset(narrowed(detail.matches)), detail.nat, detail.queue)
+        (frozenset(narrowed(detail.matches)), detail.nat, detail.form.queue)
         for table in tables
         for name in table.chains
         if name.lower().startswith("post")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from netfilter_exporter.rules.detail import NO_FORM, Form, MatchReader, NatReader, NatTarget
 from netfilter_exporter.rules.families import IPV4, Backend, Family, Hook
-from netfilter_exporter.rules.match import Field, Match
+from netfilter_exporter.rules.match import Field, Match, covers, narrowed
 from netfilter_exporter.rules.model import Action, Chain, Rule, Table, Verdict
 
 MASQUERADE = Rule(action=Action.MASQUERADE, conditional=True)
@@ -17,6 +17,12 @@ HOOKS = {
     "out": Hook.OUTPUT,
     "post": Hook.POSTROUTING,
 }
+
+
+def covers_all(outer: Sequence[Match], inner: Sequence[Match]) -> bool:
+    """Return whether a rule with the matches `outer` provably matches all that `inner` match."""
+    inner = narrowed(inner)
+    return all(any(covers(wide, narrow) for narrow in inner) for wide in outer)
 
 
 def plain(rule: Rule) -> Rule:

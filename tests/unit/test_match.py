@@ -15,7 +15,6 @@ from netfilter_exporter.rules.match import (
     Range,
     contains,
     covers,
-    covers_all,
     excludes,
     interface_names,
     intersection,
@@ -25,6 +24,7 @@ from netfilter_exporter.rules.match import (
     narrowed,
     ranged,
 )
+from support.rules import covers_all
 
 #: One byte, so that every number can be tried.
 BYTE = Field.PROTOCOL

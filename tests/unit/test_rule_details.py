@@ -16,14 +16,14 @@ from netfilter_exporter.rules.match import (
     InIpset,
     InSet,
     Opaque,
-    covers_all,
     interface_names,
     ranged,
 )
 from support import nft, xt
+from support.rules import covers_all
 
 NETWORK, TRANSPORT = 1, 2
-LTE, GTE = 3, 5
+GTE = 5
 
 
 def nft_detail(*expressions, **parts):
@@ -180,11 +180,11 @@ def test_the_target_of_nftables(expressions, expected):
 def test_queues():
     """In both backends, with the bypass that lets packets go on where nobody listens."""
     numbers = nft.pack(1, b"\0\3"), nft.pack(2, b"\0\2"), nft.pack(3, b"\0\1")
-    assert nft_detail(nft.expression("queue", *numbers)).queue == Queue(3, 4, bypass=True)
+    assert nft_detail(nft.expression("queue", *numbers)).form.queue == Queue(3, 4, bypass=True)
     info = struct.pack("=4H", 7, 1, 0, 0)
     expected = Queue(7, 7, bypass=False)
-    assert nft_detail(nft.xt_target("NFQUEUE", info)).queue == expected
-    assert xt_detail(xt.Rule(info, xt="NFQUEUE")).queue == expected
+    assert nft_detail(nft.xt_target("NFQUEUE", info)).form.queue == expected
+    assert xt_detail(xt.Rule(info, xt="NFQUEUE")).form.queue == expected
 
 
 def test_bytes_that_are_just_compared():
@@ -199,11 +199,11 @@ def test_bytes_that_are_just_compared():
 def test_what_a_rule_writes():
     """A later rule sees another mark; behind what is unknown, anything may be another."""
     written = nft.expression("meta", nft.number(2, 3), nft.number(3, 1))
-    assert nft_detail(written).writes == {Field.MARK}
-    assert nft_detail(nft.xt_target("MARK")).writes == {Field.MARK}
-    assert nft_detail(nft.xt_target("TOMORROW")).writes is None
-    assert nft_detail(nft.expression("dynset")).writes is None
-    assert nft_detail(SADDR, nft.cmp(TEN), nft.immediate(nft.ACCEPT)).writes == frozenset()
+    assert nft_detail(written).form.writes == {Field.MARK}
+    assert nft_detail(nft.xt_target("MARK")).form.writes == {Field.MARK}
+    assert nft_detail(nft.xt_target("TOMORROW")).form.writes is None
+    assert nft_detail(nft.expression("dynset")).form.writes is None
+    assert nft_detail(SADDR, nft.cmp(TEN), nft.immediate(nft.ACCEPT)).form.writes == frozenset()
 
 
 TCP = ("tcp", struct.pack("=4H4B", 0, 65535, 80, 90, 0, 0, 0, 0))

@@ -92,15 +92,5 @@ class RuleDetail:
         found = reader.read(*reader.constants, *self._parts(reader.slots))
         return None if found == NatTarget(found.family) else found
 
-    @property
-    def queue(self) -> Queue | None:
-        """The queues of a rule that hands packets to a program."""
-        return self.form.queue
-
-    @property
-    def writes(self) -> frozenset[Field] | None:
-        """Fields that the rule changes, so that a later rule sees another value; None: any."""
-        return self.form.writes
-
     def _parts(self, slots: tuple[Slot, ...]) -> list[bytes]:
         return [self.values[start:end] for start, end in slots]

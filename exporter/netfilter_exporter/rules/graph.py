@@ -157,7 +157,6 @@ class Graph:
                     chain,
                     position,
                     rule,
-                    here.position if here and not here.table and here.chain == chain else None,
                     self.table.families,
                     here or find_shadowing_rule(base, chain, self._jumps, self._hider_of_jump),
                 )
@@ -168,9 +167,8 @@ class Graph:
             rules = self.table.rules(chain) if chain in reached else ()
             for number, place in found.exemptions.items() if rules else ():
                 rule, position = rules[number], number + 1
-                here = place.position if not place.table and place.chain == chain else None
                 families = self.table.families & rule.families
-                yield Shadow(self.table.name, chain, position, rule, here, families, place)
+                yield Shadow(self.table.name, chain, position, rule, families, place)
 
     def undecided(self, reached: Reached) -> Iterator[frozenset[Family]]:
         """Yield the families that come to each translating rule that may be covered, or not."""

@@ -185,7 +185,7 @@ def covers(outer: Match, inner: Match) -> bool:
     """Return whether it is proven that `outer` accepts every packet that `inner` accepts.
 
     Both see the packet in the same state: nothing between them may write the field
-    (`RuleDetail.writes`), nor add to a set.
+    (`Form.writes`), nor add to a set.
     """
     if isinstance(outer, Range):
         return _range_covers(outer, inner)
@@ -235,12 +235,6 @@ def narrowed(matches: Iterable[Match]) -> list[Match]:
         else:
             ranges[match.field] = match
     return [*ranges.values(), *others]
-
-
-def covers_all(outer: Sequence[Match], inner: Sequence[Match]) -> bool:
-    """Return whether a rule with the matches `outer` provably matches all that `inner` match."""
-    inner = narrowed(inner)
-    return all(any(covers(wide, narrow) for narrow in inner) for wide in outer)
 
 
 def excludes(one: Sequence[Match], other: Sequence[Match]) -> bool:

@@ -29,10 +29,15 @@ class Shadow(NamedTuple):
     chain: str
     position: int
     rule: Rule
-    hidden_by: int | None  #: position in the same chain; None: nothing leads to the chain any more
     families: frozenset[Family]  #: of the table
     #: in `chain`, or in the chain whose jump is no longer reached
     shadowing_rule: ShadowingRule | None
+
+    @property
+    def hidden_by(self) -> int | None:
+        """The position of the shadowing rule, where that is in the same chain."""
+        by = self.shadowing_rule
+        return by.position if by and not by.table and by.chain == self.chain else None
 
 
 def find_shadowing_rule(
