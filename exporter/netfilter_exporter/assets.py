@@ -6,18 +6,16 @@ a selector for every series, labels of its targets, thresholds, and where runboo
 
 from __future__ import annotations
 
-import argparse
 import json
-import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import yaml
 
-from netfilter_exporter import __version__, mixin, scrape_interval, target_labels
+from netfilter_exporter import __version__, asset_flags, mixin, scrape_interval, target_labels
 
 RULES = "alerts/netfilter.rules.yml"
 MANIFEST = "alerts/prometheus-operator/netfilter.prometheusrule.yml"
@@ -29,8 +27,6 @@ _INTERNAL = re.compile(r"^alerts/tests/|^grafana/.*\.py$|__pycache__")
 #: Series that do not begin with our prefix and that the rules read.
 _FOREIGN = frozenset({"up", "process_start_time_seconds"})
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|#[^\n]*|([a-zA-Z_:][a-zA-Z0-9_:]*)(\s*\{)?')
-_MATCHER = r'\s*[a-zA-Z_]\w*\s*(?:=~|!~|!=|=)\s*"(?:[^"\\\n]|\\.)*"\s*'
-_SELECTOR = re.compile(rf"{_MATCHER}(?:,{_MATCHER})*")
 #: A number, and the comment behind it in the rules that gives it a name.
 _THRESHOLD = re.compile(r"(\d+(?:\.\d+)?)(\)?[ \t]*# threshold (\w+))")
 
@@ -274,7 +270,7 @@ def main(argv: Sequence[str]) -> int:
     """Write the files, and return the exit code."""
     found = files()
     known = thresholds(load_rules(found[RULES]))
-    parser = _parser(known)
+    parser = asset_flags.parser(known, _labels_of_rules())
     arguments = parser.parse_args(argv)
     wanted = dict(arguments.thresholds)
     if unknown := sorted(wanted.keys() - known.keys()):
@@ -311,107 +307,7 @@ def _out_of_order(numbers: Mapping[str, float]) -> str:
     return ""
 
 
-def _parser(known: Mapping[str, float]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="netfilter_exporter assets",
-        description="Write the alert rules, runbooks and dashboards below DIR.",
-        epilog="Thresholds and their defaults:\n" + "\n".join(_lines(known)),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("directory", metavar="DIR", help="folder to write below")
-    parser.add_argument(
-        "--selector",
-        type=_selector,
-        metavar="MATCHERS",
-        help='label matchers for every series, such as \'cluster="a",job="netfilter"\'',
-    )
-    parser.add_argument(
-        "--label",
-        dest="labels",
-        type=_label,
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="label that distinguishes targets besides job and instance, such as cluster; may be"
-        " repeated",
-    )
-    parser.add_argument(
-        "--scrape-interval",
-        type=_interval,
-        default=scrape_interval.USUAL,
-        metavar="TIME",
-        help="time between two scrapes, such as 2m: above a minute, windows grow with it; at most"
-        " 5m",
-    )
-    parser.add_argument(
-        "--runbook-url",
-        type=_url,
-        metavar="URL",
-        help="where the runbooks are; {alert} stands for the alert's name, else /NAME.md is added",
-    )
-    parser.add_argument(
-        "--dashboard-url",
-        type=_url,
-        metavar="URL",
-        help="where Grafana is; /d/netfilter-host and the host of the alert are added",
-    )
-    parser.add_argument(
-        "--threshold",
-        dest="thresholds",
-        type=_setting,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="another threshold; may be repeated",
-    )
-    return parser
-
-
-def _lines(known: Mapping[str, float]) -> Iterable[str]:
-    return (f"  {name}={value:g}" for name, value in known.items())
-
-
-def _selector(text: str) -> str:
-    if not _SELECTOR.fullmatch(text):
-        raise argparse.ArgumentTypeError(f'{text!r} is not of the form name="value",...')
-    return text.strip()
-
-
-def _label(text: str) -> str:
-    if not re.fullmatch(r"[a-zA-Z_]\w*", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a label")
-    if text in _labels_of_rules():
-        raise argparse.ArgumentTypeError(f"the rules already use the label {text!r}")
-    return text
-
-
 def _labels_of_rules() -> frozenset[str]:
     """Return the labels that the rules reduce series to, or set."""
     lists = re.findall(r"\b(?:by|on)\s*\(([^()]*)\)", files()[RULES].decode())
     return frozenset(re.findall(r"\w+", " ".join(lists))) | {"alertname", "severity"}
-
-
-def _interval(text: str) -> int:
-    match = re.fullmatch(r"(\d{1,4})(s|m)", text, re.ASCII)
-    seconds = int(match[1]) * (60 if match[2] == "m" else 1) if match else 0
-    if not 0 < seconds <= scrape_interval.LONGEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 30s or 2m, up to 5m")
-    return seconds
-
-
-def _url(text: str) -> str:
-    if not re.match(r"(https?|file)://[^\s]+$", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an address such as https://HOST/PATH")
-    return text
-
-
-def _setting(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=NUMBER")
-    return name, number

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from netfilter_exporter import assets, collectors, flags
+from netfilter_exporter import asset_flags, collectors, flags
 from netfilter_exporter.check import command
 
 PATH = Path(__file__).parents[2] / "exporter/deploy/man/netfilter_exporter.1"
@@ -28,7 +28,7 @@ def _sections() -> Iterator[str]:
         if group._group_actions:
             yield f".SS {_capital(group.title or '')}\n"
             yield from map(_option, group._group_actions)
-    for name, parser in ("CHECK", command._parser()), ("ASSETS", assets._parser({})):
+    for name, parser in ("CHECK", command._parser()), ("ASSETS", asset_flags.parser({}, ())):
         yield f".SH OPTIONS OF {name}\n"
         options = [action for action in parser._actions if action.option_strings]
         yield from map(_option, options)

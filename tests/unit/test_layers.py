@@ -34,6 +34,7 @@ LAYERS = (
     {"flags"},
     {"daemon"},
     {"target_labels", "scrape_interval", "mixin"},
+    {"asset_flags"},
     {"cli", "assets"},
     {"__main__"},
 )
