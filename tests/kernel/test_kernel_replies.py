@@ -75,8 +75,48 @@ def test_rules_that_drop_what_follows(gateway):
 
 
 def test_an_uplink_that_does_not_forward(gateway):
-    """Replies arrive there, and are for others."""
+    """Replies arrive there, and are for others; of UDP nothing shows it but the setting."""
+    gateway.gateway.sh(f"ip route add default via {SERVER}")
     gateway.gateway.sh("sysctl -q net.ipv4.conf.wan0.forwarding=0")
-    code, found, _ = gateway.check(TIMES)
-    assert code
-    assert found == {"NatUnanswered": "warning"}
+    for check in gateway.check, gateway.check_datagrams:
+        code, found, verdict = check(TIMES)
+        assert (code, found) == (1, {"NatUnanswered": "warning"})
+        assert "replies that arrive at wan0 do not get to lan0" in verdict
+    assert not gateway.answers()
+
+
+STRICT = "sysctl -q net.ipv4.conf.wan0.rp_filter=1 net.ipv4.conf.lan0.rp_filter=1"
+#: Changes of routes, and whether replies come back.
+ROUTES = {
+    "what arrives at the uplink has the uplink's routes": (
+        "ip rule add iif wan0 lookup 100",
+        False,
+    ),
+    "and the network's": (
+        "ip route add 10.77.0.0/24 dev lan0 table 100; ip rule add iif wan0 lookup 100",
+        True,
+    ),
+    "what arrives at the uplink for the network is refused": (
+        "ip rule add iif wan0 to 10.77.0.0/24 prohibit",
+        False,
+    ),
+    "a way of its own, and strict": (
+        f"ip route replace default via 10.77.0.2; ip rule add iif lan0 lookup 100; {STRICT}",
+        True,
+    ),
+    "another uplink": ("ip rule add iif wan9 lookup 100", True),
+}
+
+
+@pytest.mark.parametrize(("commands", "comes_back"), ROUTES.values(), ids=ROUTES)
+def test_routes_of_replies(gateway, commands, comes_back):
+    """A reply of UDP is tracked before its route is looked up."""
+    default = f"ip route add default via {SERVER}"
+    gateway.gateway.sh(f"{default}; {default} table 100; {commands}")
+    assert gateway.answers() == comes_back
+    code, found, verdict = gateway.check_datagrams(TIMES)
+    if comes_back:
+        assert (code, found, verdict) == WORKS
+    else:
+        assert (code, found) == (1, {"NatUnanswered": "warning"})
+        assert "works" not in verdict

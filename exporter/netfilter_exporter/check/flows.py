@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from netfilter_exporter.check import commands, shell
 from netfilter_exporter.check.context import FAMILY, Context
@@ -12,9 +12,12 @@ from netfilter_exporter.check.flow_watch import LOST_SHARE, NewFlows
 from netfilter_exporter.check.proof import LOST_BIRTHS
 from netfilter_exporter.check.table import NOT_MEASURED
 from netfilter_exporter.facts.conntrack import conntrack_present
+from netfilter_exporter.facts.egress import Lost, lost_replies
 from netfilter_exporter.facts.flows import ports_in_use
 from netfilter_exporter.facts.forwarding import closed_interfaces
+from netfilter_exporter.facts.matchability import translates_at
 from netfilter_exporter.flows.births import Replied
+from netfilter_exporter.kernel.addresses import packed
 from netfilter_exporter.kernel.conntrack.flow import PROTOCOLS
 from netfilter_exporter.kernel.errors import ReadError, or_none
 from netfilter_exporter.kernel.sysctl import names as sysctl_names
@@ -46,7 +49,9 @@ def nat_untranslated(context: Context) -> Iterator[Found]:
 
 
 def nat_unanswered(context: Context) -> Iterator[Found]:
-    """Nearly no translated connection is replied."""
+    """Nearly no translated connection is replied, or no reply finds its way."""
+    for lost in _lost(context):
+        yield _unrouted(context, lost)
     if isinstance(context.flows, NewFlows):
         for family in context.doing_nat:
             yield from _unanswered(context, context.flows, family)
@@ -140,6 +145,45 @@ def _unanswered(context: Context, flows: NewFlows, family: Family) -> Iterator[F
             *_closed(context, family),
         ),
     )
+
+
+def _lost(context: Context) -> Collection[Lost]:
+    """Return the ways out that translated packets take and replies do not, each pair once.
+
+    Of UDP the flow table does not show it: packets are tracked before their route is looked up.
+    """
+    found = lost_replies(context.snapshot, context.doing_nat)
+    lost = {(each.way.family, each.way.arriving, each.uplink): each for each in found}
+    return [
+        each
+        for (family, _, uplink), each in lost.items()
+        if translates_at(context.snapshot, family, uplink)
+    ]
+
+
+def _unrouted(context: Context, lost: Lost) -> Found:
+    way, uplink = lost.way, lost.uplink
+    client = str(ipaddress.ip_address(packed(way.family, way.source)))
+    server = str(ipaddress.ip_address(way.destination))
+    listed = shell.fixed("ip rule" if way.family is Family.IPV4 else "ip -6 rule")
+    asked = shell.command("ip", "route", "get", client, "from", server, "iif", uplink)
+    why, remedy = _why_unrouted(context, lost)
+    return Found(
+        f"{FAMILY[way.family]}: replies that arrive at {uplink} do not get to {way.arriving}.",
+        why,
+        {"family": way.family.value, "interface": uplink, "towards": way.arriving},
+        (asked, listed, *remedy),
+    )
+
+
+def _why_unrouted(context: Context, lost: Lost) -> tuple[str, tuple[shell.Line, ...]]:
+    """Return why, and what lets them pass."""
+    uplink, family = lost.uplink, lost.way.family
+    if family is Family.IPV4 and uplink in closed_interfaces(context.snapshot):
+        name = sysctl_names.to_name(f"net/ipv4/conf/{uplink}/forwarding")
+        return f"{name} is 0: what arrives there is dropped.", commands.set_sysctl(name, 1)
+    note = shell.comment(f"correct the rule or route, or add {lost.way.arriving}'s to its table")
+    return f"A rule or route sends what arrives at {uplink} elsewhere, or refuses it.", (note,)
 
 
 def _closed(context: Context, family: Family) -> Iterator[shell.Line]:

@@ -72,6 +72,7 @@ class Way(NamedTuple):
     arriving: str  #: the interface towards that network
     out: tuple[str, ...]  #: those of the next hops
     source: int  #: an address in that network, as a number
+    destination: bytes
 
 
 def ways_out(snapshot: Snapshot, families: Collection[Family]) -> Iterator[Way]:
@@ -100,7 +101,34 @@ def _ways(
             known = all(index in names for index in (arriving, *ways))
             if ways and arriving not in ways and known:
                 out = tuple(names[index] for index in ways)
-                yield Way(family, names[arriving], out, int.from_bytes(source, "big"))
+                number = int.from_bytes(source, "big")
+                yield Way(family, names[arriving], out, number, destination)
+
+
+class Lost(NamedTuple):
+    """A way of which no reply comes back."""
+
+    way: Way
+    uplink: str
+
+
+def lost_replies(snapshot: Snapshot, families: Collection[Family]) -> Iterator[Lost]:
+    """Yield the ways out by one interface that has no way back to a network behind this host.
+
+    This host itself reaches that network where its packets come from. What arrives at the uplink
+    does not: it is not forwarded there, or a rule or route refuses it or sends it back.
+    Raises `ReadError`.
+    """
+    connection, numbers = snapshot.connection(NETLINK_ROUTE), interfaces(snapshot)
+    for way in ways_out(snapshot, families):
+        uplink, client = way.out[0], packed(way.family, way.source)
+        direct = route.ask(connection, client)
+        if len(way.out) > 1 or _has_master(snapshot, uplink) or direct is None:
+            continue
+        if direct.interface == numbers[way.arriving]:
+            back = route.ways_out(connection, client, way.destination, numbers[uplink])
+            if set(back) <= {numbers[uplink]}:
+                yield Lost(way, uplink)
 
 
 def uplinks(snapshot: Snapshot) -> tuple[tuple[Family, str], ...]:
