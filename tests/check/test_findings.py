@@ -723,6 +723,17 @@ def test_a_defect_hides_nothing(healthy, monkeypatch):
     assert made.verdict.startswith("No fault found: ")
 
 
+def test_a_defect_of_the_verdict_hides_no_finding(fake_host, monkeypatch):
+    """What was found is told and decides the exit code; of the rest, nothing is claimed."""
+    monkeypatch.setattr(report, "not_checked", lambda _: iter((1 / 0,)))
+    made = checks.check(fake_host("6.18/nat-legacy"))
+    assert checks.names(made) == {"WrongNamespace": "warning"}
+    assert made.exit_code == 1
+    assert "ZeroDivisionError" in made.verdict
+    monkeypatch.setattr(report, "ALERTS", ())
+    assert checks.check(fake_host(HEALTHY)).exit_code == 3
+
+
 def test_a_configuration_that_was_bad_when_it_was_read_again(healthy):
     """Who serves knows, and says which file and why; who only looks cannot know."""
     run = checks.scrape(healthy)

@@ -83,7 +83,9 @@ def evaluate(context: Context, *, require_proof: bool = False) -> Report:
     try:
         judged = _judged(context, findings, require_proof=require_proof)
     except ReadError as error:  # what all of it rests on is still being read
-        judged = _Judged(f"Cannot determine whether NAT works: {error}.", str(error), Proof.NONE)
+        judged = _unjudged(error)
+    except Exception as error:  # a defect of ours must not hide what was found
+        judged = _unjudged(defect("verdict", error))
     worst = findings[0].severity if findings else Severity.UNKNOWN
     return Report(
         printable(judged.verdict),
@@ -105,6 +107,10 @@ class _Judged(NamedTuple):
     proof: Proof
     works: tuple[str, ...] = ()
     not_checked: tuple[str, ...] = ()
+
+
+def _unjudged(error: ReadError) -> _Judged:
+    return _Judged(f"Cannot determine whether NAT works: {error}.", str(error), Proof.NONE)
 
 
 def _judged(context: Context, findings: Sequence[Finding], *, require_proof: bool) -> _Judged:
