@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,10 +26,9 @@ from netfilter_exporter import collectors
 from netfilter_exporter.check.command import Checker
 from netfilter_exporter.check.context import Context
 from netfilter_exporter.check.document import document
-from netfilter_exporter.check.report import evaluate
-from netfilter_exporter.collection import Gatherer
+from netfilter_exporter.check.report import Report, evaluate
+from netfilter_exporter.collection import Gatherer, Run
 from netfilter_exporter.config import model as config
-from netfilter_exporter.config.model import parse
 from netfilter_exporter.exporter_metrics import page_families
 from netfilter_exporter.exposition import Exposition
 from netfilter_exporter.facts.modules import netfilter
@@ -92,16 +91,20 @@ class Checked(NamedTuple):
     page: str
 
 
+@contextlib.contextmanager
+def _checked(system: System, configuration: str) -> Iterator[tuple[Run, Report]]:
+    """Collect once from a host that nothing is remembered of, and report on that."""
+    gatherer = Gatherer(Host(system, config.parse(configuration, "check.yml")))
+    with contextlib.closing(gatherer):
+        run = gatherer.gather(collectors.load().values())
+        with contextlib.closing(run):
+            yield run, evaluate(Context(run))
+
+
 def check(configuration: str) -> Checked:
     """Check the host as this process sees it, with the text of a configuration file."""
-    gatherer = Gatherer(Host(System(), config.parse(configuration, "check.yml")))
-    try:
-        run = gatherer.gather(collectors.load().values())
-        report = evaluate(Context(run))
+    with _checked(System(), configuration) as (run, report):
         text, _ = Exposition().render(page_families(run), accept="")
-        run.snapshot.close()
-    finally:
-        gatherer.close()
     found = ((f.alert[len("Netfilter") :], f.severity.value, f.summary) for f in report.broken)
     remedies = tuple(line for finding in report.broken for line in finding.remedy)
     return Checked(report.exit_code, report.verdict, tuple(found), remedies, text.decode())
@@ -120,16 +123,8 @@ def ruleset(source: str) -> RulesetFacts:
 
 def findings(configuration: str = "", rootfs: str = "/") -> list[dict[str, Any]]:
     """Return what `check` finds now under the text of a configuration, as its JSON has it."""
-    system = System(Paths(rootfs=rootfs))
-    fresh = Host(system, parse(configuration, "check.yml"))
-    gatherer = Gatherer(fresh)
-    try:
-        run = gatherer.gather(collectors.load().values())
-        with contextlib.closing(run.snapshot):
-            made = evaluate(Context(run))
-    finally:
-        gatherer.close()
-    found: list[dict[str, Any]] = document(made)["findings"]
+    with _checked(System(Paths(rootfs=rootfs)), configuration) as (_, made):
+        found: list[dict[str, Any]] = document(made)["findings"]
     return [one for one in found if one["severity"] != "unknown"]
 
 
