@@ -17,7 +17,7 @@ from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.preconditions import Destinations
 
 _DAY = 86400.0
-#: Addresses that are looked up in a scrape: of more of them nothing is known.
+#: Addresses that are looked up for one `World`: of more of them nothing is known.
 _MOST = 32
 
 
@@ -75,7 +75,7 @@ class Ownership:
         return True
 
     def begin(self, snapshot: Snapshot) -> None:
-        """Begin a scrape: forget what was local longer than a day ago."""
+        """Begin with another `World`: forget what was local longer than a day ago."""
         self._asked = set()
         oldest = snapshot.system.clock() - _DAY
         self._local = {key: at for key, at in self._local.items() if at > oldest}
