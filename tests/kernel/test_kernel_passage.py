@@ -209,6 +209,24 @@ def test_one_bridge_of_two(network):
     assert blocked(network) == set()
 
 
+def test_replies_to_one_network_of_two(network):
+    """What leaves is accepted, and of replies those to another tool's bridge."""
+    network.router.sh(
+        "ip link add vms type veth peer name vm0; ip address add 10.91.3.1/24 dev vms;"
+        " ip link set vms up; ip link set vm0 up"
+    )
+    accepts = "iifname vms accept", "oifname vms ct state established accept"
+    lan = "iifname lan0 accept"
+    network.router.run("nft", "-f", "-", stdin=base("forward", 0, *accepts, lan, policy="drop"))
+    assert (network.source(), network.answers()) == (WAN, 0)
+    assert blocked(network) == {"lan0"}
+    checked = network.router.call(inside.check, "network_namespace: any")
+    assert [(n, s) for n, s, _ in checked.found] == [("ForwardBlocked", "warning")]
+    assert "no reply to lan0 is forwarded" in checked.found[0][2]
+    network.router.sh("nft add rule inet f f oifname lan0 ct state established accept")
+    assert (network.answers(), blocked(network)) == (1, set())
+
+
 def test_a_network_that_is_closed_on_purpose(network):
     """Beside one that may pass, an interface that no rule serves is no fault."""
     network.router.sh(

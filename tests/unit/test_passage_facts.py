@@ -127,6 +127,16 @@ def test_a_protocol_that_is_closed(blocked):
         assert "wan0" not in blocked([masquerade(OUT)], *accepted, replies=replies)
 
 
+def test_a_network_to_which_no_reply_passes(blocked):
+    """Replies to another pass; nobody waits for them where new flows do not leave by the uplink."""
+    to_vms = named(Field.OUTPUT_INTERFACE, b"vms\0")
+    replies = matching(ACCEPT, to_vms, ranged(Field.CT_STATE, [(2, 2)]))
+    vms, lan = (matching(ACCEPT, coming(name)) for name in ("vms", "lan0"))
+    assert blocked([masquerade(OUT)], vms, lan, replies=replies) == ["lan0"]
+    inward = matching(ACCEPT, coming("lan0"), to_vms)
+    assert blocked([masquerade(OUT)], vms, inward, replies=replies) == []
+
+
 def test_a_network_whose_new_flows_alone_pass(blocked):
     """No data passes, and a handshake of TCP ends at its third packet."""
     new, wan = ranged(Field.CT_STATE, [(8, 8)]), coming("wan0")

@@ -13,9 +13,10 @@ from netfilter_exporter.facts.passage import Blocked, Packets, blocked_interface
 from netfilter_exporter.kernel.conntrack.flow import PROTOCOLS
 
 _WHAT = {
-    Packets.NEW: "new connection",
-    Packets.LATER: "packet of an established connection",
-    Packets.REPLIES: "reply",
+    Packets.NEW: "new connection from",
+    Packets.LATER: "packet of an established connection from",
+    Packets.REPLIES: "reply from",
+    Packets.REPLIES_TO: "reply to",
 }
 
 
@@ -25,7 +26,7 @@ def forward_blocked(context: Context) -> Iterator[Found]:
         block = blocked.block
         place = commands.where(blocked.backend, block.families, block.table)
         yield Found(
-            f"{FAMILY[blocked.family]}: no {_what(blocked)} from {blocked.interface} is forwarded:"
+            f"{FAMILY[blocked.family]}: no {_what(blocked)} {blocked.interface} is forwarded:"
             f" {place}: {_cause(blocked)}.",
             f"The kernel drops them at the {block.hook.label} hook. Packets pass the base chains of"
             " all tables there: an accept in another table does not help.",

@@ -124,7 +124,8 @@ COLLECTOR = Collector(
             "forward_blocked",
             "1 for an incoming interface whose new TCP and UDP flows are all dropped by a base"
             " chain, although a rule elsewhere accepts or translates them; for one whose new flows"
-            " may pass, and whose later packets are all dropped; and for an uplink whose replies"
+            " may pass, and whose later packets, or replies from an uplink to it, are all dropped;"
+            " and for an uplink whose replies"
             " all are, or those of TCP or of UDP, although new flows of that protocol may leave by"
             " it. They are dropped by policy, by a rule, or by a queue that no program reads."
             " Absent otherwise.",

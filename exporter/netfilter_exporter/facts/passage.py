@@ -51,6 +51,8 @@ _MOST = 512
 _ANONYMOUS = "__set"  #: how libnftnl and libnftables name sets that stand in a rule
 _PUBLISHING = (Action.DNAT, Action.REDIRECT, Action.NETMAP)
 _DOWN = frozenset({"down", "lowerlayerdown", "notpresent"})
+#: Networks behind this host to which replies are judged, of a family: with more of them, none are.
+_MOST_TO = 16
 #: Of which replies are judged: what drops those of both is said once.
 _PROTOCOLS = (TCP, UDP), (TCP,), (UDP,)
 
@@ -61,6 +63,7 @@ class Packets(enum.Enum):
     NEW = enum.auto()  #: the first of each flow
     LATER = enum.auto()  #: all but the first, of a network behind this host
     REPLIES = enum.auto()
+    REPLIES_TO = enum.auto()  #: replies from an uplink to a network behind this host
 
 
 class Blocked(NamedTuple):
@@ -155,7 +158,8 @@ def _of_family(snapshot: Snapshot, judge: _Judge) -> Iterator[Blocked]:
     named = frozenset(_named(scopes, Field.OUTPUT_INTERFACE))
     uplinks = blocks.keys() & (named or _UPLINKS[family](snapshot))
     others = [each for name, each in arriving.items() if name not in uplinks]
-    yield from _replies(snapshot, judge, uplinks, others)
+    lost = [*_replies(snapshot, judge, uplinks, others)]
+    yield from lost or _replies_to(snapshot, judge, uplinks, others)
     inside = [each for each in arriving.values() if each.interface not in named]
     open_ = [each.interface for each in inside if not blocks[each.interface]]
     yield from _later(snapshot, judge, open_)
@@ -182,6 +186,21 @@ def _replies(
             new = (each._replace(protocols=protocols, leaving=leaving) for each in others)
             if not all(map(judge.block, new)) and _is_running(snapshot, name):
                 yield Blocked(judge.family, name, *block, Packets.REPLIES, protocols)
+                break
+
+
+def _replies_to(
+    snapshot: Snapshot, judge: _Judge, uplinks: Collection[str], others: Sequence[Incoming]
+) -> Iterator[Blocked]:
+    """Yield the networks to which no reply from an uplink passes, though their flows may leave."""
+    for each in others if len(others) <= _MOST_TO else ():
+        for name in sorted(uplinks):
+            replies = judge.arriving(name, established=True)
+            block = judge.block(replies._replace(leaving=(each.interface, each.number)))
+            if not block or judge.block(each._replace(leaving=(name, replies.number))):
+                continue
+            if _is_inside(snapshot, judge.family, each.interface) and _is_running(snapshot, name):
+                yield Blocked(judge.family, each.interface, *block, Packets.REPLIES_TO)
                 break
 
 
