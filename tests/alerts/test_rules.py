@@ -69,7 +69,7 @@ def test_no_key_is_given_twice(path):
 
 
 def test_groups_are_those_that_are_promised():
-    """A topic has groups of pages, tickets, samples and history, each of at most 20 rules."""
+    """A topic has groups of pages, tickets, samples, days and history, each of at most 20 rules."""
     assert max(len(group["rules"]) for group in LOADED["groups"]) <= 20
     intervals = {group["name"]: group.get("interval") for group in LOADED["groups"]}
     topics = ("nat", "matches", "flows", "conntrack", "namespaces", "exporter", "configuration")
@@ -77,6 +77,7 @@ def test_groups_are_those_that_are_promised():
     for topic in topics:
         expected[f"netfilter-{topic}"] = "3m" if topic == "matches" else None
         expected[f"netfilter-{topic}-samples"] = "10m"
+        expected[f"netfilter-{topic}-days"] = "30m"
         expected[f"netfilter-{topic}-history"] = "2m30s"
         if topic not in {"matches", "namespaces"}:
             expected[f"netfilter-{topic}-tickets"] = "3m"
@@ -99,6 +100,15 @@ def test_pages_are_evaluated_as_often_as_prometheus_does():
             for rule in group["rules"]:
                 read = {selector.name for selector, _, _ in trees.selectors(TREES[id(rule)])}
                 assert not read & slow, rule
+
+
+def test_a_day_is_read_seldom():
+    """To read a day is what costs most: each 30 minutes, or each ten for what a page waits for."""
+    for group in LOADED["groups"]:
+        for rule in group["rules"]:
+            spans = [span for _, span, _ in trees.selectors(TREES[id(rule)]) if span]
+            if max(spans, default=dt.timedelta()) >= dt.timedelta(days=1):
+                assert group["name"].endswith(("-samples", "-days")), rule
 
 
 def test_only_keys_that_prometheus_2_42_knows():

@@ -1,12 +1,15 @@
 """What the rules cost Prometheus for many hosts, beside those of node-mixin for the same hosts.
 
-    tests/bench/run --fleet --node-rules FILE [--hosts N] [--version V] [--seconds S]
+    tests/bench/run --fleet --node-rules FILE [--hosts N] [--version V] [--against FILE]
 
 FILE has the rules and alerts of node-mixin, as `jsonnet` renders them. Every host has the series of
 a NAT gateway that the rules read, and those of this machine that node-mixin reads. What the rules
 record as history is there for a day, all else for an hour, a sample a minute. The rules are then
-evaluated four times as often as their groups say, so that each group is evaluated while they are
+evaluated ten times as often as their groups say, so that each group is evaluated while they are
 measured; the cost is that of a minute in which Prometheus evaluates them as they say.
+
+With --against FILE, the rules of another version are measured in turn with these, on the same
+hosts.
 
 A second row has node-mixin beside a server: what this machine has of a processor, a disk, a file
 system and an interface is repeated, as many times as LARGE says.
@@ -43,11 +46,15 @@ from support.host import FakeHost
 GATEWAY = "6.18/nat-legacy"
 DAY, HOUR, MINUTE = 86_400, 3600, 60
 #: So many times as often rules are evaluated, and as often the groups' durations are read.
-FASTER = 4
+FASTER = 10
 EVALUATION = MINUTE // FASTER
-#: Rules as they are evaluated each minute, and what is recorded of a host each ten minutes.
+#: So often two versions are measured, one after the other.
+TURNS = 3
+#: Rules as they are evaluated each minute, and what is recorded of a host each ten or thirty.
 Rules = Mapping[str, Any]
-_HISTORY = re.compile(r"\b\w+:\w+:\w+_each10m\b")
+_HISTORY = re.compile(r"\b\w+:\w+:\w+_each([13]0)m\b")
+#: In a rule of history: how old its last sample must be, a little less than its interval.
+_GUARD = re.compile(r"\[\d+m50s\]")
 _NAME = re.compile(r"\b[a-zA-Z_]\w*\b")
 _SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -119,8 +126,8 @@ def history_of(gateway: Sequence[Series], rules: Rules, folder: Path) -> list[Se
         }
         for each in gateway
     ]
-    expression, day = '{__name__=~".*_each10m"}', 24 * 60 * MINUTE
-    kinds = ("-samples", "-history")  # each reads those before
+    expression, day = 'last_over_time({__name__=~".*_each[13]0m"}[30m])', 24 * 60 * MINUTE
+    kinds = ("-samples", "-days", "-history")  # each reads those before
     names = [group["name"] for group in rules["groups"]]
     groups = sorted(names, key=lambda name: [name.endswith(kind) for kind in kinds][::-1])
     how = Evaluation(MINUTE, 10 * MINUTE, order=groups, tool=promstack.promtool("3"))
@@ -132,6 +139,13 @@ def history_of(gateway: Sequence[Series], rules: Rules, folder: Path) -> list[Se
     assert {each.labels["__name__"] for each in found} <= recorded
     assert found
     return found
+
+
+def _minutes_of(series: Series) -> int:
+    """Return how many minutes are between two samples of history."""
+    match = _HISTORY.fullmatch(series.labels["__name__"])
+    assert match
+    return int(match[1])
 
 
 def _written(labels: Mapping[str, str]) -> str:
@@ -206,7 +220,9 @@ def activate(folder: Path, rules: Rules) -> None:
         {**group, "interval": promstack.faster(group.get("interval", "1m"), FASTER)}
         for group in rules["groups"]
     ]
-    (folder / "active.json").write_text(json.dumps({"groups": groups}))
+    text = json.dumps({"groups": groups})
+    text = _GUARD.sub(lambda guard: promstack.faster(guard[0], FASTER), text)
+    (folder / "active.json").write_text(text)
 
 
 def query(url: str, expression: str) -> list[dict[str, Any]]:
@@ -324,7 +340,9 @@ class Bench:
         now = int(time.time()) // MINUTE * MINUTE
         old, recent = self._fleet.encode(history), self._fleet.encode(found)
         for start in range(now - DAY, now, HOUR):
-            self._fleet.send(old, range(start, start + HOUR, 10 * MINUTE))
+            for minutes in (10, 30):
+                series = [each for each in old if _minutes_of(each[1]) == minutes]
+                self._fleet.send(series, range(start, start + HOUR, minutes * MINUTE))
         for start in range(now - HOUR, now, 10 * MINUTE):
             self._fleet.send(recent, range(start, start + 10 * MINUTE, MINUTE))
         self._recent = recent
@@ -390,6 +408,41 @@ def _panels(board: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from _panels(panel) if "panels" in panel else ()
 
 
+class Hosts(NamedTuple):
+    """What each host has."""
+
+    history: Sequence[Series]
+    gateway: Sequence[Series]
+
+
+def hosts_of(versions: Sequence[Rules], folder: Path) -> Hosts:
+    """Return the series that any of the versions of the rules reads, or has recorded."""
+    found: dict[str, list[Series]] = {"history": [], "gateway": []}
+    for number, rules in enumerate(versions):
+        place = folder / f"version{number}"
+        place.mkdir()
+        of_gateway = gateway(rules, place)
+        found["gateway"] += of_gateway
+        found["history"] += history_of(of_gateway, rules, place)
+    return Hosts(*(_once(found[kind]) for kind in Hosts._fields))
+
+
+def _once(found: Sequence[Series]) -> list[Series]:
+    return list({_written(each.labels): each for each in found}.values())
+
+
+def compare(bench: Bench, versions: Sequence[Rules], seconds: int) -> Cost:
+    """Return what the first version costs; of two, print how much of the other's cost that is."""
+    if len(versions) == 1:
+        return bench.cost(versions[0], seconds)
+    idle = bench.cost({"groups": []}, seconds)
+    for _ in range(TURNS):
+        costs = [bench.cost(rules, seconds) for rules in versions]
+        ours, other = (cost.beyond(idle) for cost in costs)
+        sys.stderr.write(f"{ours:.3f} s, {ours / other:.2f} of the other version's {other:.3f} s\n")
+    return costs[0]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print two lines of the table."""
     parser = argparse.ArgumentParser(prog="tests/bench/run --fleet")
@@ -397,24 +450,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--hosts", type=int, default=200)
     parser.add_argument("--version", choices=promstack.SUITES, default="3")
     parser.add_argument("--seconds", type=int, default=60, help="for which each is measured")
+    parser.add_argument("--against", type=Path, help="the rules of another version")
     chosen = parser.parse_args(argv)
-    ours = assets.load_rules(assets.files()[assets.RULES])
+    versions = [assets.load_rules(assets.files()[assets.RULES])]
+    if chosen.against:
+        versions.append(assets.load_rules(chosen.against.read_bytes()))
     theirs = json.loads(chosen.node_rules.read_text())
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        of_gateway, of_node = gateway(ours, folder), node(theirs, folder)
+        hosts, of_node = hosts_of(versions, folder), node(theirs, folder)
         of_server = enlarged(of_node, "server")
-        history = history_of(of_gateway, ours, folder)
         port = _free_port()
         url = f"http://127.0.0.1:{port}"
         stack.enter_context(prometheus(chosen.version, folder, port))
         promstack.wait_for(lambda: promstack.get(f"{url}/api/v1/status/buildinfo"), 60, "it is up")
         bench = Bench(url, folder, Fleet(chosen.hosts, url))
-        bench.fill(history, [*of_gateway, *of_node, *of_server])
-        idle, small, server, netfilter = (
+        bench.fill(hosts.history, [*hosts.gateway, *of_node, *of_server])
+        idle, small, server = (
             bench.cost(rules, chosen.seconds)
-            for rules in ({"groups": []}, theirs, _of_job(theirs, "server"), ours)
+            for rules in ({"groups": []}, theirs, _of_job(theirs, "server"))
         )
+        netfilter = compare(bench, versions, chosen.seconds)
         board = boards(url, Path(assets.folder()))
     cpu = netfilter.beyond(idle)
     slowest = max(netfilter.groups, key=netfilter.groups.__getitem__)
@@ -423,7 +479,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for beside, node_mixin in ((of_node, small), (of_server, server)):
         node_cpu = node_mixin.beyond(idle)
         sys.stdout.write(
-            f"| {chosen.hosts} | {chosen.version} | {len(of_gateway)} | {len(beside)}"
+            f"| {chosen.hosts} | {chosen.version} | {len(hosts.gateway)} | {len(beside)}"
             f" | {cpu:.2f} s | {node_cpu:.2f} s | {cpu / node_cpu:.1f}"
             f" | {slowest} {netfilter.groups[slowest]:.2f} s | {board:.2f} s |\n"
         )

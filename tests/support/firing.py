@@ -24,7 +24,8 @@ from support.series import AFTERWARDS, INTERVAL, Recorded, Series, View, named, 
 
 #: Seconds from the first scrape that can see the fault to when alerts are asked for.
 MOMENTS = (105, 240, 300, 600, 900, 1200, 1800)
-_HISTORY = ("-samples", "-history")  #: the names of groups of history end so
+_HISTORY = ("-samples", "-days", "-history")  #: the names of groups of history end so
+_RARELY = "_each30m"  #: what is recorded at one of three looks ends so
 #: In an alert's expression: it looks further back than the second run goes.
 _LONG = re.compile(r"\boffset\b|\[\d+[hd]")
 _FIRING = 'count by (alertname, instance, severity) (ALERTS{alertstate="firing", instance!=""})'
@@ -116,24 +117,32 @@ def _over_the_day(hosts: Mapping[str, Recorded], folder: Path) -> list[_Look]:
     history = [group for group in document["groups"] if group["name"].endswith(_HISTORY)]
     for group in document["groups"]:
         group["rules"] = [r for r in group["rules"] if "record" in r or _LONG.search(r["expr"])]
-    recorded = (
-        '{__name__=~"'
-        + "|".join(rule["record"] for group in history for rule in group["rules"])
-        + '"}'
-    )
+    names = [rule["record"] for group in history for rule in group["rules"]]
+    recorded = [
+        _named([name for name in names if not name.endswith(_RARELY)]),
+        f"last_over_time({_named([name for name in names if name.endswith(_RARELY)])}[25m])",
+    ]
     fault = _fault(_DAY, hosts)
     last_before = (fault - 1) // _DAY.evaluation * _DAY.evaluation
     times = range(last_before, fault + AFTERWARDS + 1, _DAY.evaluation)
-    asked = [(expression, time) for time in times for expression in (_FIRING, recorded)]
+    asked = [(expression, time) for time in times for expression in (_FIRING, *recorded)]
     answers = _run(_DAY, hosts, document, asked, folder)
     return [
         _Look(
             time - fault,
             _firing(answers, time),
-            {named(labels): value for labels, value in answers.samples(recorded, time)},
+            {
+                named(labels): value
+                for expression in recorded
+                for labels, value in answers.samples(expression, time)
+            },
         )
         for time in times
     ]
+
+
+def _named(names: Iterable[str]) -> str:
+    return '{__name__=~"' + "|".join(names) + '"}'
 
 
 def _closely(
