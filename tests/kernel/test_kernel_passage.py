@@ -132,7 +132,9 @@ def network(namespaces):
 def blocked(network):
     """Return the interfaces that are said to be blocked."""
     page = Page(network.router.call(inside.scrape, ("forwarding",)))
-    return {sample.labels["interface"] for sample in page.samples("forward_blocked")}
+    names = [sample.labels["interface"] for sample in page.samples("forward_blocked")]
+    assert len(names) == len(set(names))
+    return set(names)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -215,7 +217,7 @@ def test_replies_to_one_network_of_two(network):
         "ip link add vms type veth peer name vm0; ip address add 10.91.3.1/24 dev vms;"
         " ip link set vms up; ip link set vm0 up"
     )
-    accepts = "iifname vms accept", "oifname vms ct state established accept"
+    accepts = "iifname vms accept", "iifname wan0 oifname vms ct state established accept"
     lan = "iifname lan0 accept"
     network.router.run("nft", "-f", "-", stdin=base("forward", 0, *accepts, lan, policy="drop"))
     assert (network.source(), network.answers()) == (WAN, 0)
@@ -225,6 +227,11 @@ def test_replies_to_one_network_of_two(network):
     assert "no reply to lan0 is forwarded" in checked.found[0][2]
     network.router.sh("nft add rule inet f f oifname lan0 ct state established accept")
     assert (network.answers(), blocked(network)) == (1, set())
+    # Neither later packets pass nor replies: still one series.
+    new = "iifname lan0 ct state new accept"
+    rules = base("forward", 0, *accepts, new, policy="drop")
+    network.router.run("nft", "-f", "-", stdin=f"flush ruleset\n{rules}")
+    assert (network.answers(), blocked(network)) == (0, {"lan0"})
 
 
 def test_a_network_that_is_closed_on_purpose(network):

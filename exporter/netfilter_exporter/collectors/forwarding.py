@@ -84,8 +84,9 @@ def _policy_drop(snapshot: Snapshot) -> Iterable[Sample]:
 
 
 def _blocked(snapshot: Snapshot) -> Iterable[Sample]:
-    for found in blocked_interfaces(snapshot):
-        yield (found.backend.value, found.family.value, found.interface), 1
+    found = blocked_interfaces(snapshot)
+    for labels in dict.fromkeys((e.backend.value, e.family.value, e.interface) for e in found):
+        yield labels, 1
 
 
 COLLECTOR = Collector(
