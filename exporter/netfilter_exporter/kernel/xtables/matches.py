@@ -206,7 +206,8 @@ _STABLE = frozenset(
     b"ah cgroup devgroup dscp ecn esp eui64 frag helper hl icmp icmp6 length mac mh physdev pkttype"
     b" policy realm rpfilter rt socket tos ttl".split()
 )
-_MOST = 128  #: bytes that are kept of one whose data is just compared
+#: Bytes that are kept of one whose data is just compared: struct xt_policy_info has 308.
+_MOST = 320
 
 
 def xt_match(
