@@ -334,6 +334,7 @@ def test_a_rule_for_loopback_needs_route_localnet(router):
 
 def test_local_packets_need_no_route_localnet(router):
     """What this host sends to itself passes output, where the same rule is harmless."""
+    router.router.call(inside.listen, "127.0.0.1", 7007)
     load(
         router,
         """
