@@ -161,6 +161,12 @@ _SENTENCES = {
         " address: what a REDIRECT rule receives does not go to 127.0.0.1.",
         ("rule sends connections to", "rules send connections to"),
     ),
+    Reason.DROPPED: _Sentence(
+        "to another host, and {}",
+        "Packets are translated before they are forwarded: what a chain at the forward hook drops"
+        " never comes to the published host.",
+        ("rule sends connections", "rules send connections"),
+    ),
 }
 
 
@@ -169,19 +175,34 @@ def _list(context: Context, backend: Backend, rule: Unmatchable) -> tuple[Line, 
     return places.of(context, backend, table, rule.rule.chain, rule.rule.position).list_rules()
 
 
+#: What is done about a reason, whatever the rule.
+_REMEDIES: dict[Reason, tuple[Line, ...]] = {
+    Reason.MISSING_ADDRESS: (
+        shell.fixed("ip -br address"),
+        comment("give the host that address again, or write its present one into the rules"),
+    ),
+    Reason.ROUTE_LOCALNET: (
+        comment("if only trusted hosts use that interface: net/ipv4/conf/NAME/route_localnet=1"),
+        comment("otherwise translate to another address of this host"),
+    ),
+    Reason.NO_LISTENER: (
+        shell.fixed("ss -Htuln"),
+        comment("start the program, or correct port or address"),
+    ),
+    Reason.DROPPED: (
+        comment("accept them in that chain: nft: ct status dnat accept"),
+        comment("iptables: -I FORWARD -m conntrack --ctstate DNAT -j ACCEPT"),
+    ),
+}
+
+
 def _remedy(backend: Backend, rule: Unmatchable) -> tuple[Line, ...]:
     cause = rule.cause
+    if cause.reason in _REMEDIES:
+        return _REMEDIES[cause.reason]
     if cause.reason is Reason.BRIDGE_PORT:
         link = shell.command("ip", "-d", "link", "show", "dev", cause.what)
         return (link, comment("put the name of the bridge or bond into the rules"))
-    if cause.reason is Reason.MISSING_ADDRESS:
-        note = "give the host that address again, or write its present one into the rules"
-        return (shell.fixed("ip -br address"), comment(note))
-    if cause.reason is Reason.ROUTE_LOCALNET:
-        note = "if only trusted hosts use that interface: net/ipv4/conf/NAME/route_localnet=1"
-        return (comment(note), comment("otherwise translate to another address of this host"))
-    if cause.reason is Reason.NO_LISTENER:
-        return (shell.fixed("ss -Htuln"), comment("start the program, or correct port or address"))
     if cause.reason is Reason.UNTRACKED:
         notrack = (commands.list_notrack(Backend.NFTABLES, f) for f in rule.rule.families)
         return (*dict.fromkeys(notrack), comment("delete the notrack rule, or narrow its match"))

@@ -376,9 +376,10 @@ COLLECTOR = Collector(
             " 127.0.0.0/8 and the kernel drops them), untracked (notrack rules exempt all that"
             " arrives and that the rule may match), no_listener (the rule sends TCP or UDP to a"
             " port of this host where nothing listens and something did within the last day,"
-            " since the exporter started). Unless NAT is required, source NAT with an empty set"
-            " counts only if a private network behind this host leads to the internet. Covers the"
-            " first 256 rules of each table.",
+            " since the exporter started), dropped (the rule sends connections to another host,"
+            " and a chain drops all of them, all packets but the first, or all replies). Unless NAT"
+            " is required, source NAT with an empty set counts only if a private network behind"
+            " this host leads to the internet. Covers the first 256 rules of each table.",
             source=f"{_RULES}; NFT_MSG_GETSETELEM; IPSET_CMD_LIST; RTM_GETROUTE; /proc/net/tcp,"
             " udp",
             samples=_unmatchable,

@@ -103,11 +103,11 @@ def blocked_interfaces(snapshot: Snapshot) -> tuple[Blocked, ...]:
         return tuple(
             each
             for family in Family
-            for each in _of_family(snapshot, _Judge(snapshot, family, found, sets))
+            for each in _of_family(snapshot, Judge(snapshot, family, found, sets))
         )
 
 
-class _Judge:
+class Judge:
     """Finds the base chain that drops packets of a family."""
 
     def __init__(
@@ -122,7 +122,7 @@ class _Judge:
         self._passages = [
             (each.backend, each.facts.passage, engines or _others_publish(here, each, family))
             for each in here
-            if each.facts is not None
+            if each.facts is not None and each.facts.passage.tables
         ]
 
     def arriving(self, name: str, *, established: bool = False) -> Incoming:
@@ -145,7 +145,7 @@ class _Judge:
         return None
 
 
-def _of_family(snapshot: Snapshot, judge: _Judge) -> Iterator[Blocked]:
+def _of_family(snapshot: Snapshot, judge: Judge) -> Iterator[Blocked]:
     family = judge.family
     scopes = list(_scopes(judge.found, family))
     if not scopes:
@@ -170,7 +170,7 @@ def _of_family(snapshot: Snapshot, judge: _Judge) -> Iterator[Blocked]:
 
 
 def _replies(
-    snapshot: Snapshot, judge: _Judge, uplinks: Collection[str], others: Sequence[Incoming]
+    snapshot: Snapshot, judge: Judge, uplinks: Collection[str], others: Sequence[Incoming]
 ) -> Iterator[Blocked]:
     """Yield the uplinks from which no reply passes, or none of a protocol, though flows may leave.
 
@@ -190,7 +190,7 @@ def _replies(
 
 
 def _replies_to(
-    snapshot: Snapshot, judge: _Judge, uplinks: Collection[str], others: Sequence[Incoming]
+    snapshot: Snapshot, judge: Judge, uplinks: Collection[str], others: Sequence[Incoming]
 ) -> Iterator[Blocked]:
     """Yield the networks to which no reply from an uplink passes, though their flows may leave."""
     for each in others if len(others) <= _MOST_TO else ():
@@ -204,7 +204,7 @@ def _replies_to(
                 break
 
 
-def _later(snapshot: Snapshot, judge: _Judge, names: Sequence[str]) -> Iterator[Blocked]:
+def _later(snapshot: Snapshot, judge: Judge, names: Sequence[str]) -> Iterator[Blocked]:
     """Yield the interfaces of networks behind this host from which no later packet passes."""
     for name in sorted(names):
         block = judge.block(judge.arriving(name, established=True))
@@ -214,7 +214,7 @@ def _later(snapshot: Snapshot, judge: _Judge, names: Sequence[str]) -> Iterator[
 
 def _closed(
     snapshot: Snapshot,
-    judge: _Judge,
+    judge: Judge,
     inside: Sequence[Incoming],
     blocks: Mapping[str, tuple[Backend, Block] | None],
     scopes: Sequence[Sequence[Match] | None],
@@ -237,7 +237,7 @@ def _closed(
 
 def _by_source(
     snapshot: Snapshot,
-    judge: _Judge,
+    judge: Judge,
     arriving: Sequence[Incoming],
     scopes: Sequence[Sequence[Match] | None],
 ) -> Iterator[Blocked]:

@@ -6,6 +6,7 @@ from netfilter_exporter.facts.egress import ways_out
 from netfilter_exporter.facts.forwarding import interfaces, interfaces_by_index, own_addresses
 from netfilter_exporter.facts.listeners import Heard, heard_ports
 from netfilter_exporter.facts.ownership import ownership
+from netfilter_exporter.facts.passage import Judge
 from netfilter_exporter.facts.rulesets import rulesets
 from netfilter_exporter.facts.set_contents import SetReader
 from netfilter_exporter.facts.snapshot import Snapshot
@@ -20,6 +21,7 @@ from netfilter_exporter.rules.listening import Listening
 from netfilter_exporter.rules.match import (
     INTERFACE_BYTES,
     INTERFACES,
+    LOOPBACK,
     Field,
     InIpset,
     InSet,
@@ -32,10 +34,14 @@ from netfilter_exporter.rules.match import (
 )
 from netfilter_exporter.rules.matchability import Cause, Reason
 from netfilter_exporter.rules.model import INDEX, is_among
+from netfilter_exporter.rules.passage import Block
 from netfilter_exporter.rules.preconditions import Arriving, Destinations
+from netfilter_exporter.rules.publishing import Published
 
 #: Interfaces that are judged for route_localnet and notrack: with more of them none is.
 _MOST_INTERFACES = 64
+#: Of connections to another host, in the order of `Published.packets`.
+_PACKETS = "new connection", "later packet", "reply"
 
 
 class World:
@@ -47,6 +53,7 @@ class World:
         self._interfaces: dict[str, Cause | None] = {}
         self._destinations: dict[Destinations, Cause | None] = {}
         self._arriving: dict[Arriving, Cause | None] = {}
+        self._judges: dict[Family, Judge] = {}
         known = [ruleset.facts for ruleset in rulesets(snapshot)]
         zones = any(facts is None or facts.zoning for facts in known)
         self._untracked_families = frozenset(f for each in known if each for f in each.untracked)
@@ -188,6 +195,25 @@ class World:
             return None
         return Cause(Reason.NO_LISTENER, wanted.what, changes=heard is Heard.NEVER)
 
+    def published(self, wanted: Published) -> Cause | None:
+        """Judge a rule that sends connections to another host by what this host lets pass."""
+        try:
+            return next(filter(None, (self._dropped(wanted, f) for f in wanted.families)), None)
+        except ReadError:
+            return None
+
+    def _dropped(self, wanted: Published, family: Family) -> Cause | None:
+        if family not in self._judges:
+            found = rulesets(self._snapshot)
+            self._judges[family] = Judge(self._snapshot, family, found, self._sets)
+        for packets, what in zip(wanted.packets(family), _PACKETS):
+            if block := self._judges[family].block(packets):
+                own = ((number, number) for number in own_addresses(self._snapshot)[family])
+                if intersection(wanted.addresses, (*own, *LOOPBACK[family])):
+                    return None
+                return Cause(Reason.DROPPED, _dropping(block[1], what))
+        return None
+
     def _is_own(self, wanted: Listening) -> bool:
         return wanted.address is None or any(
             wanted.address in own_addresses(self._snapshot)[family] for family in wanted.families
@@ -229,6 +255,16 @@ def _may_arrive(wanted: Arriving, incoming: Incoming) -> bool:
     return all(
         intersection(match.intervals, numbers[match.field].intervals) for match in wanted.inputs
     )
+
+
+def _dropping(block: Block, what: str) -> str:
+    """Say which chain drops so much."""
+    if not block.chain:
+        return f"the policy of chain {block.base} in table {block.table} drops every {what}"
+    rule = f"rule {block.position} of chain {block.chain} in table {block.table}"
+    if block.queue is None:
+        return f"{rule} drops every {what}"
+    return f"{rule} sends every {what} to queue {block.queue}, where no program listens"
 
 
 def _name(key: bytes) -> str:

@@ -35,12 +35,14 @@ class Incoming(NamedTuple):
     """Where new flows come from, or packets of established ones."""
 
     family: Family
-    interface: str
-    number: int  #: of the interface
+    interface: str = ""  #: empty: any
+    number: int = 0  #: of the interface
     sources: Intervals | None = None  #: their addresses; None: any
     established: bool = False  #: of flows in either direction, not new ones
     protocols: tuple[int, ...] = (TCP, UDP)
     leaving: tuple[str, int] | None = None  #: by this interface, its name and number; None: any
+    translated: bool = False  #: a rule has translated their destination
+    known: tuple[tuple[Field, Intervals], ...] = ()  #: what else all of them have
 
 
 class Meets(enum.Enum):
@@ -74,6 +76,7 @@ class Flows:
         self._family = incoming.family
         self._contents = contents
         self._known = _known(incoming, base)
+        self._translated = incoming.translated
         self._original = not published and self._known.get(Field.CT_STATE) == ((NEW, NEW),)
         if arriving or (incoming.established and base.hook is Hook.PREROUTING):
             del self._known[Field.DESTINATION_TYPE]
@@ -103,16 +106,17 @@ class Flows:
         return Meets.ALWAYS if contains(match.intervals, known) else Meets.MAYBE
 
     def _with_bits(self, match: Bits) -> Meets:
-        if not self._original or match.field is not Field.CT_STATUS or match.mask != _IPS_DST_NAT:
+        if match.field is not Field.CT_STATUS or match.mask != _IPS_DST_NAT:
             return Meets.MAYBE
-        return Meets.ALWAYS if (match.value == 0) is not match.negated else Meets.NEVER
+        if not (self._original or self._translated):
+            return Meets.MAYBE
+        wants = (match.value != 0) is not match.negated
+        return Meets.ALWAYS if wants is self._translated else Meets.NEVER
 
 
 def _known(incoming: Incoming, base: Chain) -> dict[Field, Intervals]:
     """Return what is known of them at a base chain."""
     numbers: dict[Field, Collection[int]] = {
-        Field.INPUT_INTERFACE: (_number(incoming.interface),),
-        Field.INPUT_INDEX: (incoming.number,),
         Field.FAMILY: (incoming.family.nfproto,),
         Field.ETHERTYPE: (ETHERTYPES[incoming.family],),
         Field.PROTOCOL: incoming.protocols,
@@ -121,13 +125,16 @@ def _known(incoming: Incoming, base: Chain) -> dict[Field, Intervals]:
     }
     if base.hook is not Hook.PREROUTING or base.priority > NF_IP_PRI_CONNTRACK:
         numbers[Field.CT_STATE] = (ESTABLISHED if incoming.established else NEW,)
+    if incoming.interface:
+        numbers[Field.INPUT_INTERFACE] = (_number(incoming.interface),)
+        numbers[Field.INPUT_INDEX] = (incoming.number,)
     if incoming.leaving and base.hook is not Hook.PREROUTING:
         name, index = incoming.leaving
         numbers |= {Field.OUTPUT_INTERFACE: (_number(name),), Field.OUTPUT_INDEX: (index,)}
     known = {field: tuple((n, n) for n in found) for field, found in numbers.items()}
     if incoming.sources is not None:
         known[SOURCES[incoming.family]] = incoming.sources
-    return known
+    return {**known, **dict(incoming.known)}
 
 
 def _number(name: str) -> int:

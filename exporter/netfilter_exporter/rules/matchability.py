@@ -16,6 +16,7 @@ from netfilter_exporter.rules.preconditions import (
     TablePreconditions,
     Translating,
 )
+from netfilter_exporter.rules.publishing import Published
 
 
 class Reason(enum.Enum):
@@ -28,6 +29,7 @@ class Reason(enum.Enum):
     ROUTE_LOCALNET = "route_localnet"
     UNTRACKED = "untracked"
     NO_LISTENER = "no_listener"
+    DROPPED = "dropped"
     ANOTHER_EGRESS = "another_egress"  #: of the packets in question; not on the page
 
 
@@ -60,6 +62,8 @@ class World(Protocol):
     def leaves(self, match: Range) -> Cause | None: ...
 
     def listening(self, wanted: Listening) -> Cause | None: ...
+
+    def published(self, wanted: Published) -> Cause | None: ...
 
 
 class Unmatchable(NamedTuple):
@@ -145,5 +149,7 @@ def _of_way(needs: Precondition, world: World) -> Cause | None:
     if needs.from_interfaces is not None and (cause := world.loopback(needs.from_interfaces)):
         return cause
     if needs.listening and (cause := world.listening(needs.listening)):
+        return cause
+    if needs.published and (cause := world.published(needs.published)):
         return cause
     return world.arriving(needs.arriving) if needs.arriving else None

@@ -351,8 +351,11 @@ def _compares_source(match: Match) -> bool:
 def _is_judged(chain: Chain, incoming: Incoming) -> bool:
     """Return whether a base chain is judged here; what hides translations is another fault.
 
-    A NAT chain sees only the first packet of a flow.
+    A NAT chain sees only the first packet of a flow, and a chain at prerouting may see a packet
+    before its destination is translated.
     """
+    if incoming.translated and chain.hook is Hook.PREROUTING:
+        return False
     return chain.drops and not incoming.established if chain.type == "nat" else True
 
 

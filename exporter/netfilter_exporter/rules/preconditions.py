@@ -30,13 +30,14 @@ from netfilter_exporter.rules.match import (
     narrowed,
 )
 from netfilter_exporter.rules.model import Action, Rule, Table
+from netfilter_exporter.rules.publishing import Published, published
 from netfilter_exporter.rules.summaries import RuleHit
 
 #: Translating rules of a table that are read in full: more of them may match anything.
 MOST_READ = 256
 #: Chains, and rules in them, up to which the jumps between them are read.
 _MOST_CHAINS, _MOST_RULES = 512, 4096
-#: Ports where programs listen that are judged in a table.
+#: Ports where programs listen, and published ones, that are judged in a table.
 _MOST_PORTS = 32
 #: Addresses of one match that are compared with those of the host.
 _MOST_ADDRESSES = 8
@@ -87,6 +88,7 @@ class Precondition(NamedTuple):
     leaves: tuple[Range, ...] = ()  #: what its packets leave by: names, and indices
     arriving: Arriving | None = None  #: of a rule at the source: some of these are tracked
     listening: Listening | None = None  #: a program takes what the rule sends to this host
+    published: Published | None = None  #: no rule drops all that this one sends to another host
 
 
 NOTHING = Precondition()
@@ -159,9 +161,11 @@ def collect(
 
 def _without_many_ports(rules: list[Translating]) -> list[Translating]:
     """Return rules without their ports where these are many: most are those of containers."""
-    if len({rule.needs.listening for rule in rules}) <= _MOST_PORTS:
+    if len({(rule.needs.listening, rule.needs.published) for rule in rules}) <= _MOST_PORTS:
         return rules
-    return [rule._replace(needs=rule.needs._replace(listening=None)) for rule in rules]
+    return [
+        rule._replace(needs=rule.needs._replace(listening=None, published=None)) for rule in rules
+    ]
 
 
 def _sources(group: ChainClass, hit: RuleHit, hooks: Sequence[Hook]) -> frozenset[Family]:
@@ -191,7 +195,10 @@ def _of_chain(
         at = frozenset(hook for hook, live in zip(hooks, reaches) if live)
         is_source = action in _AT_SOURCE and Hook.POSTROUTING in at
         needs = _of_rule(hit.rule, detail, at)
-        needs = needs._replace(listening=listening(families, action, detail, at))
+        needs = needs._replace(
+            listening=listening(families, action, detail, at),
+            published=published(families, action, detail, at),
+        )
         if is_source:
             needs = needs._replace(arriving=_arriving(families, detail))
         target = _single(detail.nat) if is_source and action is Action.SNAT else None

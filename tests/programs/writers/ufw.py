@@ -44,7 +44,7 @@ PROGRAM = Program(
             setup=setup,
             fault=forward_policy,
             works={"bulk": (True, True), "out": (True, False), "in": (True, False)},
-            alerts=frozenset({"NetfilterForwardBlocked"}),
+            alerts=frozenset({"NetfilterForwardBlocked", "NetfilterNatRuleUnmatchable"}),
         ),
         "disabled": Scenario(
             about="ufw is disabled, its IPv6 filter goes: on purpose or not, a warning for a day.",
