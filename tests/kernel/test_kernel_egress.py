@@ -132,6 +132,21 @@ def test_a_standby_uplink(router):
     assert egresses(router) == {"wan1": 1}
 
 
+def test_routes_by_mark(router):
+    """Packets of the LAN get a mark, and with it another way than the rest: it is covered."""
+    router.router.sh(
+        f"ip route replace default via 192.0.2.2 dev wan1; ip rule add fwmark 7 table 7;"
+        f" ip route add default via {SERVER} dev wan0 table 7"
+    )
+    marked = "type filter hook prerouting priority mangle; iifname lan0 meta mark set 7;"
+    load(router, f'oifname "wan0" masquerade; }}; chain m {{ {marked}')
+    assert router.source(FAR) == WAN
+    assert (egresses(router), found(router)) == ({}, {})
+    load(router, 'oifname "tun0" masquerade')
+    router.router.sh("ip route add default via 10.8.0.1 dev tun0 metric 500")
+    assert egresses(router) == {"wan1": 1}
+
+
 def test_routes_by_rule(router):
     """The LAN has a table of its own, as with several providers: its way is asked for."""
     router.router.sh(

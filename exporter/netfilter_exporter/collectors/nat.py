@@ -27,7 +27,7 @@ from netfilter_exporter.facts.rulesets import nftables, readable, rulesets
 from netfilter_exporter.facts.snapshot import Snapshot
 from netfilter_exporter.facts.zones import split_zones
 from netfilter_exporter.hits.account import Hits
-from netfilter_exporter.kernel import addresses
+from netfilter_exporter.kernel import addresses, route
 from netfilter_exporter.kernel.errors import or_none, raise_worst
 from netfilter_exporter.rules.families import Backend, Family
 from netfilter_exporter.rules.matchability import Reason
@@ -212,7 +212,7 @@ COLLECTOR = Collector(
     "nat",
     "NAT rules in nftables and iptables, and whether they can work",
     budget=105,
-    dumps=frozenset({addresses.RTM_GETADDR}),
+    dumps=frozenset({addresses.RTM_GETADDR, route.RTM_GETRULE}),
     metrics=(
         Metric(
             "nat_readable",

@@ -105,6 +105,23 @@ def _ways(
                 yield Way(family, names[arriving], out, number, destination)
 
 
+def marked_egresses(snapshot: Snapshot, families: Collection[Family]) -> set[tuple[Family, str]]:
+    """Return the interfaces by which packets leave that have a mark for which `ip rule` has a rule.
+
+    Whether a packet gets it is unknown. Raises `ReadError`.
+    """
+    names, connection = interfaces_by_index(snapshot), snapshot.connection(NETLINK_ROUTE)
+    marks = {family: route.read_marks(connection, family)[:_MOST] for family in families}
+    return {
+        (family, names[index])
+        for family, source, arriving in _read_again(snapshot).networks
+        for mark in marks.get(family, ())
+        for destination in _ANYWHERE[family]
+        for index in route.ways_out(connection, destination, source, arriving, mark)
+        if index in names
+    }
+
+
 class Lost(NamedTuple):
     """A way of which no reply comes back."""
 

@@ -8,7 +8,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from netfilter_exporter.config.model import Role
-from netfilter_exporter.facts.egress import egresses, uplinks, ways_out, ways_to_neighbors
+from netfilter_exporter.facts.egress import (
+    egresses,
+    marked_egresses,
+    uplinks,
+    ways_out,
+    ways_to_neighbors,
+)
 from netfilter_exporter.facts.ownership import ownership
 from netfilter_exporter.facts.rulesets import Ruleset, rulesets
 from netfilter_exporter.facts.snapshot import Host, Snapshot, fact, kept
@@ -117,7 +123,8 @@ def _egresses(
     """Return the interfaces that packets leave by, and whether no source is translated there.
 
     Where some of a family are covered, nothing is said of the others: networks that need no
-    translation may leave by them. Nor where all rules are for private networks.
+    translation may leave by them, or packets whose mark gives them another way. Nor where all rules
+    are for private networks.
     """
     families = [family for family, count in sources.items() if count]
     try:
@@ -127,8 +134,21 @@ def _egresses(
     pairs = sorted({(f, n) for f, names in ways for n in names}, key=lambda p: (p[0].value, p[1]))
     found = [(f, n, not _is_covered(snapshot, AtEgress(world, n), f)) for f, n in pairs]
     lost = {f for f, _, _ in found} - {f for f, _, uncovered in found if not uncovered}
+    if lost:
+        lost -= {*_covered_by_mark(snapshot, world, lost)}
     for_internet = _for_internet(snapshot, world, lost) if lost else ()
     return tuple(each for each in found if not each[2] or each[0] in for_internet)
+
+
+def _covered_by_mark(
+    snapshot: Snapshot, world: World, families: Collection[Family]
+) -> Collection[Family]:
+    """Return the families of which packets with some mark are translated where they leave."""
+    try:
+        ways = marked_egresses(snapshot, families)
+    except ReadError:
+        return families
+    return {f for f, name in ways if _is_covered(snapshot, AtEgress(world, name), f)}
 
 
 def _for_internet(

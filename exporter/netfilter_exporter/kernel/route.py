@@ -11,25 +11,30 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from netfilter_exporter.kernel.addresses import SIZES
 from netfilter_exporter.kernel.errors import Malformed
 from netfilter_exporter.kernel.netlink.attributes import attribute_map, pack
 from netfilter_exporter.kernel.netlink.connection import Connection
 from netfilter_exporter.kernel.netlink.messages import NetlinkError
+from netfilter_exporter.rules.families import Family
 
-RTM_GETROUTE = 26
+RTM_GETROUTE, RTM_GETRULE = 26, 34
 RTA_DST = 1
 RTA_SRC = 2
 RTA_IIF = 3
 RTA_OIF = 4
 RTA_GATEWAY = 5
 RTA_MULTIPATH = 9
+RTA_MARK = 16
 RTA_VIA = 18  #: a gateway of the other family
+FRA_FWMARK = 10  #: include/uapi/linux/fib_rules.h (v6.18)
 RTN_UNICAST, RTN_LOCAL = 1, 2
 RTPROT_KERNEL, RTPROT_RA = 2, 9
 RTM_F_FIB_MATCH = 0x2000  #: answer with the entry itself; since v4.13
 
 #: struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
 _RTMSG = struct.Struct("=8BI")
+_RULE_HEAD = struct.Struct("=8BI")  # struct fib_rule_hdr
 _NEXT_HOP = struct.Struct("=HBBi")  # struct rtnexthop: length, flags, hops, interface
 _FAMILY = {4: socket.AF_INET, 16: socket.AF_INET6}
 _U32 = struct.Struct("=I")
@@ -54,16 +59,29 @@ def ask(connection: Connection, address: bytes) -> Route | None:
 
 
 def ways_out(
-    connection: Connection, destination: bytes, source: bytes, arriving: int
+    connection: Connection, destination: bytes, source: bytes, arriving: int, mark: int = 0
 ) -> tuple[int, ...]:
-    """Return the interfaces by which packets that arrive at one may leave, by index.
+    """Return the interfaces by which packets with a mark that arrive at one may leave, by index.
 
     All of a route with several ways, from v4.13 on. None where there is no such route. Raises
     `ReadError`.
     """
-    interface = pack(RTA_IIF, _U32.pack(arriving))
-    answer = _ask(connection, destination, RTM_F_FIB_MATCH, interface, source)
+    packet = pack(RTA_IIF, _U32.pack(arriving)) + pack(RTA_MARK, _U32.pack(mark))
+    answer = _ask(connection, destination, RTM_F_FIB_MATCH, packet, source)
     return () if answer is None else parse_ways(answer)
+
+
+def read_marks(connection: Connection, family: Family) -> list[int]:
+    """Return the marks for which `ip rule` has a rule; raises `ReadError`."""
+    request = _RULE_HEAD.pack(_FAMILY[SIZES[family]], 0, 0, 0, 0, 0, 0, 0, 0)
+    found = connection.dump("RTM_GETRULE", RTM_GETRULE, request, parse_mark)
+    return sorted({mark for mark in found if mark})
+
+
+def parse_mark(payload: memoryview) -> int:
+    """Parse an RTM_NEWRULE message; 0 where the rule is for packets with any mark."""
+    mark = attribute_map(payload, _RULE_HEAD.size).get(FRA_FWMARK, memoryview(b""))
+    return int(_U32.unpack(mark)[0]) if len(mark) == _U32.size else 0
 
 
 def leads(connection: Connection, destination: bytes, leaving: int) -> bool:
@@ -79,7 +97,7 @@ def _ask(
     connection: Connection,
     destination: bytes,
     flags: int = 0,
-    interface: bytes = b"",
+    packet: bytes = b"",
     source: bytes = b"",
 ) -> memoryview | None:
     """Return the answer of the kernel for packed addresses; None where there is no such route."""
@@ -87,7 +105,7 @@ def _ask(
     head = _RTMSG.pack(family, host, 8 * len(source), 0, 0, 0, 0, 0, flags)
     ends = pack(RTA_DST, destination) + (pack(RTA_SRC, source) if source else b"")
     try:
-        return connection.ask("RTM_GETROUTE", RTM_GETROUTE, head + ends + interface)
+        return connection.ask("RTM_GETROUTE", RTM_GETROUTE, head + ends + packet)
     except NetlinkError:  # ENETUNREACH, EHOSTUNREACH, EACCES (prohibit), EINVAL (blackhole)
         return None
 
