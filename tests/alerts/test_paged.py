@@ -175,7 +175,7 @@ def _rootfs(folder):
     return folder
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(480)
 @pytest.mark.usefixtures("programs")
 def test_each_fault_arrives_as_one_notification_and_its_end_as_another(router, limit, tmp_path):
     """A person is told of each fault once, by its best name, and of its end; of causes never."""
@@ -189,7 +189,7 @@ def test_each_fault_arrives_as_one_notification_and_its_end_as_another(router, l
     )
     with alerting.running(router.router, VERSIONS, 10042, tmp_path) as stacks:
         with running(tmp_path / "exporter.log", *flags, prefix=inside):
-            alerting.sleep(75)  # an hour of history
+            alerting.sleep(105)  # an hour of history, and the half hour until it is read
             assert [stack.notices() for stack in stacks] == [set()] * len(VERSIONS)
             for fault in _faults(limit):
                 _told_once(fault, router, stacks)

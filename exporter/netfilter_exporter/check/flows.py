@@ -33,6 +33,7 @@ _ROUTE = {
     Family.IPV4: shell.fixed("ip route get 203.0.113.1"),
     Family.IPV6: shell.fixed("ip route get 2001:db8::1"),
 }
+_RULES = {Family.IPV4: shell.fixed("ip rule"), Family.IPV6: shell.fixed("ip -6 rule")}
 
 _MOST_CLOSED = 3  #: interfaces that are named
 
@@ -165,7 +166,7 @@ def _unrouted(context: Context, lost: Lost) -> Found:
     way, uplink = lost.way, lost.uplink
     client = str(ipaddress.ip_address(packed(way.family, way.source)))
     server = str(ipaddress.ip_address(way.destination))
-    listed = shell.fixed("ip rule" if way.family is Family.IPV4 else "ip -6 rule")
+    listed = _RULES[way.family]
     asked = shell.command("ip", "route", "get", client, "from", server, "iif", uplink)
     why, remedy = _why_unrouted(context, lost)
     return Found(
