@@ -16,13 +16,14 @@ from netfilter_exporter.kernel.errors import ReadError, bare, defect
 from netfilter_exporter.kernel.sampler import Samples
 from netfilter_exporter.rules.families import Backend
 
-#: Seconds between two looks, and the part of one CPU that they may take: 0.2 ms of 15 s.
-INTERVAL, CPU_SHARE = 15.0, 0.0002 / 15
+#: Part of an interval after which the next scrape takes a look: scrapes are not punctual.
+_PUNCTUALITY = 0.9
+#: Seconds between two looks, and the part of one CPU that they may take: 0.2 ms of 15 s, also where
+#: each comes that early.
+INTERVAL, CPU_SHARE = 15.0, _PUNCTUALITY * 0.0002 / 15
 #: Seconds after which a look is taken whatever it costs: for longer than NetfilterNatIdle's
 #: `for: 1m`, hits must not be older than the births that it compares them with.
 _LATEST = 45.0
-#: Part of an interval after which the next scrape takes a look: scrapes are not punctual.
-_PUNCTUALITY = 0.9
 #: Seconds for which hits are served that could not be read again, as the rules were changing.
 _HELD = 50.0
 #: Seconds in which iptables-legacy puts the counters back that its replacement of a table cleared.
