@@ -61,7 +61,7 @@ def test_what_a_rule_publishes(matches, options, expected):
 def test_the_packets_of_a_connection():
     """The first comes from wherever the rule says; a reply may come by any interface."""
     wan = named(Field.INPUT_INTERFACE, b"w\0")
-    first, later, reply = of(*TCP_80, wan).packets(V4)
+    first, later, reply = of(*TCP_80, wan).packets(V4).values()
     assert dict(first.known) == {
         Field.INPUT_INTERFACE: wan.intervals,
         Field.DESTINATION_IPV4: (HOST,),

@@ -46,13 +46,10 @@ def _what(blocked: Blocked) -> str:
 def _cause(blocked: Blocked) -> str:
     block = blocked.block
     if not block.chain:
-        return f"the policy of chain {block.base} is drop, and no rule of it accepts them"
+        return f"{block.place} is drop, and no rule of it accepts them"
     if block.queue is None:
-        return f"rule {block.position} of chain {block.chain} drops all of them"
-    return (
-        f"rule {block.position} of chain {block.chain} hands them to queue {block.queue}, and no"
-        " program listens"
-    )
+        return f"{block.place} drops all of them"
+    return f"{block.place} hands them to queue {block.queue}, and no program listens"
 
 
 def _evidence(blocked: Blocked) -> dict[str, Value]:

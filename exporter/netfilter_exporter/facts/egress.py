@@ -7,6 +7,7 @@ come from the private network of a forwarding interface, to an address in each h
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
@@ -92,12 +93,15 @@ def _ways(
     snapshot: Snapshot,
     families: Collection[Family],
     destinations: Mapping[Family, Collection[bytes]],
+    marks: Mapping[Family, Collection[int]] | None = None,
 ) -> Iterator[Way]:
+    """Yield the ways of packets with each of these marks; without `marks`, of those with none."""
     names = interfaces_by_index(snapshot)
     connection = snapshot.connection(NETLINK_ROUTE)
     for family, source, arriving in _read_again(snapshot).networks:
-        for destination in destinations[family] if family in families else ():
-            ways = route.ways_out(connection, destination, source, arriving)
+        wanted = destinations[family] if family in families else ()
+        for destination, mark in itertools.product(wanted, marks[family] if marks else (0,)):
+            ways = route.ways_out(connection, destination, source, arriving, mark)
             known = all(index in names for index in (arriving, *ways))
             if ways and arriving not in ways and known:
                 out = tuple(names[index] for index in ways)
@@ -110,16 +114,10 @@ def marked_egresses(snapshot: Snapshot, families: Collection[Family]) -> set[tup
 
     Whether a packet gets it is unknown. Raises `ReadError`.
     """
-    names, connection = interfaces_by_index(snapshot), snapshot.connection(NETLINK_ROUTE)
-    marks = {family: route.read_marks(connection, family)[:_MOST] for family in families}
-    return {
-        (family, names[index])
-        for family, source, arriving in _read_again(snapshot).networks
-        for mark in marks.get(family, ())
-        for destination in _ANYWHERE[family]
-        for index in route.ways_out(connection, destination, source, arriving, mark)
-        if index in names
-    }
+    connection = snapshot.connection(NETLINK_ROUTE)
+    marks = {family: route.read_marks(connection, family)[:_MOST] for family in Family}
+    ways = _ways(snapshot, families, _ANYWHERE, marks)
+    return {(way.family, name) for way in ways for name in way.out}
 
 
 class Lost(NamedTuple):

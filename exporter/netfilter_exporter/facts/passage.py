@@ -177,12 +177,12 @@ def _replies(
     One protocol may be closed on purpose: then its new flows are dropped, too.
     """
     for name in sorted(uplinks):
-        leaving = name, interfaces(snapshot).get(name, 0)
+        replies = judge.arriving(name, established=True)
         for protocols in _PROTOCOLS:
-            replies = judge.arriving(name, established=True)._replace(protocols=protocols)
-            block = judge.block(replies)
+            block = judge.block(replies._replace(protocols=protocols))
             if not block:
                 continue
+            leaving = name, replies.number
             new = (each._replace(protocols=protocols, leaving=leaving) for each in others)
             if not all(map(judge.block, new)) and _is_running(snapshot, name):
                 yield Blocked(judge.family, name, *block, Packets.REPLIES, protocols)

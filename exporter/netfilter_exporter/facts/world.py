@@ -40,8 +40,6 @@ from netfilter_exporter.rules.publishing import Published
 
 #: Interfaces that are judged for route_localnet and notrack: with more of them none is.
 _MOST_INTERFACES = 64
-#: Of connections to another host, in the order of `Published.packets`.
-_PACKETS = "new connection", "later packet", "reply"
 
 
 class World:
@@ -206,7 +204,7 @@ class World:
         if family not in self._judges:
             found = rulesets(self._snapshot)
             self._judges[family] = Judge(self._snapshot, family, found, self._sets)
-        for packets, what in zip(wanted.packets(family), _PACKETS):
+        for what, packets in wanted.packets(family).items():
             if block := self._judges[family].block(packets):
                 own = ((number, number) for number in own_addresses(self._snapshot)[family])
                 if intersection(wanted.addresses, (*own, *LOOPBACK[family])):
@@ -259,12 +257,10 @@ def _may_arrive(wanted: Arriving, incoming: Incoming) -> bool:
 
 def _dropping(block: Block, what: str) -> str:
     """Say which chain drops so much."""
-    if not block.chain:
-        return f"the policy of chain {block.base} in table {block.table} drops every {what}"
-    rule = f"rule {block.position} of chain {block.chain} in table {block.table}"
+    place = f"{block.place} in table {block.table}"
     if block.queue is None:
-        return f"{rule} drops every {what}"
-    return f"{rule} sends every {what} to queue {block.queue}, where no program listens"
+        return f"{place} drops every {what}"
+    return f"{place} sends every {what} to queue {block.queue}, where no program listens"
 
 
 def _name(key: bytes) -> str:

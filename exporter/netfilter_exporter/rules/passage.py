@@ -57,6 +57,13 @@ class Block(NamedTuple):
     position: int = 0
     queue: int | None = None  #: that nobody listens to
 
+    @property
+    def place(self) -> str:
+        """Name the rule or the policy, within its table."""
+        if not self.chain:
+            return f"the policy of chain {self.base}"
+        return f"rule {self.position} of chain {self.chain}"
+
 
 @dataclasses.dataclass
 class Passage:

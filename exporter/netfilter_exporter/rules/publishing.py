@@ -34,8 +34,8 @@ class Published(NamedTuple):
     ports: Intervals  #: none: unknown
     matched: tuple[tuple[Field, Intervals], ...] = ()  #: what the rule compares, of the client
 
-    def packets(self, family: Family) -> tuple[Incoming, Incoming, Incoming]:
-        """Return their first packets, later ones of the client, and replies."""
+    def packets(self, family: Family) -> dict[str, Incoming]:
+        """Return their first packets, later ones of the client, and replies, by what one is."""
         to_host = [*self.matched, (DESTINATIONS[family], self.addresses)]
         from_host = [(SOURCES[family], self.addresses)]
         if self.ports:
@@ -43,7 +43,8 @@ class Published(NamedTuple):
             from_host.append((Field.SOURCE_PORT, self.ports))
         first = Incoming(family, protocols=self.protocols, translated=True, known=tuple(to_host))
         later = first._replace(established=True)
-        return first, later, later._replace(known=tuple(from_host))
+        replies = later._replace(known=tuple(from_host))
+        return {"new connection": first, "later packet": later, "reply": replies}
 
 
 def published(

@@ -34,6 +34,7 @@ from netfilter_exporter.kernel.errors import Malformed
 from netfilter_exporter.rules.families import Family
 
 _FAMILIES = {b"ipv4": Family.IPV4, b"ipv6": Family.IPV6}
+_WORDS = {family: word for word, family in _FAMILIES.items()}
 _TCP_STATES = {state.upper().encode(): state for state in TCP_STATES}
 _OFFLOADED = {b"OFFLOAD", b"HW_OFFLOAD"}
 
@@ -116,7 +117,7 @@ def _port_use(lines: Iterable[tuple[bytes, ...]], number: int, fewest: int) -> l
 _MOST_REPLIES = 20_000
 #: Of an open flow of the default zone: family and protocol, then its reply and the port of that.
 _OPEN = re.compile(
-    rb"^.{9}(.{11})(?! ?\d+ \d+ (?:TIME_WAIT|CLOSE) )"
+    rb"^.{9}(.{11})(?! ?\d+ \d+ (?:" + b"|".join(_CLOSING) + rb") )"
     rb".* (src=\S+ dst=\S+ sport=\d+ )dport=(\d+) (?!.*zone=[1-9])",
     re.MULTILINE,
 )
@@ -183,8 +184,7 @@ def _key(source: Source) -> bytes:
 
 def _with_destination(source: Source, reply: bytes) -> Towards:
     destination, _, port = (word.partition(b"=")[2] for word in reply.split()[-3:])
-    family = b"ipv4" if source.family is Family.IPV4 else b"ipv6"
-    return Towards(*source, _packed(family, destination), int(port))
+    return Towards(*source, _packed(_WORDS[source.family], destination), int(port))
 
 
 def _text(family: Family, address: bytes) -> bytes:
