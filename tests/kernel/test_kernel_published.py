@@ -70,6 +70,19 @@ def test_what_is_published(router, filters, passes):
     assert dropped(router) == (not passes)
 
 
+@pytest.mark.parametrize("name", ['iif "wan0"', 'iifname "wan*"'])
+def test_an_interface_by_its_number(router, name):
+    """A rule names it, and the chain that drops names others, as miniupnpd's (miniupnp#422)."""
+    filters = f'policy drop; {ESTABLISHED}; iifname "lan0" accept'
+    dnat = DNAT.replace('iifname "wan0"', name)
+    router.router.run("nft", "-f", "-", stdin=rules(filters, dnat))
+    assert not router.server.call(delivers, WAN)
+    assert dropped(router) == 1
+    router.router.run("nft", "-f", "-", stdin=rules(filters.replace("lan0", "wan0"), dnat))
+    assert router.server.call(delivers, WAN)
+    assert dropped(router) == 0
+
+
 TOOLS = ("iptables-nft", "iptables-legacy")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from netfilter_exporter.facts.egress import ways_out
 from netfilter_exporter.facts.forwarding import interfaces, interfaces_by_index, own_addresses
 from netfilter_exporter.facts.listeners import Heard, heard_ports
@@ -19,18 +21,18 @@ from netfilter_exporter.rules.families import Family
 from netfilter_exporter.rules.incoming import Incoming
 from netfilter_exporter.rules.listening import Listening
 from netfilter_exporter.rules.match import (
+    INPUTS,
     INTERFACE_BYTES,
     INTERFACES,
     LOOPBACK,
     Field,
     InIpset,
     InSet,
+    Intervals,
     Range,
     contains,
     interface_number,
     intersection,
-    named,
-    ranged,
 )
 from netfilter_exporter.rules.matchability import Cause, Reason
 from netfilter_exporter.rules.model import INDEX, is_among
@@ -168,7 +170,8 @@ class World:
             out = {name for way in ways if way.family is family for name in way.out}
             for name, number in interfaces(self._snapshot).items():
                 incoming = Incoming(family, name, number, wanted.sources)
-                if name == "lo" or name in out or not _may_arrive(wanted, incoming):
+                inputs = [(match.field, match.intervals) for match in wanted.inputs]
+                if name == "lo" or name in out or not _fits(inputs, name, number):
                     continue
                 if is_port(self._snapshot.paths, name):  # its bridge or bond is where it arrives
                     continue
@@ -204,13 +207,19 @@ class World:
         if family not in self._judges:
             found = rulesets(self._snapshot)
             self._judges[family] = Judge(self._snapshot, family, found, self._sets)
-        for what, packets in wanted.packets(family).items():
+        for what, packets in wanted.packets(family, *self._only_input(wanted)).items():
             if block := self._judges[family].block(packets):
                 own = ((number, number) for number in own_addresses(self._snapshot)[family])
                 if intersection(wanted.addresses, (*own, *LOOPBACK[family])):
                     return None
                 return Cause(Reason.DROPPED, _dropping(block[1], what))
         return None
+
+    def _only_input(self, wanted: Published) -> tuple[str, int]:
+        """Return the one interface that a rule names, and its index: rules name either."""
+        inputs = [each for each in wanted.matched if each[0] in INPUTS]
+        found = [each for each in interfaces(self._snapshot).items() if _fits(inputs, *each)]
+        return found[0] if inputs and len(found) == 1 else ("", 0)
 
     def _is_own(self, wanted: Listening) -> bool:
         return wanted.address is None or any(
@@ -244,15 +253,13 @@ class AtEgress(World):
         return super()._judge_part(field, name)
 
 
-def _may_arrive(wanted: Arriving, incoming: Incoming) -> bool:
+def _fits(inputs: Iterable[tuple[Field, Intervals]], name: str, number: int) -> bool:
     """Return whether an interface is one of those that a rule names, or it names none."""
     numbers = {
-        Field.INPUT_INTERFACE: named(Field.INPUT_INTERFACE, names.encode(incoming.interface)),
-        Field.INPUT_INDEX: ranged(Field.INPUT_INDEX, [(incoming.number, incoming.number)]),
+        Field.INPUT_INTERFACE: interface_number(names.encode(name)),
+        Field.INPUT_INDEX: number,
     }
-    return all(
-        intersection(match.intervals, numbers[match.field].intervals) for match in wanted.inputs
-    )
+    return all(contains(found, ((numbers[field],) * 2,)) for field, found in inputs)
 
 
 def _dropping(block: Block, what: str) -> str:

@@ -57,6 +57,7 @@ class Field(enum.Enum):
         self.largest = (1 << 8 * size) - 1
 
 
+INPUTS = frozenset({Field.INPUT_INTERFACE, Field.INPUT_INDEX})
 INTERFACES = frozenset({Field.INPUT_INTERFACE, Field.OUTPUT_INTERFACE})
 SOURCES = {Family.IPV4: Field.SOURCE_IPV4, Family.IPV6: Field.SOURCE_IPV6}
 DESTINATIONS = {Family.IPV4: Field.DESTINATION_IPV4, Family.IPV6: Field.DESTINATION_IPV6}

@@ -19,6 +19,7 @@ from netfilter_exporter.rules.listening import Listening, listening
 from netfilter_exporter.rules.match import (
     FAMILY_OF_DESTINATION,
     FAMILY_OF_SOURCE,
+    INPUTS,
     LOOPBACK,
     Field,
     InIpset,
@@ -43,12 +44,11 @@ _MOST_PORTS = 32
 _MOST_ADDRESSES = 8
 
 _LEAVES = frozenset({Field.OUTPUT_INTERFACE, Field.OUTPUT_INDEX})
-_INPUTS = frozenset({Field.INPUT_INTERFACE, Field.INPUT_INDEX})
 #: What a rule for forwarded packets compares. A mark, or a user, may be of what this host sends.
 _OF_FORWARDED = frozenset(
     {
         *_LEAVES,
-        *_INPUTS,
+        *INPUTS,
         *FAMILY_OF_SOURCE,
         *FAMILY_OF_DESTINATION,
         Field.FAMILY,
@@ -232,7 +232,7 @@ def _arriving(families: frozenset[Family], detail: RuleDetail) -> Arriving | Non
     for match in detail.matches:
         if not isinstance(match, Range) or match.field not in _OF_FORWARDED:
             return None
-        if match.field in _INPUTS:
+        if match.field in INPUTS:
             found = found._replace(inputs=(*found.inputs, match))
         elif match.field in FAMILY_OF_SOURCE:
             if found.sources is not None or _is_one(match.intervals):

@@ -9,6 +9,7 @@ from netfilter_exporter.rules.families import TCP, UDP, Family, Hook
 from netfilter_exporter.rules.incoming import Incoming
 from netfilter_exporter.rules.match import (
     DESTINATIONS,
+    INPUTS,
     SOURCES,
     Field,
     Intervals,
@@ -20,9 +21,7 @@ from netfilter_exporter.rules.model import Action
 
 _TCP_UDP: Intervals = ((TCP, TCP), (UDP, UDP))
 #: What a rule may compare that holds of the packet until it leaves: not a mark.
-_LASTING = frozenset(
-    {Field.INPUT_INTERFACE, Field.INPUT_INDEX, Field.SOURCE_PORT, *SOURCES.values()}
-)
+_LASTING = frozenset({*INPUTS, Field.SOURCE_PORT, *SOURCES.values()})
 
 
 class Published(NamedTuple):
@@ -34,16 +33,26 @@ class Published(NamedTuple):
     ports: Intervals  #: none: unknown
     matched: tuple[tuple[Field, Intervals], ...] = ()  #: what the rule compares, of the client
 
-    def packets(self, family: Family) -> dict[str, Incoming]:
-        """Return their first packets, later ones of the client, and replies, by what one is."""
+    def packets(self, family: Family, interface: str = "", number: int = 0) -> dict[str, Incoming]:
+        """Return their first packets, later ones of the client, and replies, by what one is.
+
+        `interface` is the one where the client's arrive, with its index; empty: any.
+        """
         to_host = [*self.matched, (DESTINATIONS[family], self.addresses)]
         from_host = [(SOURCES[family], self.addresses)]
         if self.ports:
             to_host.append((Field.DESTINATION_PORT, self.ports))
             from_host.append((Field.SOURCE_PORT, self.ports))
-        first = Incoming(family, protocols=self.protocols, translated=True, known=tuple(to_host))
+        first = Incoming(
+            family,
+            interface,
+            number,
+            protocols=self.protocols,
+            translated=True,
+            known=tuple(to_host),
+        )
         later = first._replace(established=True)
-        replies = later._replace(known=tuple(from_host))
+        replies = later._replace(interface="", number=0, known=tuple(from_host))
         return {"new connection": first, "later packet": later, "reply": replies}
 
 
